@@ -1,0 +1,15 @@
+//! The nouns of waypost: values without I/O, clock or wire format. Everything that travels between rooms is one of these.
+
+mod event;
+mod fix;
+mod loss;
+mod place;
+mod scan;
+mod time;
+
+pub use event::{Cursor, CursorError, Epoch, EventId, Kind, Lane, Row, Seq};
+pub use fix::{Doubt, Fix, Mode};
+pub use loss::{Class, Loss, Reason, Stage, Warn};
+pub use place::{AssetState, Change};
+pub use scan::{Scan, ScanKind};
+pub use time::{Stamp, TimeQuality, UnixMs};

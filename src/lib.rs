@@ -1,0 +1,2 @@
+//! The crate.
+pub mod domain;
