@@ -65,6 +65,10 @@ impl Clock {
     }
 }
 
+#[cfg_attr(
+    target_pointer_width = "64",
+    expect(clippy::useless_conversion, reason = "these fields are 32 bits wide on 32-bit targets")
+)]
 fn boottime_us() -> i64 {
     let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `ts` is a valid place for the answer and outlives the call. Linux has had this clock since 2.6.39,

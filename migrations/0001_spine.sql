@@ -1,0 +1,157 @@
+-- The spine: one log with many cursors, the state folded from it, and the counts that must agree with it.
+
+create table meta (
+  k text primary key,                 -- db_epoch, created_ms, newest_trusted_ms
+  v text not null
+) strict, without rowid;
+
+create table boots (
+  boot integer primary key,           -- 1, 2, 3 …: the order of boots, whatever the clocks said
+  boot_id text not null unique,       -- the kernel's random boot id
+  first_ms integer not null           -- the wall clock when waypost first ran in it; may be wrong
+) strict;
+
+create table runs (
+  run integer primary key,            -- one a start of the daemon; rows of the log point here
+  boot integer not null references boots (boot),
+  epoch text not null,                -- db_epoch the run wrote under, 16 hex digits
+  site text not null,                 -- node.site, kept because a name may change while old events wait
+  node text not null,                 -- node.id
+  version text not null,              -- of the binary
+  started_ms integer not null,
+  started_mono_ms integer not null,
+  stopped text                        -- how it ended; null while it runs and after an unclean stop
+) strict;
+
+create table outbox (
+  seq integer primary key,            -- dense, from 1, never reused: the writer counts, see ledger head/seq
+  id blob not null check (length(id) = 16), -- event id, time first: new ids land at the index's end
+  kind integer not null,              -- 1 fix, 2 scan, 3 place, 4 note
+  run integer not null,               -- names boot, epoch, site and node
+  prev integer,                       -- seq of the event before it of the same kind and epoch
+  ts_ms integer not null,             -- when it happened
+  tq text not null,                   -- how far ts_ms can be believed: gnss ntp rtc none
+  received_ms integer not null,       -- the node's wall clock at receipt
+  mono_ms integer not null,           -- CLOCK_BOOTTIME at receipt
+  source text,                        -- configured input, 'manual', or null for what the node derived
+  asset text,                         -- the asset it is about
+  place text,                         -- the place it names
+  code text,                          -- a scan's code
+  repeats integer not null default 0, -- repeats of a scan counted before its first publish
+  body text not null                  -- the other fields of its kind: a JSON object, written once
+) strict;
+
+create unique index outbox_id on outbox (id);
+
+create table places (
+  asset text primary key,             -- an asset as it is now
+  id blob not null,                   -- newest event it rests on
+  seq integer not null,
+  ts_ms integer not null,
+  tq text not null,
+  boot integer not null,              -- with mono_ms the order of receipt, which no clock step changes
+  mono_ms integer not null,
+  lat real,                           -- degrees WGS 84
+  lon real,
+  speed_mps real,
+  course_deg real,                    -- degrees true
+  place text,                         -- where it is; null when not at a known place
+  since_ms integer,                   -- since when it is there
+  source text                         -- who saw it last
+) strict, without rowid;
+
+create table assets (
+  asset text primary key,             -- the register: things that people name
+  name text not null,
+  added_ms integer not null
+) strict, without rowid;
+
+create table asset_keys (
+  key text primary key,               -- canonical key of a code, e.g. sscc:376104250021234569
+  asset text not null references assets (asset) on delete cascade
+) strict, without rowid;
+
+create table windows (
+  source text not null,               -- the open window in which equal codes are repeats
+  code text not null,                 -- '' where the scope is "previous", else the key of the code
+  key text not null,                  -- the accepted read: its key
+  seq integer not null,               -- its event
+  boot integer not null,
+  mono_ms integer not null,           -- its receipt
+  primary key (source, code)
+) strict, without rowid;
+
+create table cursors (
+  name text primary key,              -- lane of the uplink: scan, fix
+  seq integer not null                -- each event of the lane up to here is acknowledged or dead
+) strict, without rowid;
+
+create table ledger (
+  scope text not null,                -- 'source', 'events', 'letters', 'head'
+  name text not null,                 -- source id; '' for the node's own
+  outcome text not null,              -- frames, stored, repeat …; total, unsent …; open, sampled …; seq, fix …
+  detail text not null,               -- reason or lane; '' when there is none
+  n integer not null,
+  primary key (scope, name, outcome, detail)
+) strict, without rowid;
+
+create table letters (
+  letter integer primary key,         -- what could not go on, kept for a person
+  state text not null,                -- open, retried, discarded, expired
+  stage text not null,                -- source, decoder, store, uplink
+  reason text not null,               -- from the closed list
+  class text not null,                -- decide: a person can mend it; noise: it ends with retention
+  source text,
+  peer text,                          -- who sent it over the network
+  seq integer,                        -- the event, where one was stored already
+  bytes blob not null,                -- what arrived, at most 4 KiB of a scan, 256 bytes of a sentence
+  length integer not null,            -- how long it was
+  detail text not null,               -- GS1 field, broker's words
+  received_ms integer not null,
+  boot integer not null,
+  mono_ms integer not null,
+  changed_ms integer,                 -- when a person or retention changed its state
+  note text not null default ''       -- what that person said
+) strict;
+
+create index letters_open on letters (reason, source) where state = 'open';
+
+create table inbound_log (
+  entry integer primary key,          -- what happened at the ports: opened, lost, refused, silent, garbage
+  at_ms integer not null,
+  boot integer not null,
+  mono_ms integer not null,
+  source text not null,
+  what text not null,
+  detail text not null
+) strict;
+
+create table outbound_log (
+  entry integer primary key,          -- what happened to the platform: connected, lost, batches acknowledged
+  at_ms integer not null,
+  boot integer not null,
+  mono_ms integer not null,
+  what text not null,
+  lane text,
+  from_seq integer,
+  to_seq integer,
+  latency_ms integer,                 -- publish to acknowledgement of the batch's slowest
+  detail text not null
+) strict;
+
+create table failure_log (
+  entry integer primary key,          -- what went wrong inside: a restart, a refused write
+  at_ms integer not null,
+  boot integer not null,
+  mono_ms integer not null,
+  stage text not null,
+  what text not null,
+  detail text not null
+) strict;
+
+-- For readers outside; stable over schema versions.
+create view events (seq, epoch, id, kind, source, asset, code, ts_ms, body) as
+  select o.seq, r.epoch, lower(hex(o.id)),
+         case o.kind when 1 then 'fix' when 2 then 'scan' when 3 then 'place' else 'note' end,
+         o.source, o.asset, o.code, o.ts_ms, o.body
+  from outbox o join runs r on r.run = o.run;

@@ -1,0 +1,95 @@
+//! What can go wrong with the truth, named after what the caller decides.
+
+use std::path::PathBuf;
+
+/// Why the store could not do what was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No room: `SQLITE_FULL`, ENOSPC. Intake refuses with `storage_full` and tries again when there is room.
+    #[error("no room left to write {path:?}; free space on its disk or raise store.max_mib")]
+    Full {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The disk or the file system fails or is read-only. Intake refuses with `storage_error` and tries again.
+    #[error("{path:?} cannot be written: {cause}; check the disk and its mount (dmesg)")]
+    Disk {
+        /// The database file.
+        path: PathBuf,
+        /// SQLite's words.
+        cause: String,
+    },
+    /// The file is damaged.
+    #[error("{path:?} is damaged: {cause}; keep the file, stop waypost and restore a backup")]
+    Corrupt {
+        /// The database file.
+        path: PathBuf,
+        /// SQLite's words.
+        cause: String,
+    },
+    /// Another process has the store.
+    #[error("{path:?} is in use by another waypost; stop that one first, or ask it with `waypost status`")]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The store was written by a newer waypost.
+    #[error("{path:?} has schema {found}, this binary knows up to {known}; install the newer waypost again")]
+    Newer {
+        /// The database file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// A released migration is not the one that ran.
+    #[error("migration {name} is not the one that made {path:?}; install an official build")]
+    ForeignMigration {
+        /// The database file.
+        path: PathBuf,
+        /// The migration's file name.
+        name: String,
+    },
+    /// The writer has stopped: the process is going down or the writer is being restarted. Ask again.
+    #[error("the writer is not running; the request was not carried out and can be made again")]
+    Gone,
+    /// A statement failed for a reason of its own: a bug. The transaction was rolled back.
+    #[error("statement failed: {cause}; nothing of it was kept; please report this")]
+    Statement {
+        /// SQLite's words.
+        cause: String,
+    },
+}
+
+impl StoreError {
+    /// The error of a SQLite call on `path`.
+    #[must_use]
+    pub fn of(path: &std::path::Path, error: &rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode as Code;
+        let path = path.to_owned();
+        let cause = error.to_string();
+        match error.sqlite_error_code() {
+            Some(Code::DiskFull) => Self::Full { path },
+            Some(
+                Code::SystemIoFailure
+                | Code::ReadOnly
+                | Code::CannotOpen
+                | Code::PermissionDenied
+                | Code::DatabaseBusy
+                | Code::DatabaseLocked,
+            ) => Self::Disk { path, cause },
+            Some(Code::DatabaseCorrupt | Code::NotADatabase) => Self::Corrupt { path, cause },
+            _ => Self::Statement { cause },
+        }
+    }
+
+    /// Whether waiting can help: the disk is full, failing or busy, or the writer is away.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::Disk { .. } | Self::Gone)
+    }
+}
+
+/// The answer of the store.
+pub type Result<T> = std::result::Result<T, StoreError>;

@@ -1,0 +1,344 @@
+//! The truth: a SQLite file with one writer and many readers. Only this room knows SQL.
+//!
+//! **Invariant:** what one transaction says is there together or not at all: events, places, counts, letters, log lines.
+
+mod error;
+mod journal;
+mod ledger;
+mod letters;
+mod outbox;
+mod places;
+mod schema;
+mod txn;
+mod writer;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+use tokio::sync::{Semaphore, watch};
+
+use crate::clock::Clock;
+use crate::domain::{AssetState, Cursor, Epoch, EventId, Lane, Reason, Row, Seq};
+
+pub use error::{Result, StoreError};
+pub use journal::{Entry, Log, Outbound};
+pub use ledger::{Ledger, Outcome, SourceLedger};
+pub use letters::{Letter, OPEN_MAX, Origin};
+pub use outbox::{Acknowledged, Filter, Page, SCAN_MAX};
+pub use places::Window;
+pub use txn::{Append, Draft, Txn};
+pub use writer::{Commit, Group, WriterSeat};
+
+/// Read connections open at once.
+const READERS: usize = 4;
+
+/// What the store must know of the node to write under its name.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// `node.site`
+    pub site: String,
+    /// `node.id`
+    pub node: String,
+    /// The kernel's boot id, or what stands for it.
+    pub boot_id: String,
+    /// Whether there is an uplink: new events are unsent, else local.
+    pub uplink: bool,
+    /// Whether a new uplink leaves out what is kept already.
+    pub skip_kept: bool,
+}
+
+/// The open store. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    path: Arc<PathBuf>,
+    door: writer::Door,
+    readers: Arc<Readers>,
+    head: watch::Receiver<Seq>,
+    epoch: Epoch,
+    boot: i64,
+    _lock: Arc<File>,
+}
+
+struct Readers {
+    idle: Mutex<Vec<Connection>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Store {
+    /// Opens or creates the store in `dir`, migrates it and begins a run. The seat is the writer, to be run by a worker.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another process has it; [`StoreError::Newer`] when a newer waypost wrote it;
+    /// the others as the disk says.
+    pub fn open(
+        dir: &Path,
+        who: &Identity,
+        clock: &Clock,
+        on_commit: impl Fn(Commit) + Send + Sync + 'static,
+    ) -> Result<(Self, WriterSeat)> {
+        let path = dir.join("waypost.db");
+        let lock = lock(dir)?;
+        let mut conn = schema::open_writer(&path)?;
+        let begun = begin_run(&path, &mut conn, who, clock)?;
+        drop(conn);
+        let (head_tx, head) = watch::channel(begun.head);
+        let (door, rx) = writer::door();
+        let seat = WriterSeat::new(path.clone(), rx, head_tx, begun.run, clock.clone(), Arc::new(on_commit));
+        let readers = Readers { idle: Mutex::new(Vec::new()), permits: Arc::new(Semaphore::new(READERS)) };
+        let store = Self {
+            path: Arc::new(path),
+            door,
+            readers: Arc::new(readers),
+            head,
+            epoch: begun.epoch,
+            boot: begun.boot,
+            _lock: Arc::new(lock),
+        };
+        Ok((store, seat))
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The life of this store.
+    #[must_use]
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The number of this boot.
+    #[must_use]
+    pub const fn boot(&self) -> i64 {
+        self.boot
+    }
+
+    /// Says that the log grew; carries only how far. Whoever wakes reads the rows.
+    #[must_use]
+    pub fn head(&self) -> watch::Receiver<Seq> {
+        self.head.clone()
+    }
+
+    /// The cursor of the newest event.
+    #[must_use]
+    pub fn cursor_now(&self) -> Cursor {
+        Cursor { epoch: self.epoch, seq: *self.head.borrow() }
+    }
+
+    /// Runs `work` in the next transaction and answers after its commit. It may run twice (alone, when its group failed)
+    /// and must leave no trace outside the transaction.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; nothing of it was kept then.
+    pub async fn submit<T, F>(&self, group: Group, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Txn<'_>) -> Result<T> + Send + 'static,
+    {
+        self.door.submit(group, work).await
+    }
+
+    /// Runs `look` on a read connection, on a thread that may block.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says.
+    pub async fn read<T, F>(&self, look: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Reader<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let permit = Arc::clone(&self.readers.permits).acquire_owned().await.map_err(|_| StoreError::Gone)?;
+        let (readers, path) = (Arc::clone(&self.readers), Arc::clone(&self.path));
+        let task = tokio::task::spawn_blocking(move || {
+            let answer = readers.with(&path, look);
+            drop(permit);
+            answer
+        });
+        task.await.map_err(|_| StoreError::Gone)?
+    }
+
+    /// As [`Store::read`], on this thread: for commands without a runtime.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says.
+    pub fn read_here<T>(&self, look: impl FnOnce(&Reader<'_>) -> rusqlite::Result<T>) -> Result<T> {
+        self.readers.with(&self.path, look)
+    }
+}
+
+impl Readers {
+    fn with<T>(&self, path: &Path, look: impl FnOnce(&Reader<'_>) -> rusqlite::Result<T>) -> Result<T> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let conn = match idle {
+            Some(conn) => conn,
+            None => schema::open_reader(path)?,
+        };
+        // A connection that failed is dropped, not put back: the next reader opens a fresh one.
+        let answer = look(&Reader { conn: &conn }).map_err(|e| StoreError::of(path, &e))?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+        Ok(answer)
+    }
+}
+
+/// A read connection for the time of one look.
+pub struct Reader<'a> {
+    conn: &'a Connection,
+}
+
+/// The answer of one look.
+pub type Look<T> = rusqlite::Result<T>;
+
+impl Reader<'_> {
+    /// The events after `after`, oldest first.
+    ///
+    /// # Errors
+    /// As SQLite says; the store turns it into a [`StoreError`].
+    pub fn after(&self, after: Seq, limit: usize, filter: &Filter) -> Look<Page> {
+        outbox::after(self.conn, after, limit, filter)
+    }
+
+    /// The events before `before`, newest first.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn before(&self, before: Seq, limit: usize, filter: &Filter) -> Look<Page> {
+        outbox::before(self.conn, before, limit, filter)
+    }
+
+    /// The next events of a lane, in seq order.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn lane_after(&self, lane: Lane, after: Seq, limit: usize) -> Look<Page> {
+        outbox::lane_after(self.conn, lane, after, limit)
+    }
+
+    /// One event by its name.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn event(&self, id: EventId) -> Look<Option<Row>> {
+        outbox::by_id(self.conn, id)
+    }
+
+    /// The oldest seq still in the log; the head plus one when it is empty.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn oldest(&self) -> Look<Seq> {
+        outbox::oldest(self.conn)
+    }
+
+    /// Where a lane's cursor stands.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn cursor(&self, lane: Lane) -> Look<Seq> {
+        outbox::cursor(self.conn, lane)
+    }
+
+    /// The ledger.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn ledger(&self) -> Look<Ledger> {
+        Ledger::read(self.conn)
+    }
+
+    /// One asset as it is now.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn asset(&self, asset: &str) -> Look<Option<AssetState>> {
+        places::one(self.conn, asset)
+    }
+
+    /// The assets, registered first, at most `limit`; and how many there are.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn assets(&self, limit: usize) -> Look<(Vec<AssetState>, i64)> {
+        places::list(self.conn, limit)
+    }
+
+    /// Open letters, newest first; with noise or without.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn letters(&self, noise: bool, limit: usize) -> Look<Vec<Letter>> {
+        letters::list(self.conn, noise, limit)
+    }
+
+    /// Open letters by reason, most first.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn letters_by_reason(&self) -> Look<Vec<(Reason, i64)>> {
+        letters::open_by_reason(self.conn)
+    }
+
+    /// Lines of a log before an entry, newest first.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn log(&self, log: Log, before: i64, limit: usize) -> Look<Vec<Entry>> {
+        journal::list(self.conn, log, before, limit)
+    }
+}
+
+struct Begun {
+    run: i64,
+    boot: i64,
+    epoch: Epoch,
+    head: Seq,
+}
+
+fn begin_run(path: &Path, conn: &mut Connection, who: &Identity, clock: &Clock) -> Result<Begun> {
+    let err = |e: rusqlite::Error| StoreError::of(path, &e);
+    let now = clock.now();
+    let sql = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(err)?;
+    let fresh = Epoch(random(path)?).to_string();
+    sql.execute("insert or ignore into meta values ('db_epoch', ?1)", [&fresh]).map_err(err)?;
+    let epoch: String = sql.query_row("select v from meta where k = 'db_epoch'", [], |row| row.get(0)).map_err(err)?;
+    sql.execute("insert or ignore into boots (boot_id, first_ms) values (?1, ?2)", (&who.boot_id, now.wall_ms))
+        .map_err(err)?;
+    let boot: i64 =
+        sql.query_row("select boot from boots where boot_id = ?1", [&who.boot_id], |row| row.get(0)).map_err(err)?;
+    sql.execute(
+        "insert into runs (boot, epoch, site, node, version, started_ms, started_mono_ms) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        (boot, &epoch, &who.site, &who.node, env!("CARGO_PKG_VERSION"), now.wall_ms, now.mono_ms()),
+    )
+    .map_err(err)?;
+    let run = sql.last_insert_rowid();
+    let heads = txn::Heads::read(path, &sql)?;
+    let mut txn = Txn::new(path, &sql, heads, run, now);
+    txn.set_uplink(who.uplink, who.skip_kept)?;
+    let heads = txn.finish()?;
+    sql.commit().map_err(err)?;
+    let epoch = epoch.parse().map_err(|_| StoreError::Corrupt { path: path.to_owned(), cause: "db_epoch".into() })?;
+    Ok(Begun { run, boot, epoch, head: heads.seq })
+}
+
+fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join("waypost.lock");
+    let disk = |e: std::io::Error| StoreError::Disk { path: path.clone(), cause: e.to_string() };
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(disk)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path }),
+        Err(std::fs::TryLockError::Error(e)) => Err(disk(e)),
+    }
+}
+
+fn random(path: &Path) -> Result<u64> {
+    use std::io::Read;
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|e| StoreError::Disk { path: path.to_owned(), cause: format!("/dev/urandom: {e}") })?;
+    Ok(u64::from_le_bytes(bytes))
+}

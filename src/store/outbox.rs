@@ -1,0 +1,225 @@
+//! The log, read after a cursor, and the cursors of those who deliver it.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow, named_params};
+
+use crate::domain::{EventId, Kind, Lane, Row, Seq, TimeQuality};
+
+use super::error::Result;
+use super::ledger::Count;
+use super::txn::Txn;
+
+/// Rows that one page may look at; a page may be short for it.
+pub const SCAN_MAX: i64 = 20_000;
+
+const COLUMNS: &str = "o.seq, r.epoch, o.id, o.kind, o.prev, r.site, r.node, r.boot, o.mono_ms, o.ts_ms, o.tq,
+    o.received_ms, o.source, o.asset, o.place, o.code, o.repeats, o.body";
+
+/// Which events a reader wants; empty fields want all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of this kind.
+    pub kind: Option<Kind>,
+    /// From this source.
+    pub source: Option<String>,
+    /// About this asset.
+    pub asset: Option<String>,
+    /// With this code.
+    pub code: Option<String>,
+}
+
+/// Some rows and how far the log was looked through for them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// The rows, in the order asked for.
+    pub rows: Vec<Row>,
+    /// The last seq looked at: the next page goes on from here, whether or not it held a row.
+    pub seen: Seq,
+    /// Whether the log goes on beyond `seen` in this direction.
+    pub more: bool,
+}
+
+fn row_of(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
+    let bad = |column: usize| rusqlite::Error::InvalidColumnType(column, "event".into(), rusqlite::types::Type::Null);
+    let epoch: String = row.get(1)?;
+    Ok(Row {
+        seq: Seq(row.get(0)?),
+        epoch: epoch.parse().map_err(|_| bad(1))?,
+        id: EventId(row.get(2)?),
+        kind: Kind::from_code(row.get(3)?).ok_or_else(|| bad(3))?,
+        prev: row.get::<_, Option<i64>>(4)?.map(Seq),
+        site: row.get(5)?,
+        node: row.get(6)?,
+        boot: row.get(7)?,
+        mono_ms: row.get(8)?,
+        ts_ms: row.get(9)?,
+        tq: TimeQuality::from_word(&row.get::<_, String>(10)?),
+        received_ms: row.get(11)?,
+        source: row.get(12)?,
+        asset: row.get(13)?,
+        place: row.get(14)?,
+        code: row.get(15)?,
+        repeats: row.get(16)?,
+        body: row.get(17)?,
+    })
+}
+
+/// The events after `after`, oldest first, at most `limit`.
+pub(super) fn after(conn: &Connection, after: Seq, limit: usize, filter: &Filter) -> rusqlite::Result<Page> {
+    let head: i64 = conn.prepare_cached("select coalesce(max(seq), 0) from outbox")?.query_row([], |r| r.get(0))?;
+    let end = head.min(after.0.saturating_add(SCAN_MAX));
+    let rows = select(conn, after.0, end, "asc", limit, filter)?;
+    let full = rows.len() == limit;
+    let seen = if full { rows.last().map_or(end, |row| row.seq.0) } else { end.max(after.0) };
+    Ok(Page { rows, seen: Seq(seen), more: seen < head })
+}
+
+/// The events before `before`, newest first, at most `limit`.
+pub(super) fn before(conn: &Connection, before: Seq, limit: usize, filter: &Filter) -> rusqlite::Result<Page> {
+    let first: i64 = conn.prepare_cached("select coalesce(min(seq), 0) from outbox")?.query_row([], |r| r.get(0))?;
+    let top = before.0.saturating_sub(1);
+    let bottom = first.saturating_sub(1).max(top.saturating_sub(SCAN_MAX));
+    let rows = select(conn, bottom, top, "desc", limit, filter)?;
+    let seen = if rows.len() == limit { rows.last().map_or(bottom, |row| row.seq.0) } else { bottom + 1 };
+    Ok(Page { rows, seen: Seq(seen), more: seen > first })
+}
+
+fn select(
+    conn: &Connection,
+    over: i64,
+    upto: i64,
+    order: &'static str,
+    limit: usize,
+    filter: &Filter,
+) -> rusqlite::Result<Vec<Row>> {
+    let sql = format!(
+        "select {COLUMNS} from outbox o join runs r on r.run = o.run
+         where o.seq > :over and o.seq <= :upto
+           and (:kind is null or o.kind = :kind) and (:source is null or o.source = :source)
+           and (:asset is null or o.asset = :asset) and (:code is null or o.code = :code)
+         order by o.seq {order} limit :limit"
+    );
+    let mut stmt = conn.prepare_cached(&sql)?;
+    let text = |value: &Option<String>| value.clone().map_or(Value::Null, Value::Text);
+    let rows = stmt.query_map(
+        named_params! {
+            ":over": over,
+            ":upto": upto,
+            ":kind": filter.kind.map(|kind| kind as i64),
+            ":source": text(&filter.source),
+            ":asset": text(&filter.asset),
+            ":code": text(&filter.code),
+            ":limit": i64::try_from(limit).unwrap_or(i64::MAX),
+        },
+        row_of,
+    )?;
+    rows.collect()
+}
+
+/// The next events of a lane after `after`, in seq order, at most `limit`, looking at no more than [`SCAN_MAX`] rows.
+pub(super) fn lane_after(conn: &Connection, lane: Lane, after: Seq, limit: usize) -> rusqlite::Result<Page> {
+    let head: i64 = conn.prepare_cached("select coalesce(max(seq), 0) from outbox")?.query_row([], |r| r.get(0))?;
+    let end = head.min(after.0.saturating_add(SCAN_MAX));
+    let (low, high) = match lane {
+        Lane::Fix => (Kind::Fix as i64, Kind::Fix as i64),
+        Lane::Scan => (Kind::Scan as i64, Kind::Note as i64),
+    };
+    let sql = format!(
+        "select {COLUMNS} from outbox o join runs r on r.run = o.run
+         where o.seq > ?1 and o.seq <= ?2 and o.kind between ?3 and ?4 order by o.seq limit ?5"
+    );
+    let limit_sql = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows: Vec<Row> = conn
+        .prepare_cached(&sql)?
+        .query_map((after.0, end, low, high, limit_sql), row_of)?
+        .collect::<rusqlite::Result<_>>()?;
+    let seen = if rows.len() == limit { rows.last().map_or(end, |row| row.seq.0) } else { end.max(after.0) };
+    Ok(Page { rows, seen: Seq(seen), more: seen < head })
+}
+
+/// One event by its name.
+pub(super) fn by_id(conn: &Connection, id: EventId) -> rusqlite::Result<Option<Row>> {
+    let sql = format!("select {COLUMNS} from outbox o join runs r on r.run = o.run where o.id = ?1");
+    conn.prepare_cached(&sql)?.query_row([id.0], row_of).optional()
+}
+
+/// The oldest seq that is still in the log; the head plus one when it is empty.
+pub(super) fn oldest(conn: &Connection) -> rusqlite::Result<Seq> {
+    conn.prepare_cached("select coalesce(min(seq), (select coalesce(max(n), 0) + 1 from ledger where scope = 'head' and outcome = 'seq')) from outbox")?
+        .query_row([], |row| row.get(0).map(Seq))
+}
+
+/// Where a lane's cursor stands; 0 before the first acknowledgement.
+pub(super) fn cursor(conn: &Connection, lane: Lane) -> rusqlite::Result<Seq> {
+    conn.prepare_cached("select seq from cursors where name = ?1")?
+        .query_row([lane.as_str()], |row| row.get(0))
+        .optional()
+        .map(|seq| Seq(seq.unwrap_or(0)))
+}
+
+/// What the broker has said about some publishes of one lane.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// Where the cursor stood before: a stale report is refused.
+    pub from: Seq,
+    /// Each event of the lane up to here is acknowledged or dead.
+    pub through: Seq,
+    /// Newly acknowledged events.
+    pub sent: i64,
+    /// Newly acknowledged events that nobody subscribed to, counted apart.
+    pub unheard: i64,
+}
+
+impl Txn<'_> {
+    /// Moves a lane's cursor. Leaves `cursors` and the event counts consistent; a report that does not begin where
+    /// the cursor stands changes nothing and answers false.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn acknowledge(&mut self, lane: Lane, acked: &Acknowledged) -> Result<bool> {
+        let stands = cursor(self.sql, lane).map_err(|e| self.err(&e))?;
+        if stands != acked.from || acked.through < acked.from {
+            return Ok(false);
+        }
+        self.set_cursor(lane, acked.through)?;
+        self.add(Count::events("unsent", lane.as_str()), -(acked.sent + acked.unheard));
+        self.add(Count::events("sent", lane.as_str()), acked.sent);
+        self.add(Count::events("sent_unheard", lane.as_str()), acked.unheard);
+        Ok(true)
+    }
+
+    pub(super) fn set_cursor(&mut self, lane: Lane, seq: Seq) -> Result<()> {
+        self.sql
+            .prepare_cached("insert into cursors values (?1, ?2) on conflict do update set seq = excluded.seq")
+            .and_then(|mut stmt| stmt.execute((lane.as_str(), seq.0)))
+            .map(|_| ())
+            .map_err(|e| self.err(&e))
+    }
+
+    pub(super) fn count_after(&mut self, lane: Lane) -> Result<i64> {
+        let (low, high) = match lane {
+            Lane::Fix => (Kind::Fix as i64, Kind::Fix as i64),
+            Lane::Scan => (Kind::Scan as i64, Kind::Note as i64),
+        };
+        let from = cursor(self.sql, lane).map_err(|e| self.err(&e))?;
+        self.sql
+            .prepare_cached("select count(*) from outbox where seq > ?1 and kind between ?2 and ?3")
+            .and_then(|mut stmt| stmt.query_row((from.0, low, high), |row| row.get(0)))
+            .map_err(|e| self.err(&e))
+    }
+
+    /// Counts a repeat onto the event it repeats, unless that may have been published already.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn repeat_onto(&mut self, seq: Seq, published: Seq) -> Result<()> {
+        if seq <= published {
+            return Ok(());
+        }
+        self.sql
+            .prepare_cached("update outbox set repeats = repeats + 1 where seq = ?1 and run = ?2")
+            .and_then(|mut stmt| stmt.execute((seq.0, self.run)))
+            .map(|_| ())
+            .map_err(|e| self.err(&e))
+    }
+}

@@ -1,0 +1,149 @@
+//! Where assets are: the folded state, the register, and the open windows of repeats.
+
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow, named_params};
+
+use crate::domain::{AssetState, EventId, Seq, TimeQuality};
+
+use super::error::Result;
+use super::txn::Txn;
+
+const COLUMNS: &str =
+    "asset, id, seq, ts_ms, tq, boot, mono_ms, lat, lon, speed_mps, course_deg, place, since_ms, source";
+
+fn state_of(row: &SqlRow<'_>) -> rusqlite::Result<AssetState> {
+    let (lat, lon): (Option<f64>, Option<f64>) = (row.get(7)?, row.get(8)?);
+    Ok(AssetState {
+        asset: row.get(0)?,
+        id: EventId(row.get(1)?),
+        seq: Seq(row.get(2)?),
+        ts_ms: row.get(3)?,
+        tq: TimeQuality::from_word(&row.get::<_, String>(4)?),
+        received: (row.get(5)?, row.get(6)?),
+        position: lat.zip(lon),
+        speed_mps: row.get(9)?,
+        course_deg: row.get(10)?,
+        place: row.get(11)?,
+        since_ms: row.get(12)?,
+        source: row.get(13)?,
+    })
+}
+
+/// One asset as it is now.
+pub(super) fn one(conn: &Connection, asset: &str) -> rusqlite::Result<Option<AssetState>> {
+    conn.prepare_cached(&format!("select {COLUMNS} from places where asset = ?1"))?
+        .query_row([asset], state_of)
+        .optional()
+}
+
+/// The assets, registered first, then the most recently seen; at most `limit`, and how many there are in all.
+pub(super) fn list(conn: &Connection, limit: usize) -> rusqlite::Result<(Vec<AssetState>, i64)> {
+    let total = conn.prepare_cached("select count(*) from places")?.query_row([], |row| row.get(0))?;
+    let sql =
+        format!("select {COLUMNS} from places order by asset in (select asset from assets) desc, seq desc limit ?1");
+    let rows = conn
+        .prepare_cached(&sql)?
+        .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], state_of)?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok((rows, total))
+}
+
+/// The read that opened the present window of repeats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Key of the accepted read.
+    pub key: String,
+    /// Its event.
+    pub seq: Seq,
+    /// Boot and `CLOCK_BOOTTIME` ms of its receipt.
+    pub received: (i64, i64),
+}
+
+impl Txn<'_> {
+    /// An asset as it is now.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn asset(&self, asset: &str) -> Result<Option<AssetState>> {
+        one(self.sql, asset).map_err(|e| self.err(&e))
+    }
+
+    /// Sets an asset's state. The caller has folded it: an older event never gets here.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn set_asset(&mut self, state: &AssetState) -> Result<()> {
+        let sql = format!(
+            "insert or replace into places ({COLUMNS}) values
+             (:asset, :id, :seq, :ts, :tq, :boot, :mono, :lat, :lon, :speed, :course, :place, :since, :source)"
+        );
+        self.sql
+            .prepare_cached(&sql)
+            .and_then(|mut stmt| {
+                stmt.execute(named_params! {
+                    ":asset": state.asset,
+                    ":id": state.id.0,
+                    ":seq": state.seq.0,
+                    ":ts": state.ts_ms,
+                    ":tq": state.tq.as_str(),
+                    ":boot": state.received.0,
+                    ":mono": state.received.1,
+                    ":lat": state.position.map(|p| p.0),
+                    ":lon": state.position.map(|p| p.1),
+                    ":speed": state.speed_mps,
+                    ":course": state.course_deg,
+                    ":place": state.place,
+                    ":since": state.since_ms,
+                    ":source": state.source,
+                })
+            })
+            .map(|_| ())
+            .map_err(|e| self.err(&e))
+    }
+
+    /// The registered asset of a key.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn registered(&self, key: &str) -> Result<Option<String>> {
+        self.sql
+            .prepare_cached("select asset from asset_keys where key = ?1")
+            .and_then(|mut stmt| stmt.query_row([key], |row| row.get(0)).optional())
+            .map_err(|e| self.err(&e))
+    }
+
+    /// The open window of a source: of this code, or with '' of whatever was read last.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn window(&self, source: &str, code: &str) -> Result<Option<Window>> {
+        self.sql
+            .prepare_cached("select key, seq, boot, mono_ms from windows where source = ?1 and code = ?2")
+            .and_then(|mut stmt| {
+                stmt.query_row([source, code], |row| {
+                    Ok(Window { key: row.get(0)?, seq: Seq(row.get(1)?), received: (row.get(2)?, row.get(3)?) })
+                })
+                .optional()
+            })
+            .map_err(|e| self.err(&e))
+    }
+
+    /// Opens a window anew, and drops windows of the source that ended before `ended_mono_ms` or in another boot.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn open_window(&mut self, source: &str, code: &str, window: &Window, ended_mono_ms: i64) -> Result<()> {
+        if !code.is_empty() {
+            self.sql
+                .prepare_cached("delete from windows where source = ?1 and (boot <> ?2 or mono_ms < ?3)")
+                .and_then(|mut stmt| stmt.execute((source, window.received.0, ended_mono_ms)))
+                .map_err(|e| self.err(&e))?;
+        }
+        self.sql
+            .prepare_cached("insert or replace into windows values (?1, ?2, ?3, ?4, ?5, ?6)")
+            .and_then(|mut stmt| {
+                stmt.execute((source, code, &window.key, window.seq.0, window.received.0, window.received.1))
+            })
+            .map(|_| ())
+            .map_err(|e| self.err(&e))
+    }
+}

@@ -1,0 +1,152 @@
+//! Opens a connection as the truth needs it and brings the schema up to date.
+//! A small runner of our own: the migration crates pin another rusqlite.
+
+use std::path::Path;
+
+use include_dir::{Dir, include_dir};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+
+use super::error::{Result, StoreError};
+
+static MIGRATIONS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/migrations");
+
+/// Bytes a page. Small pages write fewer bytes for small commits: measured in `docs/decisions/0004-page-size.md`.
+const PAGE_BYTES: i64 = 1024;
+/// Pages in the WAL before it is copied back and begun anew: 4 MiB.
+const WAL_PAGES: i64 = 4096;
+/// What the WAL is cut to after a long reader let it grow. Bytes; above the normal size, so that it is reused, not truncated.
+const WAL_KEEP_BYTES: i64 = 16 << 20;
+/// The first SQLite without the WAL-reset bug (sqlite.org/wal.html#walresetbug).
+const SQLITE_MIN: i32 = 3_051_003;
+
+/// The one write connection, migrated. Pragmas are set and read back.
+pub(super) fn open_writer(path: &Path) -> Result<Connection> {
+    let err = |e: rusqlite::Error| StoreError::of(path, &e);
+    if rusqlite::version_number() < SQLITE_MIN {
+        return Err(StoreError::Statement { cause: format!("SQLite {} has a known WAL bug", rusqlite::version()) });
+    }
+    let mut conn = Connection::open(path).map_err(err)?;
+    conn.pragma_update(None, "page_size", PAGE_BYTES).map_err(err)?;
+    conn.pragma_update(None, "journal_mode", "wal").map_err(err)?;
+    conn.pragma_update(None, "synchronous", "full").map_err(err)?;
+    conn.pragma_update(None, "wal_autocheckpoint", WAL_PAGES).map_err(err)?;
+    conn.pragma_update(None, "journal_size_limit", WAL_KEEP_BYTES).map_err(err)?;
+    conn.pragma_update(None, "foreign_keys", true).map_err(err)?;
+    conn.busy_timeout(std::time::Duration::from_secs(5)).map_err(err)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    for (pragma, want) in [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1")] {
+        let got: rusqlite::types::Value = conn.pragma_query_value(None, pragma, |row| row.get(0)).map_err(err)?;
+        let got = match got {
+            rusqlite::types::Value::Integer(n) => n.to_string(),
+            rusqlite::types::Value::Text(text) => text,
+            other => format!("{other:?}"),
+        };
+        if got != want {
+            return Err(StoreError::Disk {
+                path: path.to_owned(),
+                cause: format!("{pragma} is {got}, not {want}: the file system does not carry WAL mode"),
+            });
+        }
+    }
+    migrate(path, &mut conn)?;
+    Ok(conn)
+}
+
+/// A connection that can only read. Its statements are short: none is held across an await.
+pub(super) fn open_reader(path: &Path) -> Result<Connection> {
+    let err = |e: rusqlite::Error| StoreError::of(path, &e);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(err)?;
+    conn.pragma_update(None, "query_only", true).map_err(err)?;
+    conn.busy_timeout(std::time::Duration::from_secs(2)).map_err(err)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    Ok(conn)
+}
+
+fn migrate(path: &Path, conn: &mut Connection) -> Result<()> {
+    let err = |e: rusqlite::Error| StoreError::of(path, &e);
+    let steps = steps()?;
+    let found: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(err)?;
+    let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
+    if found > known {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known });
+    }
+    for (index, (name, sql)) in steps.iter().enumerate() {
+        let digest = blake3::hash(sql.as_bytes()).to_hex().to_string();
+        let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+        if number <= found {
+            let ran: Option<String> = conn
+                .query_row("select digest from migrations where name = ?1", [name], |row| row.get(0))
+                .optional()
+                .map_err(err)?;
+            if ran.as_deref() != Some(&digest) {
+                return Err(StoreError::ForeignMigration { path: path.to_owned(), name: (*name).to_owned() });
+            }
+            continue;
+        }
+        let txn = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(err)?;
+        txn.execute_batch(
+            "create table if not exists migrations (name text primary key, digest text not null) strict, without rowid",
+        )
+        .map_err(err)?;
+        txn.execute_batch(sql).map_err(err)?;
+        txn.execute("insert into migrations (name, digest) values (?1, ?2)", [*name, &digest]).map_err(err)?;
+        txn.pragma_update(None, "user_version", number).map_err(err)?;
+        txn.commit().map_err(err)?;
+    }
+    Ok(())
+}
+
+fn steps() -> Result<Vec<(&'static str, &'static str)>> {
+    let mut steps = Vec::new();
+    for file in MIGRATIONS.files() {
+        let name = file.path().to_str().unwrap_or_default();
+        if std::path::Path::new(name).extension().is_none_or(|ext| ext != "sql") {
+            continue;
+        }
+        let sql = file
+            .contents_utf8()
+            .ok_or_else(|| StoreError::Statement { cause: format!("migration {name} is not UTF-8") })?;
+        steps.push((name, sql));
+    }
+    steps.sort_unstable();
+    Ok(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_of_a_newer_schema_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("waypost.db");
+        let conn = open_writer(&path).unwrap();
+        conn.pragma_update(None, "user_version", 999).unwrap();
+        drop(conn);
+        let before = std::fs::read(&path).unwrap();
+        assert!(matches!(open_writer(&path), Err(StoreError::Newer { found: 999, .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn a_changed_migration_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("waypost.db");
+        let conn = open_writer(&path).unwrap();
+        conn.execute("update migrations set digest = 'other'", []).unwrap();
+        drop(conn);
+        assert!(
+            matches!(open_writer(&path), Err(StoreError::ForeignMigration { name, .. }) if name == "0001_spine.sql")
+        );
+    }
+
+    #[test]
+    fn a_reader_cannot_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("waypost.db");
+        drop(open_writer(&path).unwrap());
+        let reader = open_reader(&path).unwrap();
+        assert!(reader.execute("delete from outbox", []).is_err());
+    }
+}

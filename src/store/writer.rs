@@ -1,0 +1,226 @@
+//! The one writer: a thread that owns the write connection and groups what waits into one transaction.
+//! An answer is given only after the commit returned; whoever gets none may ask again.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::{oneshot, watch};
+
+use crate::clock::Clock;
+use crate::domain::Seq;
+use crate::health::{Ctx, Outcome, PARKED_MAX};
+
+use super::error::{Result, StoreError};
+use super::schema;
+use super::txn::{Heads, Txn};
+
+/// Requests that may wait for the writer; more make the asker wait.
+const QUEUE: usize = 256;
+/// Requests that share one commit at most.
+const GROUP_MAX: usize = 128;
+/// How long one transaction may take before the writer counts as stalled: a card may pause for seconds.
+const COMMIT_BUDGET: Duration = Duration::from_secs(20);
+
+/// How soon a request wants its commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// At once; what waits goes with it.
+    Now,
+    /// Within this, to share a commit with others.
+    Within(Duration),
+}
+
+/// What the writer runs: a piece of work inside the transaction, and its answer after the commit.
+trait Job: Send {
+    fn run(&mut self, txn: &mut Txn<'_>) -> Result<()>;
+    fn answer(self: Box<Self>, result: Result<()>);
+}
+
+struct Closure<T, F> {
+    work: F,
+    value: Option<T>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<T: Send, F: FnMut(&mut Txn<'_>) -> Result<T> + Send> Job for Closure<T, F> {
+    fn run(&mut self, txn: &mut Txn<'_>) -> Result<()> {
+        self.value = Some((self.work)(txn)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, result: Result<()>) {
+        let Self { value, reply, .. } = *self;
+        let answer = result.and_then(|()| value.ok_or(StoreError::Gone));
+        // The asker may have gone away; what was committed stays committed, and it will find it when it looks.
+        drop(reply.send(answer));
+    }
+}
+
+pub(super) struct Request {
+    job: Box<dyn Job>,
+    due: Instant,
+}
+
+/// The door to the writer. Clones share it.
+#[derive(Clone)]
+pub(super) struct Door {
+    tx: SyncSender<Request>,
+}
+
+impl Door {
+    /// Runs `work` inside the next transaction and answers after its commit.
+    ///
+    /// `work` may run more than once: when its group fails it is tried alone. It must leave no trace outside `txn`.
+    pub(super) async fn submit<T, F>(&self, group: Group, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Txn<'_>) -> Result<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let wait = match group {
+            Group::Now => Duration::ZERO,
+            Group::Within(wait) => wait,
+        };
+        let mut request = Request { job: Box::new(Closure { work, value: None, reply }), due: Instant::now() + wait };
+        loop {
+            match self.tx.try_send(request) {
+                Ok(()) => break,
+                Err(TrySendError::Disconnected(_)) => return Err(StoreError::Gone),
+                Err(TrySendError::Full(back)) => {
+                    // Rare: the disk is slower than the devices. A short wait here is the back-pressure.
+                    request = back;
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            }
+        }
+        answer.await.unwrap_or(Err(StoreError::Gone))
+    }
+}
+
+/// What the writer thread needs, kept so that it can be started again after a panic.
+pub struct WriterSeat {
+    path: PathBuf,
+    rx: Arc<Mutex<Receiver<Request>>>,
+    head: watch::Sender<Seq>,
+    run: i64,
+    clock: Clock,
+    on_commit: Arc<dyn Fn(Commit) + Send + Sync>,
+}
+
+/// What one commit was like.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit {
+    /// How long the whole transaction took.
+    pub took: Duration,
+    /// Events appended.
+    pub events: usize,
+    /// Whether it could be written.
+    pub ok: bool,
+}
+
+pub(super) fn door() -> (Door, Receiver<Request>) {
+    let (tx, rx) = sync_channel(QUEUE);
+    (Door { tx }, rx)
+}
+
+impl WriterSeat {
+    pub(super) fn new(
+        path: PathBuf,
+        rx: Receiver<Request>,
+        head: watch::Sender<Seq>,
+        run: i64,
+        clock: Clock,
+        on_commit: Arc<dyn Fn(Commit) + Send + Sync>,
+    ) -> Self {
+        Self { path, rx: Arc::new(Mutex::new(rx)), head, run, clock, on_commit }
+    }
+
+    /// The writer's loop: waits for requests (a channel with a deadline), groups them, commits, answers.
+    ///
+    /// # Errors
+    /// When the database cannot be opened again; the supervisor restarts it.
+    pub fn run(&self, ctx: &Ctx) -> Outcome {
+        let rx = self.rx.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut conn = schema::open_writer(&self.path)?;
+        let mut heads = Heads::read(&self.path, &conn)?;
+        loop {
+            let wait = ctx.beat.parked(Duration::from_secs(5));
+            let first =
+                match rx.recv_timeout(wait.min(Duration::from_millis(if ctx.stop.is_cancelled() { 50 } else { 1000 })))
+                {
+                    Ok(request) => request,
+                    Err(RecvTimeoutError::Timeout) if ctx.stop.is_cancelled() => break,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => break,
+                };
+            let group = gather(&rx, first, ctx);
+            ctx.beat.working(COMMIT_BUDGET);
+            self.commit_group(&mut conn, &mut heads, group);
+        }
+        conn.execute("update runs set stopped = 'clean' where run = ?1", [self.run])?;
+        // A reader may still be busy: then the WAL stays, which is as good.
+        conn.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()))?;
+        Ok(())
+    }
+
+    /// One transaction for all; when it fails, one for each, so that a bad request harms nobody else.
+    fn commit_group(&self, conn: &mut Connection, heads: &mut Heads, mut group: Vec<Request>) {
+        match self.transact(conn, heads, &mut group) {
+            Ok(()) => group.into_iter().for_each(|request| request.job.answer(Ok(()))),
+            Err(error) if group.len() == 1 => {
+                group.into_iter().for_each(|request| request.job.answer(Err(error.clone())))
+            }
+            Err(_) => {
+                for request in group {
+                    let mut alone = vec![request];
+                    let result = self.transact(conn, heads, &mut alone);
+                    alone.into_iter().for_each(|request| request.job.answer(result.clone()));
+                }
+            }
+        }
+    }
+
+    fn transact(&self, conn: &mut Connection, heads: &mut Heads, group: &mut [Request]) -> Result<()> {
+        let begun = Instant::now();
+        let before = heads.seq;
+        let result = self.try_transact(conn, heads, group);
+        let events = usize::try_from(heads.seq.0 - before.0).unwrap_or(0);
+        (self.on_commit)(Commit { took: begun.elapsed(), events, ok: result.is_ok() });
+        if result.is_ok() && heads.seq != before {
+            self.head.send_replace(heads.seq);
+        }
+        result
+    }
+
+    fn try_transact(&self, conn: &mut Connection, heads: &mut Heads, group: &mut [Request]) -> Result<()> {
+        let err = |e: rusqlite::Error| StoreError::of(&self.path, &e);
+        let sql = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(err)?;
+        let mut txn = Txn::new(&self.path, &sql, heads.clone(), self.run, self.clock.now());
+        for request in group.iter_mut() {
+            request.job.run(&mut txn)?;
+        }
+        let after = txn.finish()?;
+        sql.commit().map_err(err)?;
+        *heads = after;
+        Ok(())
+    }
+}
+
+/// Takes what waits, and waits for company while everything taken can.
+fn gather(rx: &Receiver<Request>, first: Request, ctx: &Ctx) -> Vec<Request> {
+    let mut due = first.due;
+    let mut group = vec![first];
+    while group.len() < GROUP_MAX {
+        let left = due.saturating_duration_since(Instant::now()).min(PARKED_MAX);
+        let next =
+            if left.is_zero() || ctx.stop.is_cancelled() { rx.try_recv().ok() } else { rx.recv_timeout(left).ok() };
+        // No request means that the deadline came or the doors closed: commit what there is.
+        let Some(request) = next else { break };
+        due = due.min(request.due);
+        group.push(request);
+    }
+    group
+}
