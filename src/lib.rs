@@ -7,5 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod health;
+pub mod identity;
+pub mod projection;
 pub mod store;
 pub mod wire;

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::domain::{AssetState, Change, EventId, Fix, Kind, Mode, Row, Scan, Seq, UnixMs};
+use crate::domain::{AssetState, Change, EventId, Fix, Kind, Mode, Row, Scan, UnixMs};
 
 /// UTC in RFC 3339 with milliseconds, e.g. `2026-11-20T10:11:12.000Z`.
 ///
@@ -239,7 +239,7 @@ fn text<T: Serialize>(value: &T) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Epoch, TimeQuality};
+    use crate::domain::{Epoch, Seq, TimeQuality};
 
     fn row() -> Row {
         Row {

@@ -1,10 +1,14 @@
 //! The only room that asks the time. Durations come from `CLOCK_BOOTTIME`, which counts suspend and never steps;
 //! the wall clock is a fact to be stored, never a reason to act.
 
+mod keeper;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::domain::Stamp;
+
+pub use keeper::{Keeper, Step};
 
 /// Asks the time, or a time that a test sets.
 #[derive(Clone, Debug)]

@@ -1,0 +1,146 @@
+//! Which bytes make a fact the same fact: the deterministic event ids.
+//!
+//! Recipe 1: `id = be32(seconds) ‖ first 96 bits of BLAKE3(fields joined by 0x00)`. The hash carries uniqueness, the seconds
+//! only keep new ids together in the index. A recipe never changes: a new one gets a new number in front of its fields.
+//! **Invariant:** the id of a fix never depends on when or in which chunks it was received.
+
+use crate::domain::{Change, EventId, Fix, Stamp, UnixMs};
+
+/// The id of a fix: node, source, day and time of day as sent, and the position of the epoch's first position sentence.
+///
+/// A receiver that sends no date gets the day that was decided for it, marked `~`.
+#[must_use]
+pub fn fix(node: &str, source: &str, fix: &Fix) -> EventId {
+    let day =
+        if fix.day_sent.is_empty() { format!("~{}", fix.time_ms.div_euclid(86_400_000)) } else { fix.day_sent.clone() };
+    let seconds = sent_seconds(fix);
+    let (tod, lat, lon) = (fix.tod_sent_ms.to_string(), fix.first_e7.0.to_string(), fix.first_e7.1.to_string());
+    mint(seconds, &["1", "fix", node, source, &day, &tod, &lat, &lon])
+}
+
+/// The seconds of a fix's id: from the digits as sent, so that a better rule for wrong dates never moves an id.
+#[must_use]
+pub fn sent_seconds(fix: &Fix) -> u32 {
+    let digits = |range: std::ops::Range<usize>| fix.day_sent.get(range).and_then(|text| text.parse::<i16>().ok());
+    let day = match (digits(0..2), digits(2..4), digits(4..6)) {
+        (Some(day), Some(month), Some(year)) => {
+            let year = if year >= 80 { 1900 + year } else { 2000 + year };
+            let (day, month) = (i8::try_from(day).unwrap_or(0), i8::try_from(month).unwrap_or(0));
+            jiff::civil::Date::new(year, month, day)
+                .ok()
+                .and_then(|date| date.to_zoned(jiff::tz::TimeZone::UTC).ok())
+                .map(|midnight| midnight.timestamp().as_second())
+        }
+        _ => None,
+    };
+    let seconds = match day {
+        Some(day) => day + fix.tod_sent_ms.div_euclid(1000),
+        None => fix.time_ms.div_euclid(1000),
+    };
+    clamp(seconds)
+}
+
+/// The id of a scan, minted once at its acceptance: where and when it was read, and the how-manieth of that read it is.
+#[must_use]
+pub fn scan(node: &str, source: &str, boot_id: &str, at: Stamp, nth: u64, ts_ms: UnixMs, code: &str) -> EventId {
+    let (mono, nth) = (at.mono_us.to_string(), nth.to_string());
+    mint(clamp(ts_ms.div_euclid(1000)), &["1", "scan", node, source, boot_id, &mono, &nth, code])
+}
+
+/// The id of a change of place: what caused it, the asset, what changed and where.
+#[must_use]
+pub fn place(because: EventId, asset: &str, change: Change, place: &str, since_ms: UnixMs) -> EventId {
+    mint(clamp(since_ms.div_euclid(1000)), &["1", "place", &because.to_string(), asset, change.as_str(), place])
+}
+
+/// The id of a note: the node, its boot, the instant and the note's name.
+#[must_use]
+pub fn note(node: &str, boot_id: &str, at: Stamp, name: &str, ts_ms: UnixMs) -> EventId {
+    mint(clamp(ts_ms.div_euclid(1000)), &["1", "note", node, boot_id, &at.mono_us.to_string(), name])
+}
+
+fn clamp(seconds: i64) -> u32 {
+    u32::try_from(seconds.clamp(0, i64::from(u32::MAX))).unwrap_or(0)
+}
+
+fn mint(seconds: u32, fields: &[&str]) -> EventId {
+    let mut hasher = blake3::Hasher::new();
+    for (n, field) in fields.iter().enumerate() {
+        if n > 0 {
+            hasher.update(&[0]);
+        }
+        hasher.update(field.as_bytes());
+    }
+    let mut id = [0; 16];
+    id[..4].copy_from_slice(&seconds.to_be_bytes());
+    id[4..].copy_from_slice(&hasher.finalize().as_bytes()[..12]);
+    EventId(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn a_fix() -> Fix {
+        Fix {
+            time_ms: 1_795_169_472_000,
+            has_date: true,
+            day_sent: "201126".into(),
+            tod_sent_ms: 36_672_000,
+            first_e7: (591_246_817, 113_875_214),
+            lat_deg: 59.124_681_7,
+            lon_deg: 11.387_521_4,
+            alt_m: None,
+            speed_mps: None,
+            course_deg: None,
+            mode: None,
+            satellites: None,
+            hdop: None,
+            quality: None,
+            doubt: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_golden_vectors_of_recipe_1_never_change() {
+        assert_eq!(fix("wp-07", "gps0", &a_fix()).to_string(), GOLDEN_FIX);
+        let at = Stamp { mono_us: 812_345_678, wall_ms: 1_795_169_472_041 };
+        assert_eq!(scan("wp-07", "door-3", "b00t", at, 0, at.wall_ms, "TRL-7").to_string(), GOLDEN_SCAN);
+        let because = fix("wp-07", "gps0", &a_fix());
+        assert_eq!(place(because, "TRK-07", Change::Enter, "dock-3", 1_795_169_472_000).to_string(), GOLDEN_PLACE);
+        assert_eq!(note("wp-07", "b00t", at, "clock_stepped", at.wall_ms).to_string(), GOLDEN_NOTE);
+    }
+
+    const GOLDEN_FIX: &str = "6b001cc0b5e45e1877905282152bfe3c";
+    const GOLDEN_SCAN: &str = "6b001cc0437d335646a76c60b5331040";
+    const GOLDEN_PLACE: &str = "6b001cc02ef31e65c0713c1f0de887b7";
+    const GOLDEN_NOTE: &str = "6b001cc0a74371f6547b12b11d6f785f";
+
+    #[test]
+    fn a_fix_with_a_repaired_date_or_another_speed_keeps_its_id() {
+        let repaired = Fix { time_ms: 0, speed_mps: Some(3.0), ..a_fix() };
+        assert_eq!(fix("n", "s", &repaired), fix("n", "s", &a_fix()));
+    }
+
+    #[test]
+    fn the_same_second_at_another_place_or_source_is_another_fix() {
+        let elsewhere = Fix { first_e7: (591_246_818, 113_875_214), ..a_fix() };
+        assert_ne!(fix("n", "s", &elsewhere), fix("n", "s", &a_fix()));
+        assert_ne!(fix("n", "t", &a_fix()), fix("n", "s", &a_fix()));
+        assert_ne!(fix("n", "s", &a_fix()), fix("ns", "", &a_fix()));
+    }
+
+    #[test]
+    fn a_fix_without_a_date_is_another_one_each_day() {
+        let dateless = |time_ms| Fix { day_sent: String::new(), time_ms, ..a_fix() };
+        assert_ne!(fix("n", "s", &dateless(0)), fix("n", "s", &dateless(86_400_000)));
+        assert_eq!(fix("n", "s", &dateless(36_672_000)), fix("n", "s", &dateless(36_672_500)));
+    }
+
+    #[test]
+    fn ids_of_later_seconds_sort_later() {
+        let at = Stamp::default();
+        assert!(scan("n", "s", "b", at, 0, 1_000_000, "x") < scan("n", "s", "b", at, 0, 2_000_000, "x"));
+        assert_eq!(sent_seconds(&a_fix()), 1_795_169_472 - 1_795_169_472 % 86_400 + 36_672);
+    }
+}
