@@ -266,6 +266,17 @@ impl<'a> Txn<'a> {
             .map_err(|e| self.err(&e))
     }
 
+    /// The name of an event.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn event_id(&self, seq: Seq) -> Result<Option<EventId>> {
+        self.sql
+            .prepare_cached("select id from outbox where seq = ?1")
+            .and_then(|mut stmt| stmt.query_row([seq.0], |row| row.get(0).map(EventId)).optional())
+            .map_err(|e| self.err(&e))
+    }
+
     /// Counts letters that were not kept because the like of them already are.
     pub fn sampled(&mut self, source: &str, reason: Reason, n: i64) {
         self.add(Count::letters("total", ""), n);

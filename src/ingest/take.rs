@@ -1,0 +1,366 @@
+//! The whole way in, inside one transaction: frames become events, places, counts and letters together or not at all.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::config::{Effect, ReadPoint, RepeatScope, Scanner, Unknown};
+use crate::domain::{AssetState, Change, EventId, Fix, Kind, Loss, Reason, Row, Scan, Stage, Stamp, TimeQuality, UnixMs};
+use crate::identity;
+use crate::projection::{Folded, PlaceSaid, Sighting, fold};
+use crate::store::{Append, Draft, Origin, Outcome, Result, Txn, Window};
+use crate::wire;
+
+/// One delimited read or one finished epoch, ready to be stored, or something that is noted beside.
+#[derive(Clone, Debug)]
+pub(super) enum Frame {
+    /// An epoch with a position.
+    Fix { fix: Box<Fix>, at: Stamp, tq: TimeQuality, keep: super::motion::Keep },
+    /// Epochs without.
+    NoFix { n: i64 },
+    /// A read that decoded.
+    Scan { scan: Box<Scan>, at: Stamp, nth: u64, when: (UnixMs, TimeQuality), peer: Option<String> },
+    /// A read or sentence that is refused and kept as a letter.
+    Refused { loss: Loss, at: Stamp, peer: Option<String>, is_frame: bool },
+    /// The like of which are kept already: counted.
+    Sampled { reason: Reason, n: i64, is_frame: bool },
+    /// Something happened at the port.
+    Port { what: &'static str, detail: String },
+    /// The node has something to say.
+    Note { name: &'static str, sentence: String, at: Stamp, when: (UnixMs, TimeQuality) },
+}
+
+/// What a frame came to; in the order of the frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Nothing to answer.
+    Silent,
+    /// A new event.
+    Ok(EventId),
+    /// A repeat of this event.
+    Again(EventId),
+    /// Refused.
+    Rejected(Reason),
+}
+
+/// What taking frames came to, valid once committed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Taken {
+    pub(super) answers: Vec<Answer>,
+    /// The receiver's asset as it is now.
+    pub(super) asset: Option<AssetState>,
+    /// Fixes stored.
+    pub(super) fixes: usize,
+}
+
+/// What does not change while the source runs.
+pub(super) struct Desk {
+    pub(super) source: String,
+    pub(super) node: String,
+    pub(super) boot_id: String,
+    pub(super) feed: super::Feed,
+    pub(super) unknown: Unknown,
+    /// Up to here events may have been published: their repeats are frozen.
+    pub(super) published: std::sync::Arc<AtomicI64>,
+    /// The asset whose position is the node's own.
+    pub(super) own_asset: String,
+}
+
+/// Takes frames in. **If you read one function, read this one: it is the whole way in.**
+///
+/// # Errors
+/// As the store says; then nothing of any frame was kept.
+pub(super) fn take(txn: &mut Txn<'_>, desk: &Desk, frames: &[Frame]) -> Result<Taken> {
+    let mut taken = Taken::default();
+    for frame in frames {
+        let answer = match frame {
+            Frame::Fix { fix, at, tq, keep } => take_fix(txn, desk, fix, *at, *tq, *keep, &mut taken)?,
+            Frame::NoFix { n } => {
+                txn.frames(&desk.source, Outcome::NoFix, *n);
+                Answer::Silent
+            }
+            Frame::Scan { scan, at, nth, when, peer } => take_scan(txn, desk, scan, *at, *nth, *when, peer.as_deref())?,
+            Frame::Refused { loss, at, peer, is_frame } => refuse(txn, desk, loss, *at, peer.clone(), *is_frame)?,
+            Frame::Sampled { reason, n, is_frame } => {
+                if *is_frame {
+                    txn.frames(&desk.source, Outcome::Rejected(*reason), *n);
+                }
+                txn.sampled(&desk.source, *reason, *n);
+                Answer::Silent
+            }
+            Frame::Port { what, detail } => {
+                txn.log_inbound(&desk.source, what, detail)?;
+                Answer::Silent
+            }
+            Frame::Note { name, sentence, at, when } => take_note(txn, desk, name, sentence, *at, *when)?,
+        };
+        taken.answers.push(answer);
+    }
+    Ok(taken)
+}
+
+fn take_fix(
+    txn: &mut Txn<'_>,
+    desk: &Desk,
+    fix: &Fix,
+    at: Stamp,
+    tq: TimeQuality,
+    keep: super::motion::Keep,
+    taken: &mut Taken,
+) -> Result<Answer> {
+    use super::motion::Keep;
+    let super::Feed::Gps(gps) = &desk.feed else { return Ok(Answer::Silent) };
+    let id = identity::fix(&desk.node, &desk.source, fix);
+    if txn.has_event(id)? {
+        txn.frame(&desk.source, Outcome::Duplicate);
+        return Ok(Answer::Again(id));
+    }
+    let policy = match keep {
+        Keep::Store => None,
+        Keep::Thin(policy) => Some(policy),
+        Keep::Late => {
+            let upto = identity::sent_seconds(fix);
+            let span = u32::try_from(gps.track_interval.as_secs()).unwrap_or(u32::MAX).saturating_sub(1);
+            txn.has_event_between(Kind::Fix, &desk.source, upto.saturating_sub(span), upto)?.then_some("track")
+        }
+    };
+    if let Some(policy) = policy {
+        txn.frame(&desk.source, Outcome::Thinned(policy));
+        return Ok(Answer::Silent);
+    }
+    let draft = Draft {
+        id,
+        kind: Kind::Fix,
+        ts_ms: fix.time_ms,
+        tq,
+        received: at,
+        source: Some(desk.source.clone()),
+        asset: Some(gps.asset.clone()),
+        place: None,
+        code: None,
+        body: wire::fix_body(fix),
+    };
+    let Append::New(seq) = txn.append(&draft)? else {
+        txn.frame(&desk.source, Outcome::Duplicate);
+        return Ok(Answer::Again(id));
+    };
+    txn.frame(&desk.source, Outcome::Stored);
+    taken.fixes += 1;
+    if fix.doubt.iter().all(|doubt| doubt.may_move()) {
+        let sighting = Sighting {
+            asset: gps.asset.clone(),
+            id,
+            seq,
+            ts_ms: fix.time_ms,
+            tq,
+            received: (txn.boot()?, at.mono_ms()),
+            position: Some((fix.lat_deg, fix.lon_deg)),
+            speed_mps: fix.speed_mps,
+            course_deg: fix.course_deg,
+            place: PlaceSaid::Unsaid,
+            source: Some(desk.source.clone()),
+        };
+        if let Some(state) = apply(txn, &sighting, at)? {
+            taken.asset = Some(state);
+        }
+    }
+    Ok(Answer::Ok(id))
+}
+
+fn take_scan(
+    txn: &mut Txn<'_>,
+    desk: &Desk,
+    scan: &Scan,
+    at: Stamp,
+    nth: u64,
+    when: (UnixMs, TimeQuality),
+    peer: Option<&str>,
+) -> Result<Answer> {
+    let super::Feed::Scanner(scanner) = &desk.feed else { return Ok(Answer::Silent) };
+    let boot = txn.boot()?;
+    if let Some(window) = open_window(txn, desk, scanner, scan, boot, at)? {
+        txn.frame(&desk.source, Outcome::Repeat);
+        txn.repeat_onto(window.seq, crate::domain::Seq(desk.published.load(Ordering::Acquire)))?;
+        return Ok(txn.event_id(window.seq)?.map_or(Answer::Silent, Answer::Again));
+    }
+    let registered = match (txn.registered(&scan.key)?, &scan.same_as) {
+        (Some(asset), _) => Some(asset),
+        (None, Some(key)) => txn.registered(key)?,
+        (None, None) => None,
+    };
+    if registered.is_none() && desk.unknown == Unknown::Hold {
+        let mut loss = Loss::decoder(Reason::UnknownTag, scan.code.as_bytes(), 4096);
+        loss.stage = Stage::Store;
+        return refuse(txn, desk, &loss, at, peer.map(str::to_owned), true);
+    }
+    let asset = registered.or_else(|| scan.same_as.clone()).unwrap_or_else(|| scan.key.clone());
+    let id = identity::scan(&desk.node, &desk.source, &desk.boot_id, at, nth, when.0, &scan.code);
+    let position = where_read(txn, desk, scanner)?;
+    let draft = Draft {
+        id,
+        kind: Kind::Scan,
+        ts_ms: when.0,
+        tq: when.1,
+        received: at,
+        source: Some(desk.source.clone()),
+        asset: Some(asset.clone()),
+        place: read_point(scanner),
+        code: Some(scan.code.clone()),
+        body: wire::scan_body(scan, peer, position),
+    };
+    let Append::New(seq) = txn.append(&draft)? else {
+        txn.frame(&desk.source, Outcome::Duplicate);
+        return Ok(Answer::Again(id));
+    };
+    txn.frame(&desk.source, Outcome::Stored);
+    if !scanner.repeat_window.is_zero() {
+        let window = Window { key: scan.key.clone(), seq, received: (boot, at.mono_ms()) };
+        let ended = at.mono_ms() - millis(scanner.repeat_window);
+        txn.open_window(&desk.source, scope(scanner, scan), &window, ended)?;
+    }
+    let place = match (read_point(scanner), scanner.effect) {
+        (Some(place), Effect::Enter) => PlaceSaid::At(place),
+        (Some(place), Effect::Leave) => PlaceSaid::GoneFrom(place),
+        _ => PlaceSaid::Unsaid,
+    };
+    let sighting = Sighting {
+        asset,
+        id,
+        seq,
+        ts_ms: when.0,
+        tq: when.1,
+        received: (boot, at.mono_ms()),
+        position: if matches!(place, PlaceSaid::Unsaid) { None } else { position },
+        speed_mps: None,
+        course_deg: None,
+        place,
+        source: Some(desk.source.clone()),
+    };
+    apply(txn, &sighting, at)?;
+    Ok(Answer::Ok(id))
+}
+
+/// The window that makes this read a repeat, if one is open.
+fn open_window(
+    txn: &Txn<'_>,
+    desk: &Desk,
+    scanner: &Scanner,
+    scan: &Scan,
+    boot: i64,
+    at: Stamp,
+) -> Result<Option<Window>> {
+    if scanner.repeat_window.is_zero() {
+        return Ok(None);
+    }
+    let window = txn.window(&desk.source, scope(scanner, scan))?;
+    Ok(window.filter(|window| {
+        window.key == scan.key
+            && window.received.0 == boot
+            && at.mono_ms() - window.received.1 < millis(scanner.repeat_window)
+    }))
+}
+
+fn scope<'a>(scanner: &Scanner, scan: &'a Scan) -> &'a str {
+    match scanner.repeat_scope {
+        RepeatScope::Previous => "",
+        RepeatScope::Code => &scan.key,
+    }
+}
+
+fn read_point(scanner: &Scanner) -> Option<String> {
+    match &scanner.place {
+        ReadPoint::Unknown => None,
+        ReadPoint::Place(place) => Some(place.clone()),
+        ReadPoint::Aboard(asset) => Some(format!("@{asset}")),
+    }
+}
+
+/// Where the read happened, when the node knows where it is: aboard an asset, or at the node itself.
+fn where_read(txn: &Txn<'_>, desk: &Desk, scanner: &Scanner) -> Result<Option<(f64, f64)>> {
+    let carrier = match &scanner.place {
+        ReadPoint::Aboard(asset) => asset,
+        ReadPoint::Unknown | ReadPoint::Place(_) => &desk.own_asset,
+    };
+    Ok(txn.asset(carrier)?.and_then(|state| state.position))
+}
+
+/// Folds a sighting into its asset and appends the changes of place that follow: exit, then enter.
+fn apply(txn: &mut Txn<'_>, sighting: &Sighting, at: Stamp) -> Result<Option<AssetState>> {
+    let present = txn.asset(&sighting.asset)?;
+    let Folded::Advanced(state, left, entered) = fold(present.as_ref(), sighting) else { return Ok(None) };
+    txn.set_asset(&state)?;
+    for (change, place) in [(Change::Exit, left), (Change::Enter, entered)] {
+        let Some(place) = place else { continue };
+        let draft = Draft {
+            id: identity::place(sighting.id, &sighting.asset, change, &place, sighting.ts_ms),
+            kind: Kind::Place,
+            ts_ms: sighting.ts_ms,
+            tq: sighting.tq,
+            received: at,
+            source: None,
+            asset: Some(sighting.asset.clone()),
+            place: Some(place),
+            code: None,
+            body: wire::place_body(change, sighting.ts_ms, &sighting.id.to_string(), false, None),
+        };
+        // A change that is in the log already follows from the same cause: nothing to add.
+        if txn.append(&draft)? == Append::Duplicate {
+            continue;
+        }
+    }
+    Ok(Some(*state))
+}
+
+fn refuse(
+    txn: &mut Txn<'_>,
+    desk: &Desk,
+    loss: &Loss,
+    at: Stamp,
+    peer: Option<String>,
+    is_frame: bool,
+) -> Result<Answer> {
+    if is_frame {
+        txn.frame(&desk.source, Outcome::Rejected(loss.reason));
+    }
+    let origin = Origin { source: desk.source.clone(), peer, received: at };
+    txn.park(loss, &origin, None, loss.ai.as_deref().unwrap_or(""))?;
+    Ok(Answer::Rejected(loss.reason))
+}
+
+fn take_note(
+    txn: &mut Txn<'_>,
+    desk: &Desk,
+    name: &str,
+    sentence: &str,
+    at: Stamp,
+    when: (UnixMs, TimeQuality),
+) -> Result<Answer> {
+    let draft = Draft {
+        id: identity::note(&desk.node, &desk.boot_id, at, name, when.0),
+        kind: Kind::Note,
+        ts_ms: when.0,
+        tq: when.1,
+        received: at,
+        source: None,
+        asset: None,
+        place: None,
+        code: None,
+        body: wire::note_body(name, sentence),
+    };
+    txn.append(&draft)?;
+    Ok(Answer::Silent)
+}
+
+fn millis(span: std::time::Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Answer {
+    /// The line for a scanner that wants replies.
+    pub(super) fn line(self) -> Option<String> {
+        match self {
+            Self::Silent => None,
+            Self::Ok(id) => Some(format!("ok {id}")),
+            Self::Again(id) => Some(format!("again {id}")),
+            Self::Rejected(reason) => Some(format!("rejected {}", reason.as_str())),
+        }
+    }
+}
