@@ -57,13 +57,13 @@ impl Verdict {
 #[derive(Clone, Debug)]
 pub struct Fusion {
     open: Option<Epoch>,
-    /// What sentences without a time said before the first epoch.
+    /// What sentences without a time said while no epoch was open: they open the burst of the next.
     early: Values,
     /// The epoch closed last: its time and who spoke in it.
     closed: Option<(i64, Vec<Voice>)>,
     /// The newest day and time that hold together, as sent.
     known: Option<(Day, i64)>,
-    /// The newest date of a ZDA and its time.
+    /// The date and time of a ZDA that came before its epoch.
     zda: Option<(Day, i64)>,
     floor: Day,
 }
@@ -109,19 +109,21 @@ impl Fusion {
         if self.open.as_ref().is_some_and(|epoch| !epoch.can_take(reading, voice)) {
             self.close(out);
         }
-        let (early, known) = (&mut self.early, self.known);
-        let epoch = self.open.get_or_insert_with(|| Epoch { values: std::mem::take(early), known, ..Epoch::default() });
-        epoch.hear(reading, voice, at);
+        if self.open.is_none() {
+            let zda = self.zda.take().filter(|(_, tod_ms)| Some(*tod_ms) == reading.tod_ms);
+            let values = std::mem::take(&mut self.early);
+            self.open = Some(Epoch { day: zda.map(|(day, _)| day), known: self.known, values, ..Epoch::default() });
+        }
+        if let Some(epoch) = &mut self.open {
+            epoch.hear(reading, voice, at);
+        }
         Ok(())
     }
 
     /// Ends the open epoch, if there is one.
     pub fn close(&mut self, out: &mut Vec<NmeaOut>) {
         let Some(epoch) = self.open.take() else { return };
-        let sent = epoch.day.or_else(|| {
-            let (day, tod_ms) = self.zda?;
-            (Some(tod_ms) == epoch.tod_ms).then_some(day)
-        });
+        let sent = epoch.day;
         let day = sent.or_else(|| {
             let (day, known_ms) = epoch.known?;
             Some(nearest_day(day, known_ms, epoch.tod_ms?))
@@ -136,10 +138,13 @@ impl Fusion {
     /// A date ends no epoch and begins none: receivers send it on its own beat.
     fn take_date(&mut self, reading: &Reading, at: Stamp) {
         let Some(date) = reading.day.zip(reading.tod_ms) else { return };
-        self.zda = Some(date);
         self.known = Some(date);
-        if let Some(epoch) = &mut self.open {
-            epoch.at = at;
+        match &mut self.open {
+            Some(epoch) if epoch.tod_ms == reading.tod_ms => {
+                epoch.at = at;
+                epoch.day = epoch.day.or(reading.day);
+            }
+            _ => self.zda = Some(date),
         }
     }
 
@@ -241,8 +246,8 @@ fn repaired(day: Day, floor: Day, wall_ms: UnixMs) -> Day {
 
 #[cfg(test)]
 mod tests {
-    use super::super::field::{day_of, day_of_ddmmyy};
     use super::*;
+    use crate::decoder::nmea::field::{day_of, day_of_ddmmyy};
 
     #[test]
     fn a_rollover_is_repaired_only_where_the_date_cannot_be_right() {

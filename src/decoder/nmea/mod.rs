@@ -4,6 +4,7 @@
 //! Source: IEC 61162-1 as retold in gpsd's "NMEA Revealed"; the corpora of real receivers in the tests.
 
 mod counts;
+mod doubt;
 mod epoch;
 mod field;
 mod frame;
@@ -11,6 +12,7 @@ mod reading;
 pub mod report;
 
 pub use counts::{NmeaCounts, Skipped};
+pub use doubt::{Doubter, Trusted};
 pub use frame::{EVIDENCE_MAX, NOISE_RUN_MAX, SENTENCE_MAX};
 
 use crate::domain::{Fix, Loss, Reason, Stage, Stamp, UnixMs};

@@ -136,6 +136,7 @@ pub fn read(text: &[u8]) -> Result<Option<Reading>, Reason> {
             .map(|index| digits(fields.at(index)))
             .into_iter()
             .collect::<Option<Vec<_>>>()
+            .filter(|date| (1980..2200).contains(&date[0]))
             .and_then(|date| day_of(date[0], date[1], date[2])),
         _ => None,
     };
@@ -147,7 +148,8 @@ fn own_values(formatter: Formatter, fields: &Fields<'_>) -> Result<Values, Reaso
     let mut values = Values { status: true, ..Values::default() };
     let status = |index: usize| match fields.at(index) {
         "A" | "D" => Ok(true),
-        "V" | "" => Ok(false),
+        // Some Magellan say N.
+        "V" | "N" | "" => Ok(false),
         _ => Err(Reason::BadField),
     };
     match formatter {
@@ -371,6 +373,28 @@ mod tests {
         bad("GPGGA,123519,4807.038,N,01131.324,E,12,08,0.9,545.4,M,46.9,M,,", Reason::BadField);
         bad("GPGGA,1235Z9,4807.038,N,01131.324,E,1,08,0.9,545.4,M,46.9,M,,", Reason::BadField);
         bad("GPGSA,A,3,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,1,1,1", Reason::BadField);
+    }
+
+    #[test]
+    fn a_sentence_that_the_crate_reads_says_the_same_as_our_own_reading() {
+        for body in [
+            "GPRMC,123519.25,A,4807.038,N,01131.324,E,022.4,084.4,230394,003.1,W,D",
+            "GNRMC,001031.00,V,,,,,,,190416,,,N",
+            "GNGGA,123519,4807.038,N,01131.324,E,5,08,0.9,545.4,M,46.9,M,,",
+            "GPGGA,123519,,,,,0,00,99.9,,M,,M,,",
+            "GNGNS,123519,4807.038,N,01131.324,E,NA,08,0.9,545.4,46.9,,",
+            "GPGLL,4916.45,N,12311.12,W,225444,A,D",
+            "GNGSA,A,2,01,02,,,,,,,,,,,1.5,0.9,1.2,1",
+            "GPVTG,084.4,T,077.8,M,022.4,N,041.4,K,A",
+            "GPZDA,160012.71,11,03,2004,-1,00",
+        ] {
+            let sum = body.bytes().fold(0, |sum, byte| sum ^ byte);
+            let text = format!("${body}*{sum:02X}");
+            let formatter = Formatter::of(text.as_bytes()).unwrap();
+            let own = own_values(formatter, &Fields::split(text.as_bytes()).unwrap()).unwrap();
+            let read = crate_values(text.as_bytes()).expect(body);
+            assert_eq!(read.rounded(), own.rounded(), "{body}");
+        }
     }
 
     #[test]

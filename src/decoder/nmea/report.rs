@@ -5,9 +5,8 @@ use std::io::{self, Read, Write};
 
 use serde::Serialize;
 
-use super::counts::NmeaCounts;
-use super::{NmeaDecoder, NmeaOptions, NmeaOut};
-use crate::domain::{Fix, Stamp};
+use super::{Doubter, NmeaCounts, NmeaDecoder, NmeaOptions, NmeaOut, Trusted};
+use crate::domain::{Fix, Mode, Stamp};
 
 /// Bytes read at once.
 const CHUNK: usize = 64 * 1024;
@@ -23,6 +22,7 @@ pub fn decode_stream(mut input: impl Read, mut output: impl Write, mut errors: i
     let mut decoder = NmeaDecoder::new(NmeaOptions::default());
     let mut chunk = vec![0; CHUNK];
     let mut decoded = Vec::new();
+    let mut doubter = Doubter::default();
     let mut undated = 0;
     loop {
         let length = match input.read(&mut chunk) {
@@ -38,7 +38,10 @@ pub fn decode_stream(mut input: impl Read, mut output: impl Write, mut errors: i
         for one in decoded.drain(..) {
             match one {
                 NmeaOut::Fix(fix, _) if fix.day_sent.is_empty() => undated += 1,
-                NmeaOut::Fix(fix, _) => print(&Line::of(&fix), &mut output)?,
+                NmeaOut::Fix(mut fix, at) => {
+                    doubter.judge(&mut fix, at, Trusted::default());
+                    print(&Line::of(&fix), &mut output)?;
+                }
                 NmeaOut::NoFix(_) | NmeaOut::Loss(..) => {}
             }
         }
@@ -76,6 +79,7 @@ struct Line {
     hdop: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     quality: Option<u8>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     doubt: Vec<&'static str>,
 }
 
@@ -91,7 +95,7 @@ impl Line {
             alt_m: fix.alt_m,
             speed_mps: fix.speed_mps,
             course_deg: fix.course_deg,
-            mode: fix.mode.map(crate::domain::Mode::as_str),
+            mode: fix.mode.map(Mode::as_str),
             satellites: fix.satellites,
             hdop: fix.hdop,
             quality: fix.quality,

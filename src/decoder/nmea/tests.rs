@@ -139,6 +139,23 @@ fn midnight_moves_the_day_of_fixes_without_a_date() {
 }
 
 #[test]
+fn the_date_of_a_zda_belongs_to_its_own_second() {
+    let zda = "GPZDA,101112.00,20,11,2026,00,00";
+    for bodies in [[zda, GGA], [GGA, zda]] {
+        let out = check(&bodies);
+        assert!(fixes(&out)[0].has_date && fixes(&out)[0].day_sent == "201126", "{bodies:?}");
+    }
+    let newer = zda.replace("101112", "101113");
+    assert!(fixes(&check(&[GGA, &newer]))[0].day_sent.is_empty(), "a date does not reach back");
+    let noon = GGA.replace("101112", "200000");
+    let night = GGA.replace("101112", "060000");
+    let out = check(&[zda, GGA, &noon, &night, GGA]);
+    let dates: Vec<_> = fixes(&out).iter().map(|fix| (fix.has_date, fix.day_sent.clone())).collect();
+    let day = |has_date, text: &str| (has_date, text.to_owned());
+    assert_eq!(dates, [day(true, "201126"), day(false, "201126"), day(false, "211126"), day(false, "211126")]);
+}
+
+#[test]
 fn a_fix_without_any_date_takes_the_day_of_its_receipt() {
     let out = check(&[GGA]);
     let fix = fixes(&out)[0];
@@ -179,7 +196,7 @@ fn decode_prints_a_line_a_fix_and_a_summary_that_balances() {
     assert_eq!(
         String::from_utf8(output).unwrap(),
         "{\"ts\":\"2026-11-20T10:11:12.000Z\",\"lat\":59.124681667,\"lon\":11.387521667,\"alt_m\":12.3,\"speed_mps\":1.399,\
-         \"course_deg\":271.0,\"satellites\":9,\"hdop\":0.9,\"quality\":1,\"doubt\":[]}\n"
+         \"course_deg\":271.0,\"satellites\":9,\"hdop\":0.9,\"quality\":1}\n"
     );
     let summary: serde_json::Value = serde_json::from_slice(&errors).unwrap();
     assert_eq!(summary["bytes"], input.len());
