@@ -1,2 +1,3 @@
 //! The crate.
 pub mod domain;
+pub mod screen;
