@@ -12,3 +12,4 @@ pub mod identity;
 pub mod projection;
 pub mod wire;
 pub mod store;
+pub mod screen;

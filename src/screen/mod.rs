@@ -1,0 +1,3 @@
+//! Out to the yard: the page, its stream and its calls.
+
+pub mod assets;

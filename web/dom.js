@@ -1,0 +1,109 @@
+// @ts-check
+// Making and changing elements. Text from outside goes in as text nodes only; nothing here parses markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/**
+ * An HTML element with a class and children.
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {string} [cls]
+ * @param {...(Node|string)} children
+ * @returns {HTMLElementTagNameMap[K]}
+ */
+export function h(tag, cls, ...children) {
+  const node = document.createElement(tag);
+  if (cls) node.className = cls;
+  node.append(...children);
+  return node;
+}
+
+/**
+ * An SVG element with attributes.
+ * @template {keyof SVGElementTagNameMap} K
+ * @param {K} tag
+ * @param {Record<string, string|number>} [attrs]
+ * @param {...Node} children
+ * @returns {SVGElementTagNameMap[K]}
+ */
+export function s(tag, attrs = {}, ...children) {
+  const node = document.createElementNS(SVG, tag);
+  for (const name in attrs) node.setAttribute(name, String(attrs[name]));
+  node.append(...children);
+  return node;
+}
+
+/**
+ * Puts text into an element, and touches the page only when it is another one.
+ * @param {Element} node
+ * @param {string} text
+ */
+export function put(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/**
+ * Sets an attribute, or takes it off with null, only when that changes something.
+ * @param {Element} node
+ * @param {string} name
+ * @param {string|null} value
+ */
+export function attr(node, name, value) {
+  if (node.getAttribute(name) === value) return;
+  if (value === null) node.removeAttribute(name);
+  else node.setAttribute(name, value);
+}
+
+/** A mark of the sprite in index.html; its word stands beside it, so it is hidden from screen readers. */
+export function icon() {
+  const use = s("use");
+  const node = s("svg", { class: "i", "aria-hidden": "true" }, use);
+  return {
+    node,
+    /** @param {import("./types").Shape|"go"} shape */
+    set(shape) {
+      attr(use, "href", `#i-${shape}`);
+      attr(node, "class", `i ${shape}`);
+    },
+  };
+}
+
+/**
+ * Keeps the children of an element equal to a list: elements are kept by key, moved only when out of order, and those of
+ * gone items are filled anew for new ones, so a feed makes no garbage and never loses the focus of a row that stays.
+ * @template T
+ * @template {{node: Element}} R
+ * @param {Element} parent
+ * @param {() => R} make makes an empty row
+ * @param {(row: R, item: T) => void} fill
+ * @returns {(items: T[], key: (item: T) => string) => void}
+ */
+export function rows(parent, make, fill) {
+  /** @type {Map<string, R>} */
+  let drawn = new Map();
+  return (items, key) => {
+    /** @type {Map<string, R>} */
+    const next = new Map();
+    const wanted = new Set(items.map(key));
+    const spare = [...drawn].filter(([k]) => !wanted.has(k)).map(([, row]) => row);
+    let at = parent.firstElementChild;
+    for (const item of items) {
+      const k = key(item);
+      if (next.has(k)) continue;
+      const row = drawn.get(k) ?? spare.pop() ?? make();
+      fill(row, item);
+      if (row.node === at) at = at.nextElementSibling;
+      else parent.insertBefore(row.node, at);
+      next.set(k, row);
+    }
+    for (const row of spare) row.node.remove();
+    drawn = next;
+  };
+}
+
+/** @param {string} id @returns {HTMLElement} */
+export function el(id) {
+  const node = document.getElementById(id);
+  if (!node) throw new Error(`index.html has no element #${id}`);
+  return node;
+}
