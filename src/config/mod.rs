@@ -1,8 +1,29 @@
 //! What the node is told: the checked configuration. Files are read, merged and checked in `load`; nothing here is checked again.
 
+mod check;
+mod finding;
+mod kept;
+mod known;
+mod load;
+mod machine;
+mod merged;
+mod port;
+mod reader;
+mod sources;
+mod text;
+#[cfg(test)]
+mod load_tests;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use finding::{Finding, Invalid};
+pub use kept::{KEPT_FILE, keep_last_good, last_good};
+pub use known::{PACKAGED, defaults_text};
+pub use load::{DEFAULT_FILE, Loaded, load, parse_text};
+pub use machine::Machine;
+pub use merged::MergedDoc;
 
 /// The whole checked configuration; `Config::default()` is a node with no inputs and no upstream.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -196,9 +217,11 @@ impl std::fmt::Display for Port {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Serial(path) => write!(f, "{}", path.display()),
+            Self::Tcp(host, port) if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
             Self::Tcp(host, port) => write!(f, "tcp://{host}:{port}"),
             Self::TcpListen(addr) => write!(f, "tcp-listen://{addr}"),
             Self::UdpListen(addr) => write!(f, "udp-listen://{addr}"),
+            Self::Gpsd(host, port) if host.contains(':') => write!(f, "gpsd://[{host}]:{port}"),
             Self::Gpsd(host, port) => write!(f, "gpsd://{host}:{port}"),
             Self::File(path) => write!(f, "file://{}", path.display()),
             Self::Hid(path) => write!(f, "hid://{}", path.display()),

@@ -1,0 +1,58 @@
+//! The configuration of the last healthy start, kept beside the store: what a node runs on when its files are invalid.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use crate::config::finding::{Finding, Invalid};
+use crate::config::load::{self, Loaded};
+use crate::config::machine::Machine;
+use crate::config::merged::MergedDoc;
+
+/// Its name in the store's folder.
+pub const KEPT_FILE: &str = "last-good.toml";
+
+/// Keeps a configuration that has led to a healthy start: the old one or the new one survives a power cut, never half.
+///
+/// # Errors
+/// The folder cannot be written; the node runs on without.
+pub fn keep_last_good(dir: &Path, merged: &MergedDoc) -> io::Result<()> {
+    let text = format!(
+        "# The configuration of the last healthy start. waypost writes it and runs on it when its files are invalid.\n\n{}",
+        merged.to_toml()
+    );
+    let path = dir.join(KEPT_FILE);
+    if fs::read(&path).is_ok_and(|kept| kept == text.as_bytes()) {
+        return Ok(());
+    }
+    let next = dir.join(format!("{KEPT_FILE}.next"));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&next)?;
+    file.set_permissions(fs::Permissions::from_mode(0o640))?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&next, &path)?;
+    File::open(dir)?.sync_all()
+}
+
+/// The kept configuration; none when there never was a healthy start.
+///
+/// # Errors
+/// It is there but cannot be read or is not valid, as after a downgrade; the caller exits 78 with these findings too.
+pub fn last_good(dir: &Path, machine: &Machine) -> Result<Option<Loaded>, Invalid> {
+    let path = dir.join(KEPT_FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => load::parse_kept(&path, &text, machine).map(Some),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Invalid {
+            findings: vec![Finding {
+                file: path,
+                line: 0,
+                column: 0,
+                key: String::new(),
+                message: format!("cannot be read: {e}"),
+                remedy: "mend the configuration files; the next healthy start writes it anew".into(),
+            }],
+        }),
+    }
+}
