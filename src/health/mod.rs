@@ -2,6 +2,13 @@
 
 mod beat;
 mod board;
+pub mod export;
+mod labels;
+mod sample;
+mod seat;
+mod supervisor;
+mod tally;
+mod watchdog;
 pub mod wedge;
 mod worker;
 
@@ -10,4 +17,12 @@ pub use board::{
     Alarm, Board, ClockState, DiskState, Posted, Severity, SourceCondition, SourceState, State, UplinkState,
     WorkerState,
 };
+pub use labels::{
+    FrameOutcome, LetterState, PortOutcome, ReconnectReason, RestartReason, StoreFile, StreamDrop, StreamOpen,
+    publish_code,
+};
+pub use sample::{Build, ProcessUse, Sample, SourceFrames, SourceSample};
+pub use supervisor::{End, GaveUp, Restart, Roster, Running, Supervisor};
+pub use tally::{NAMES_MAX, Tally};
+pub use watchdog::Notify;
 pub use worker::{Body, Ctx, Outcome, Worker};
