@@ -1,0 +1,322 @@
+//! What a source's bytes say: one decoder a connection, and what is known of the receiver across connections.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::clock::{BUILD_FLOOR_MS, Keeper};
+use crate::decoder::nmea::{Doubter, NmeaCounts, NmeaDecoder, NmeaOptions, NmeaOut, Trusted};
+use crate::decoder::scan::{Charset, CodeId, ScanCounts, ScanDecoder, ScanOut, ScanProfile};
+use crate::domain::{Fix, Loss, Reason, Stage, Stamp, TimeQuality};
+use crate::health::{Light, PortOutcome, Tally};
+use crate::source::{Conn, Input};
+
+use super::motion::Motion;
+use super::sampler::Sampler;
+use super::take::Frame;
+use super::{Feed, Reply};
+
+/// Bytes looked at before a port is judged to be garbage.
+const GARBAGE_BYTES: u64 = 1024;
+
+/// What came out of the bytes.
+pub(super) enum Heard {
+    /// Something that gets a row, and where its answer goes.
+    Frame(Frame, Reply),
+    /// Something that is only counted: the reason of a refused one, or none for an epoch without a position.
+    Counted { reason: Option<Reason>, is_frame: bool },
+}
+
+enum Decoder {
+    Nmea(Box<NmeaDecoder>),
+    Scan(Box<ScanDecoder>),
+}
+
+struct Ear {
+    decoder: Decoder,
+    peer: Option<String>,
+    reply: Reply,
+    reported: Reported,
+}
+
+/// What of the decoder's counts is in the metrics already.
+#[derive(Default)]
+struct Reported {
+    bytes: BTreeMap<&'static str, u64>,
+    sentences: u64,
+    refused: BTreeMap<&'static str, u64>,
+}
+
+/// The decoders of one source.
+pub(super) struct Ears {
+    feed: Feed,
+    light: Light,
+    keeper: Keeper,
+    tally: Tally,
+    keep: Duration,
+    open: BTreeMap<Conn, Ear>,
+    motion: Motion,
+    doubter: Doubter,
+    sampler: Sampler,
+    nth: u64,
+    /// Good and refused bytes lately, for the state `garbage`.
+    lately: (u64, u64),
+}
+
+impl Ears {
+    pub(super) fn new(feed: Feed, light: Light, keeper: Keeper, tally: Tally, keep: Duration) -> Self {
+        Self {
+            feed,
+            light,
+            keeper,
+            tally,
+            keep,
+            open: BTreeMap::new(),
+            motion: Motion::default(),
+            doubter: Doubter::default(),
+            sampler: Sampler::default(),
+            nth: 0,
+            lately: (0, 0),
+        }
+    }
+
+    /// Takes what a source says.
+    pub(super) fn hear(&mut self, input: Input) -> Vec<Heard> {
+        match input {
+            Input::Opened { conn, peer, reply, .. } => {
+                let peer = peer.map(|peer| peer.to_string());
+                let detail = peer.clone().unwrap_or_default();
+                self.open.insert(conn, self.ear(peer, reply));
+                vec![Heard::Frame(Frame::Port { what: "opened", detail }, None)]
+            }
+            Input::Bytes { conn, bytes, at, peer } => self.feed(conn, &bytes, at, peer.map(|peer| peer.to_string())),
+            Input::Lost { conn, why, at } => {
+                let mut heard = self.close(conn, at);
+                heard.push(Heard::Frame(Frame::Port { what: "lost", detail: format!("{why:?}") }, None));
+                heard
+            }
+            Input::Refused { peer, at, why, text } => {
+                let mut loss = Loss::decoder(why, &[], 0);
+                loss.stage = Stage::Source;
+                self.light.frame(at);
+                let heard = self.refuse(loss, at, Some(peer.to_string()), false, None);
+                let detail = format!("{peer}: {text}");
+                vec![heard, Heard::Frame(Frame::Port { what: "refused", detail }, None)]
+            }
+        }
+    }
+
+    /// When [`Ears::tick`] has something to do.
+    pub(super) fn deadline_us(&self) -> Option<i64> {
+        let of = |ear: &Ear| match &ear.decoder {
+            Decoder::Nmea(decoder) => decoder.deadline_us(),
+            Decoder::Scan(decoder) => decoder.deadline_us(),
+        };
+        self.open.values().filter_map(of).min()
+    }
+
+    /// Ends epochs and frames whose time has come.
+    pub(super) fn tick(&mut self, now: Stamp) -> Vec<Heard> {
+        if self.deadline_us().is_none_or(|due| due > now.mono_us) {
+            return Vec::new();
+        }
+        let conns: Vec<Conn> = self.open.keys().copied().collect();
+        conns.into_iter().flat_map(|conn| self.with(conn, |ear| ear.quiet(now))).collect()
+    }
+
+    /// The source is done: what is unfinished is accounted for.
+    pub(super) fn finish(&mut self, now: Stamp) -> Vec<Heard> {
+        let conns: Vec<Conn> = self.open.keys().copied().collect();
+        conns.into_iter().flat_map(|conn| self.close(conn, now)).collect()
+    }
+
+    fn ear(&self, peer: Option<String>, reply: Reply) -> Ear {
+        let decoder = match &self.feed {
+            Feed::Gps(_) => Decoder::Nmea(Box::new(NmeaDecoder::new(NmeaOptions { floor_ms: BUILD_FLOOR_MS }))),
+            Feed::Scanner(scanner) => Decoder::Scan(Box::new(ScanDecoder::new(ScanProfile {
+                terminators: scanner.terminators.clone(),
+                start: scanner.start.clone(),
+                prefix: scanner.prefix.clone(),
+                suffix: scanner.suffix.clone(),
+                code_id: if scanner.symbol_code_id { CodeId::Symbol } else { CodeId::None },
+                noread: scanner.noread.clone(),
+                charset: if scanner.latin_1 { Charset::Latin1 } else { Charset::Utf8 },
+                idle_ms: i64::try_from(scanner.idle.as_millis()).unwrap_or(i64::MAX),
+            }))),
+        };
+        Ear { decoder, peer, reply, reported: Reported::default() }
+    }
+
+    fn feed(&mut self, conn: Conn, bytes: &[u8], at: Stamp, peer: Option<String>) -> Vec<Heard> {
+        if !self.open.contains_key(&conn) {
+            // The worker was restarted in the middle of a connection: the decoder begins anew and finds its feet.
+            self.open.insert(conn, self.ear(None, None));
+        }
+        self.with(conn, |ear| {
+            if peer.is_some() {
+                ear.peer = peer;
+            }
+            ear.hear(bytes, at)
+        })
+    }
+
+    fn close(&mut self, conn: Conn, at: Stamp) -> Vec<Heard> {
+        let heard = self.with(conn, |ear| ear.lost(at));
+        self.open.remove(&conn);
+        heard
+    }
+
+    /// Lets one ear work and turns what it heard into frames.
+    fn with(&mut self, conn: Conn, work: impl FnOnce(&mut Ear) -> Vec<Out>) -> Vec<Heard> {
+        let Some(ear) = self.open.get_mut(&conn) else { return Vec::new() };
+        let outs = work(ear);
+        let (peer, reply) = (ear.peer.clone(), ear.reply.clone());
+        let (good, bad) = ear.report(self.feed.id(), &self.tally);
+        self.judge_line(good, bad);
+        outs.into_iter().map(|out| self.heard(out, peer.as_ref(), reply.as_ref())).collect()
+    }
+
+    fn heard(&mut self, out: Out, peer: Option<&String>, reply: Option<&mpsc::Sender<String>>) -> Heard {
+        match out {
+            Out::Nmea(NmeaOut::Fix(fix, at)) => self.fix(fix, at),
+            Out::Nmea(NmeaOut::NoFix(at)) => {
+                self.light.frame(at);
+                self.light.no_fix(true);
+                Heard::Counted { reason: None, is_frame: true }
+            }
+            Out::Nmea(NmeaOut::Loss(loss, at)) => self.refuse(loss, at, peer.cloned(), false, None),
+            Out::Scan(ScanOut::Scan(scan, at)) => {
+                self.light.frame(at);
+                self.nth += 1;
+                let when = self.keeper.time_of(at);
+                Heard::Frame(Frame::Scan { scan, at, nth: self.nth, when, peer: peer.cloned() }, reply.cloned())
+            }
+            Out::Scan(ScanOut::Reject(loss, at)) => {
+                self.light.frame(at);
+                self.refuse(loss, at, peer.cloned(), true, reply.cloned())
+            }
+        }
+    }
+
+    fn fix(&mut self, mut fix: Box<Fix>, at: Stamp) -> Heard {
+        self.light.frame(at);
+        self.light.no_fix(false);
+        let (now_ms, tq) = self.keeper.time_of(at);
+        let keep_ms = i64::try_from(self.keep.as_millis()).unwrap_or(i64::MAX);
+        let now_ms = tq.is_trusted().then_some(now_ms);
+        self.doubter.judge(&mut fix, at, Trusted { now_ms, keep_ms: Some(keep_ms) });
+        let Feed::Gps(gps) = &self.feed else { return Heard::Counted { reason: None, is_frame: true } };
+        if gps.clock
+            && fix.has_date
+            && let Some(step) = self.keeper.hear(fix.time_ms, at)
+        {
+            tracing::warn!(source = %gps.id, by_ms = step.by_ms, "the trusted time has stepped");
+        }
+        let keep = self.motion.judge(&fix, at, gps.track_interval, gps.parked_interval);
+        let tq = if fix.has_date { tq } else { tq.min(TimeQuality::Rtc) };
+        Heard::Frame(Frame::Fix { fix, at, tq, keep }, None)
+    }
+
+    fn refuse(&mut self, loss: Loss, at: Stamp, peer: Option<String>, is_frame: bool, reply: Reply) -> Heard {
+        self.tally.lose(self.feed.id(), &loss);
+        if self.sampler.keeps(loss.reason, at) || reply.is_some() {
+            return Heard::Frame(Frame::Refused { loss, at, peer, is_frame }, reply);
+        }
+        Heard::Counted { reason: Some(loss.reason), is_frame }
+    }
+
+    /// More refused bytes than good ones for a while is a wrong baud rate or a broken line.
+    fn judge_line(&mut self, good: u64, bad: u64) {
+        self.lately = (self.lately.0 + good, self.lately.1 + bad);
+        if self.lately.0 + self.lately.1 >= GARBAGE_BYTES {
+            self.light.garbage(self.lately.1 > self.lately.0);
+            self.lately = (0, 0);
+        }
+    }
+}
+
+enum Out {
+    Nmea(NmeaOut),
+    Scan(ScanOut),
+}
+
+impl Ear {
+    fn hear(&mut self, bytes: &[u8], at: Stamp) -> Vec<Out> {
+        match &mut self.decoder {
+            Decoder::Nmea(decoder) => collect(Out::Nmea, |out| decoder.feed(bytes, at, out)),
+            Decoder::Scan(decoder) => collect(Out::Scan, |out| decoder.feed(bytes, at, out)),
+        }
+    }
+
+    fn quiet(&mut self, now: Stamp) -> Vec<Out> {
+        match &mut self.decoder {
+            Decoder::Nmea(decoder) => collect(Out::Nmea, |out| decoder.quiet(now.mono_us, out)),
+            Decoder::Scan(decoder) => collect(Out::Scan, |out| decoder.idle(now.mono_us, out)),
+        }
+    }
+
+    fn lost(&mut self, at: Stamp) -> Vec<Out> {
+        match &mut self.decoder {
+            Decoder::Nmea(decoder) => collect(Out::Nmea, |out| decoder.finish(out)),
+            Decoder::Scan(decoder) => collect(Out::Scan, |out| decoder.lost(at, out)),
+        }
+    }
+
+    /// Brings the metrics up to the decoder's counts; answers good and refused bytes since the last time.
+    fn report(&mut self, source: &str, tally: &Tally) -> (u64, u64) {
+        match &self.decoder {
+            Decoder::Nmea(decoder) => self.reported.nmea(source, tally, decoder.counts()),
+            Decoder::Scan(decoder) => self.reported.scan(source, tally, decoder.counts()),
+        }
+    }
+}
+
+impl Reported {
+    fn nmea(&mut self, source: &str, tally: &Tally, counts: &NmeaCounts) -> (u64, u64) {
+        let sentences = counts.sentences - self.sentences;
+        self.sentences = counts.sentences;
+        (0..sentences).for_each(|_| tally.sentences(source, PortOutcome::Used));
+        for (code, skipped) in &counts.skipped {
+            let seen = self.refused.entry(code).or_default();
+            if let Some(reason) = Reason::from_code(code) {
+                (*seen..skipped.pieces).for_each(|_| tally.sentences(source, PortOutcome::Refused(reason)));
+            }
+            *seen = skipped.pieces;
+        }
+        let now: Vec<_> = counts.bytes_by_outcome().filter(|(code, _)| *code != "open").collect();
+        self.bytes(source, tally, &now)
+    }
+
+    fn scan(&mut self, source: &str, tally: &Tally, counts: &ScanCounts) -> (u64, u64) {
+        let now: Vec<_> = counts.bytes_by_outcome().filter(|(code, _)| *code != "open").collect();
+        self.bytes(source, tally, &now)
+    }
+
+    fn bytes(&mut self, source: &str, tally: &Tally, now: &[(&'static str, u64)]) -> (u64, u64) {
+        let (mut good, mut bad) = (0, 0);
+        for (code, n) in now {
+            let seen = self.bytes.entry(code).or_default();
+            // A line end may be moved from one piece to the next: never count backwards.
+            let more = n.saturating_sub(*seen);
+            *seen = (*seen).max(*n);
+            match Reason::from_code(code) {
+                Some(reason) => {
+                    tally.bytes(source, PortOutcome::Refused(reason), more);
+                    bad += more;
+                }
+                None => {
+                    tally.bytes(source, PortOutcome::Used, more);
+                    good += more;
+                }
+            }
+        }
+        (good, bad)
+    }
+}
+
+fn collect<T>(wrap: impl Fn(T) -> Out, decode: impl FnOnce(&mut Vec<T>)) -> Vec<Out> {
+    let mut out = Vec::new();
+    decode(&mut out);
+    out.into_iter().map(wrap).collect()
+}

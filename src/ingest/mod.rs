@@ -1,0 +1,364 @@
+//! The way in: what a source reads is decoded, named, folded and stored in one transaction; then the readers wake.
+//! One worker a source, so that a stuck one holds up nobody else. It holds nothing back but an unfinished frame.
+
+mod ears;
+mod motion;
+mod sampler;
+mod take;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc};
+
+use crate::clock::Keeper;
+use crate::config::{Gps, Scanner, Unknown};
+use crate::domain::{AssetState, Reason, Stamp};
+use crate::health::{Alarm, Board, Ctx, Light, Outcome, PARKED_MAX, Severity, State, Tally, Worker, wedge};
+use crate::source::Input;
+use crate::store::{Group, Store, StoreError};
+
+use ears::{Ears, Heard};
+use take::{Answer, Desk, Frame, Taken};
+
+/// Chunks a source may be ahead of its decoder. Each is at most 4 KiB.
+pub const CHUNKS: usize = 64;
+/// Frames that share a transaction at most.
+const FRAMES_MAX: usize = 512;
+/// Counts without a row wait no longer than this. ms (contract section 6)
+const COUNT_WAIT_MS: i64 = 1_000;
+/// How long one batch may take to decode and commit before the worker counts as stalled.
+const BATCH_BUDGET: Duration = Duration::from_secs(25);
+/// Tries of a batch before scanners that want replies are told `rejected`.
+const PATIENCE: u32 = 3;
+
+/// What a source delivers.
+#[derive(Clone, Debug)]
+pub enum Feed {
+    /// A receiver.
+    Gps(Gps),
+    /// A scanner.
+    Scanner(Scanner),
+}
+
+impl Feed {
+    /// The source's configured id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Gps(gps) => &gps.id,
+            Self::Scanner(scanner) => &scanner.id,
+        }
+    }
+}
+
+/// What all sources of a node share.
+#[derive(Clone)]
+pub struct Node {
+    /// `node.id`
+    pub id: String,
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// What a key that is not in the register becomes.
+    pub unknown: Unknown,
+    /// Older fixes than this are `old`.
+    pub keep: Duration,
+    /// How long a fix may wait to share a commit.
+    pub fix_group: Duration,
+    /// The asset whose position is the node's own.
+    pub own_asset: String,
+    /// Up to this seq events may have been published.
+    pub published: Arc<AtomicI64>,
+    /// The truth.
+    pub store: Store,
+    /// Where states are posted.
+    pub board: Board,
+    /// Where things are counted.
+    pub tally: Tally,
+    /// The node's time.
+    pub keeper: Keeper,
+}
+
+/// The worker `ingest:<id>`: takes in what its source reads.
+pub fn worker(node: Node, feed: Feed, light: Light, rx: mpsc::Receiver<Input>) -> Worker {
+    let name = format!("ingest:{}", feed.id());
+    let rx = Arc::new(Mutex::new(rx));
+    Worker::task(name, move |ctx| {
+        let (node, feed, light, rx) = (node.clone(), feed.clone(), light.clone(), Arc::clone(&rx));
+        async move { Intake::new(node, feed, light).run(&ctx, &mut *rx.lock().await).await }
+    })
+}
+
+struct Intake {
+    node: Node,
+    desk: Arc<Desk>,
+    ears: Ears,
+    waiting: VecDeque<(Frame, Reply)>,
+    /// Things counted without a row, by reason; `None` is an epoch without a position.
+    counted: BTreeMap<(Option<Reason>, bool), i64>,
+    /// When the waiting frames must be committed, `CLOCK_BOOTTIME` µs.
+    due_us: Option<i64>,
+    asset: Option<AssetState>,
+}
+
+/// Where the answer to a frame goes.
+type Reply = Option<mpsc::Sender<String>>;
+
+impl Intake {
+    fn new(node: Node, feed: Feed, light: Light) -> Self {
+        let desk = Arc::new(Desk {
+            source: feed.id().to_owned(),
+            node: node.id.clone(),
+            boot_id: node.boot_id.clone(),
+            feed: feed.clone(),
+            unknown: node.unknown,
+            published: Arc::clone(&node.published),
+            own_asset: node.own_asset.clone(),
+        });
+        let ears = Ears::new(feed, light, node.keeper.clone(), node.tally.clone(), node.keep);
+        Self { node, desk, ears, waiting: VecDeque::new(), counted: BTreeMap::new(), due_us: None, asset: None }
+    }
+
+    /// Waits for: bytes from the source, the end of an epoch or frame, the moment to commit, the word to stop.
+    async fn run(mut self, ctx: &Ctx, rx: &mut mpsc::Receiver<Input>) -> Outcome {
+        loop {
+            wedge::hang(ctx.beat.worker()).await;
+            let wait = ctx.beat.parked(self.wait());
+            let open = tokio::select! {
+                biased;
+                input = rx.recv() => self.hear_all(ctx, input, rx),
+                () = ctx.stop.cancelled() => break,
+                () = tokio::time::sleep(wait) => true,
+            };
+            ctx.beat.working(BATCH_BUDGET);
+            let now = self.node.keeper.clock().now();
+            let heard = self.ears.tick(now);
+            self.file(heard, now);
+            if self.is_due(now) {
+                self.commit(ctx).await;
+            }
+            if !open {
+                break;
+            }
+        }
+        self.finish(ctx, rx).await
+    }
+
+    /// The word to stop came, or the source is done: what was read is taken in, an unfinished frame is accounted for.
+    async fn finish(&mut self, ctx: &Ctx, rx: &mut mpsc::Receiver<Input>) -> Outcome {
+        while let Ok(input) = rx.try_recv() {
+            self.hear(input);
+            if self.waiting.len() >= FRAMES_MAX {
+                self.commit(ctx).await;
+            }
+        }
+        let now = self.node.keeper.clock().now();
+        let heard = self.ears.finish(now);
+        self.file(heard, now);
+        self.commit(ctx).await;
+        Ok(())
+    }
+
+    /// Takes the input and what else waits, up to a batch. Answers whether the source still lives.
+    fn hear_all(&mut self, ctx: &Ctx, first: Option<Input>, rx: &mut mpsc::Receiver<Input>) -> bool {
+        ctx.beat.working(BATCH_BUDGET);
+        let Some(first) = first else { return false };
+        self.hear(first);
+        while self.waiting.len() < FRAMES_MAX {
+            match rx.try_recv() {
+                Ok(input) => self.hear(input),
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => return false,
+            }
+        }
+        true
+    }
+
+    fn hear(&mut self, input: Input) {
+        let now = self.node.keeper.clock().now();
+        let heard = self.ears.hear(input);
+        self.file(heard, now);
+    }
+
+    /// Puts what was heard where it waits, and says how long it may.
+    fn file(&mut self, heard: Vec<Heard>, now: Stamp) {
+        for one in heard {
+            let wait_ms = match one {
+                Heard::Frame(frame, reply) => {
+                    let wait_ms = match &frame {
+                        Frame::Scan { .. } => 0,
+                        Frame::Refused { is_frame, .. } if *is_frame => 0,
+                        Frame::Fix { keep: motion::Keep::Thin(_), .. } => COUNT_WAIT_MS,
+                        _ => i64::try_from(self.node.fix_group.as_millis()).unwrap_or(COUNT_WAIT_MS).min(COUNT_WAIT_MS),
+                    };
+                    self.show(&frame);
+                    self.waiting.push_back((frame, reply));
+                    wait_ms
+                }
+                Heard::Counted { reason, is_frame } => {
+                    *self.counted.entry((reason, is_frame)).or_default() += 1;
+                    COUNT_WAIT_MS
+                }
+            };
+            let due_us = now.mono_us + wait_ms * 1000;
+            self.due_us = Some(self.due_us.map_or(due_us, |due| due.min(due_us)));
+        }
+    }
+
+    /// A thinned fix still shows where the asset is.
+    fn show(&mut self, frame: &Frame) {
+        let (Frame::Fix { fix, at, tq, keep: motion::Keep::Thin(_) }, Some(asset)) = (frame, &mut self.asset) else {
+            return;
+        };
+        if fix.doubt.iter().all(|doubt| doubt.may_move()) && fix.time_ms >= asset.ts_ms {
+            asset.ts_ms = fix.time_ms;
+            asset.tq = *tq;
+            asset.received.1 = at.mono_ms();
+            asset.position = Some((fix.lat_deg, fix.lon_deg));
+            asset.speed_mps = fix.speed_mps;
+            asset.course_deg = fix.course_deg;
+            self.node.board.post(State::Asset(asset.clone()));
+        }
+    }
+
+    fn is_due(&self, now: Stamp) -> bool {
+        self.waiting.len() >= FRAMES_MAX || self.due_us.is_some_and(|due| due <= now.mono_us)
+    }
+
+    fn wait(&self) -> Duration {
+        let now = self.node.keeper.clock().now().mono_us;
+        let next = [self.due_us, self.ears.deadline_us()].into_iter().flatten().min();
+        next.map_or(PARKED_MAX, |due| Duration::from_micros(u64::try_from(due - now).unwrap_or(0)))
+    }
+
+    /// Commits what waits, however long it takes: while it cannot, the source is not read and nothing is lost.
+    async fn commit(&mut self, ctx: &Ctx) {
+        self.due_us = None;
+        let counted = std::mem::take(&mut self.counted);
+        self.waiting.extend(counted.into_iter().map(|((reason, is_frame), n)| match reason {
+            Some(reason) => (Frame::Sampled { reason, n, is_frame }, None),
+            None => (Frame::NoFix { n }, None),
+        }));
+        let mut tries = 0;
+        while !self.waiting.is_empty() {
+            ctx.beat.working(BATCH_BUDGET);
+            let n = self.waiting.len().min(FRAMES_MAX);
+            let frames: Arc<Vec<Frame>> = Arc::new(self.waiting.iter().take(n).map(|(frame, _)| frame.clone()).collect());
+            let error = match self.submit(Arc::clone(&frames)).await {
+                Ok(taken) => {
+                    self.taken(&frames, taken);
+                    if tries > 0 {
+                        self.node.board.clear("storage");
+                    }
+                    tries = 0;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            tries += 1;
+            if ctx.stop.is_cancelled() && tries > PATIENCE {
+                tracing::error!(source = %self.desk.source, frames = n, %error, "stopped with frames that could not be stored");
+                return;
+            }
+            self.trouble(&error, tries);
+            if error.may_pass() {
+                tokio::time::sleep(Duration::from_millis(100 << tries.min(5))).await;
+            } else {
+                self.one_by_one(ctx, n).await;
+            }
+        }
+    }
+
+    async fn submit(&self, frames: Arc<Vec<Frame>>) -> Result<Taken, StoreError> {
+        let desk = Arc::clone(&self.desk);
+        self.node.store.submit(Group::Now, move |txn| take::take(txn, &desk, &frames)).await
+    }
+
+    /// After a commit: answers, shows and counts what came of the frames.
+    fn taken(&mut self, frames: &[Frame], taken: Taken) {
+        let now = self.node.keeper.clock().now();
+        for (frame, answer) in frames.iter().zip(&taken.answers) {
+            let reply = self.waiting.pop_front().and_then(|(_, reply)| reply);
+            self.answer(reply, *answer);
+            if let (Answer::Ok(_), Frame::Fix { at, .. } | Frame::Scan { at, .. }) = (answer, frame) {
+                let took = u64::try_from(now.mono_us - at.mono_us).unwrap_or(0);
+                self.node.tally.ingest_to_commit_seconds(Duration::from_micros(took));
+            }
+        }
+        if let Some(asset) = taken.asset {
+            self.node.board.post(State::Asset(asset.clone()));
+            self.asset = Some(asset);
+        }
+    }
+
+    fn answer(&self, reply: Reply, answer: Answer) {
+        let (Some(reply), Some(line)) = (reply, answer.line()) else { return };
+        if let Err(error) = reply.try_send(line) {
+            // The peer has gone or does not read: its scans are stored all the same, and it will ask or scan again.
+            tracing::debug!(source = %self.desk.source, %error, "a reply found nobody to read it");
+        }
+    }
+
+    /// The store does not take the batch. Scanners that wait for a reply are told so; their frames become letters later.
+    fn trouble(&mut self, error: &StoreError, tries: u32) {
+        let reason = if matches!(error, StoreError::Full { .. }) { Reason::StorageFull } else { Reason::StorageError };
+        if tries == 1 {
+            tracing::error!(source = %self.desk.source, %error, "the store takes nothing; intake waits");
+        }
+        self.node.board.raise(Alarm {
+            name: "storage".into(),
+            severity: Severity::Fault,
+            since_ms: self.node.keeper.clock().now().wall_ms,
+            text: format!("New events cannot be stored: {error}."),
+            advice: "Free space or replace the disk. What is shown stays true; scans are refused until it is mended.".into(),
+            count: 1,
+        });
+        if tries < PATIENCE {
+            return;
+        }
+        let refused = |frame: &Frame| match frame {
+            Frame::Scan { scan, at, peer, .. } => {
+                let mut loss = crate::domain::Loss::decoder(reason, scan.code.as_bytes(), 4096);
+                loss.stage = crate::domain::Stage::Store;
+                Some(Frame::Refused { loss, at: *at, peer: peer.clone(), is_frame: true })
+            }
+            _ => None,
+        };
+        let mut told = Vec::new();
+        for (frame, reply) in &mut self.waiting {
+            if let (Some(_), Some(instead)) = (&reply, refused(frame)) {
+                *frame = instead;
+                told.push(reply.take());
+            }
+        }
+        told.into_iter().for_each(|reply| self.answer(reply, Answer::Rejected(reason)));
+    }
+
+    /// A statement failed for a reason of its own: each frame is tried alone, and the one at fault becomes a letter.
+    async fn one_by_one(&mut self, ctx: &Ctx, n: usize) {
+        for _ in 0..n {
+            ctx.beat.working(BATCH_BUDGET);
+            let Some((frame, _)) = self.waiting.front() else { return };
+            let one = Arc::new(vec![frame.clone()]);
+            match self.submit(Arc::clone(&one)).await {
+                Ok(taken) => self.taken(&one, taken),
+                Err(error) if error.may_pass() => return,
+                Err(error) => {
+                    let Some((frame, reply)) = self.waiting.pop_front() else { return };
+                    tracing::error!(source = %self.desk.source, %error, "a frame could not be stored and is set aside");
+                    self.answer(reply, Answer::Rejected(Reason::StorageError));
+                    let evidence = format!("{frame:?}");
+                    let mut loss = crate::domain::Loss::decoder(Reason::StorageError, evidence.as_bytes(), 4096);
+                    loss.stage = crate::domain::Stage::Store;
+                    let is_letter = matches!(frame, Frame::Refused { .. } | Frame::Sampled { .. });
+                    if !is_letter {
+                        let at = self.node.keeper.clock().now();
+                        self.waiting.push_back((Frame::Refused { loss, at, peer: None, is_frame: true }, None));
+                    }
+                }
+            }
+        }
+    }
+}
