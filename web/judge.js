@@ -59,7 +59,7 @@ export function chips(scene) {
 function states(scene) {
   const now = [gps(scene), scanners(scene), upstream(scene), disk(scene), ledger(scene), time(scene)];
   if (scene.fresh) return now;
-  const since = scene.known ? `unknown since ${hm(scene.shown, scene.tz)}` : "not known yet";
+  const since = scene.known ? `last known ${hm(scene.shown, scene.tz)}` : "not known yet";
   return now.map((chip) => chip && { ...chip, shape: "stale", word: `${NAMES[chip.id]} ?`, small: since });
 }
 
@@ -70,8 +70,8 @@ const NAMES = { gps: "GPS", scanners: "Scanners", upstream: "Upstream", disk: "D
 function live({ link, now, fresh, known }) {
   const age = link.lastByte === null ? null : now - link.lastByte;
   const small = age === null ? "no word from the gateway yet" : `last word ${span(age)} ago`;
-  if (fresh && link.state === "live") return { id: "live", shape: "live", word: "Live", small: `updated ${span(age)} ago` };
-  if (fresh && link.state === "poll") return { id: "live", shape: "warn", word: "Every 5 s", small: `updated ${span(age)} ago` };
+  if (fresh && link.state === "live") return { id: "live", shape: "live", word: "Live", small: `${span(age)} ago` };
+  if (fresh && link.state === "poll") return { id: "live", shape: "warn", word: "Every 5 s", small: `${span(age)} ago` };
   if (!known) return { id: "live", shape: "stale", word: link.state === "lost" ? "Not live" : "Connecting", small };
   if (link.state === "connecting") return { id: "live", shape: "stale", word: "Reconnecting", small };
   return { id: "live", shape: "stale", word: link.state === "paused" ? "Paused" : "Not live", small };
@@ -87,7 +87,7 @@ function gps(scene) {
   const fix = scene.state.fix;
   if (up === all.length) {
     const mode = fix?.mode ? ` ${fix.mode.toUpperCase()}` : "";
-    const signal = fix && isNum(fix.satellites) ? [plural(fix.satellites, "satellite")] : [];
+    const signal = fix && isNum(fix.satellites) ? [plural(fix.satellites, "sat")] : [];
     if (fix && isNum(fix.hdop)) signal.push(`HDOP ${fix.hdop.toFixed(1)}`);
     const word = all.length > 1 ? `GPS ${up} of ${all.length}` : `GPS${mode} fix`;
     return { id: "gps", shape: "ok", word, small: signal.join(", ") || heard(scene, all) };
@@ -166,8 +166,7 @@ function ledger({ state: { ledger: l } }) {
   const read = Object.values(l.sources ?? {}).reduce((sum, one) => sum + (one.frames ?? 0), 0);
   const lost = l.events?.lost ?? 0;
   const missing = Math.abs(l.balance ?? 0) + lost;
-  if (missing === 0) return { id: "ledger", shape: "ok", word: "0 missing", small: `${count(read)} read, all accounted for` };
-  return { id: "ledger", shape: "fail", word: `${count(missing)} missing`, small: `of ${count(read)} read` };
+  return { id: "ledger", shape: missing === 0 ? "ok" : "fail", word: `${count(missing)} missing`, small: `of ${count(read)} read` };
 }
 
 /** A chip only when the time is in doubt. @param {Scene} scene @returns {Chip|null} */
@@ -234,8 +233,7 @@ function ofLink({ link, fresh, known, now, shown, tz, state }) {
 function told({ state, wall, tz }) {
   return [...state.alarms.values()].map((alarm) => {
     const { shape, rank } = SEVERITY[alarm.severity] ?? SEVERITY.warn;
-    const since = isNum(alarm.since_ms) ? ` Since ${when(alarm.since_ms, wall, tz)}.` : "";
-    return { key: `alarm:${alarm.name}`, shape, rank, since: alarm.since_ms ?? 0, what: `${sentence(alarm.text)}${since}`, advice: sentence(alarm.advice ?? "") };
+    return { key: `alarm:${alarm.name}`, shape, rank, since: alarm.since_ms ?? 0, what: begun(alarm.text, alarm.since_ms, wall, tz), advice: sentence(alarm.advice ?? "") };
   });
 }
 
@@ -248,7 +246,7 @@ function seen(scene) {
   /** @param {keyof typeof TOLD} topic @param {string} key @param {Shape} shape @param {string} what @param {string} advice @param {number} [since] */
   const add = (topic, key, shape, what, advice, since) => {
     if (names.some((name) => TOLD[topic].test(name))) return;
-    found.push({ key, shape, what: isNum(since) ? `${what} Since ${when(since, wall, tz)}.` : what, advice, rank: shape === "fail" ? 3 : 2, since: since ?? wall });
+    found.push({ key, shape, what: begun(what, since, wall, tz), advice, rank: shape === "fail" ? 3 : 2, since: since ?? wall });
   };
   for (const one of state.sources.values()) {
     const [shape, what] = condition(one);
@@ -279,6 +277,10 @@ function seen(scene) {
   if (state.clock?.tq === "none") add("clock", "clock", "warn", "The gateway does not know the time.", "Times may be off. They are put right when GPS or the network tells it.");
   return found;
 }
+
+/** "The disk is full, since 14:12." @param {string} text @param {number|undefined} since @param {number} wall @param {string} tz */
+const begun = (text, since, wall, tz) =>
+  isNum(since) ? `${sentence(text).replace(/\.$/, "")}, since ${when(since, wall, tz)}.` : sentence(text);
 
 /** Outside words as one sentence. @param {string} text */
 function sentence(text) {

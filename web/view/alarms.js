@@ -13,7 +13,12 @@ export function alarms(say) {
   const what = h("strong");
   const advice = h("span");
   const more = h("small", "more num");
-  bar.append(mark.node, h("p", "", what, " ", advice), more);
+  const retry = h("button", "btn", "Try now");
+  retry.type = "button";
+  /** @type {() => void} */
+  let kick = () => {};
+  retry.addEventListener("click", () => kick());
+  bar.append(mark.node, h("p", "", what, " ", advice), more, retry);
   let told = "";
   return {
     /** @param {Scene} scene */
@@ -21,6 +26,8 @@ export function alarms(say) {
       const all = conditions(scene);
       const worst = all[0];
       bar.hidden = !worst;
+      kick = scene.kick;
+      retry.hidden = worst?.key !== "link" || scene.link.nextTry === null;
       if (!worst) {
         if (told) say("The alarm is over.", false);
         told = "";

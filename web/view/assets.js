@@ -66,12 +66,13 @@ function row(pick) {
   button.type = "button";
   const plate = h("span", "plate");
   const since = h("small", "num");
-  const where = h("span", "num");
+  const lat = h("span", "num line");
+  const lon = h("span", "num line");
   const seen = h("span", "num");
   const by = h("small");
   const first = h("th", "", button);
   first.scope = "row";
-  const node = h("tr", "", first, h("td", "", plate, since), h("td", "wide", where), h("td", "end", seen, by));
+  const node = h("tr", "", first, h("td", "", plate, since), h("td", "wide", lat, lon), h("td", "end", seen, by));
   let shown = "";
   button.addEventListener("click", () => pick(shown));
   return {
@@ -90,7 +91,8 @@ function row(pick) {
       attr(plate, "class", scene.fresh ? "plate" : "plate off");
       put(plate, plain(asset.place ?? "", 64));
       put(since, asset.place && isNum(asset.since_ms) ? `since ${when(asset.since_ms, scene.shown, scene.tz)}` : "");
-      put(where, isNum(asset.lat) && isNum(asset.lon) ? `${degrees(asset.lat, "lat")}, ${degrees(asset.lon, "lon")}` : "");
+      put(lat, isNum(asset.lat) ? degrees(asset.lat, "lat") : "");
+      put(lon, isNum(asset.lon) ? degrees(asset.lon, "lon") : "");
       const age = scene.shown - asset.ts_ms;
       put(seen, scene.fresh ? ago(age) : clock(asset.ts_ms, scene.tz));
       attr(seen, "title", `${asset.tq === "none" ? "~" : ""}${clock(asset.ts_ms, scene.tz)}`);

@@ -7,6 +7,7 @@ import { deed, newest } from "../judge.js";
 
 /** @typedef {import("../types").Scene} Scene */
 /** @typedef {import("../types").Asset & {lat: number, lon: number}} Placed */
+/** @typedef {{x: number, y: number, w: number, h: number}} Box */
 
 const EDGE = 44;
 const LEAST_M = 60;
@@ -43,6 +44,9 @@ export function bounds(points) {
 
 /** The grid step whose lines are at least `px` apart. @param {number} scale pixels a metre @param {number} px */
 export const step = (scale, px) => STEPS.find((m) => m * scale >= px) ?? STEPS[STEPS.length - 1];
+
+/** @param {Box} a @param {Box} b */
+const meet = (a, b) => a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h && b.y < a.y + a.h;
 
 /** @param {(asset: string|null) => void} pick */
 export function plot(pick) {
@@ -165,8 +169,11 @@ export function plot(pick) {
       one.node.remove();
       drawn.delete(name);
     }
-    /** Labels that are drawn: a further one that would lie on them is left out, its mark stays. @type {number[][]} */
-    const taken = [];
+    /** What no label may lie on: every mark, then the labels already placed. @type {Box[]} */
+    const taken = order.map((asset) => {
+      const [x, y] = pixel(asset);
+      return { x: x - 10, y: y - 10, w: 20, h: 20 };
+    });
     for (const asset of order) {
       let one = drawn.get(asset.asset);
       if (!one) {
@@ -175,14 +182,16 @@ export function plot(pick) {
         marks.append(one.node);
       }
       const [x, y] = pixel(asset);
-      const text = plain(asset.asset, 24);
-      const width = text.length * 7.6 + 12;
-      const left = x + 16 + width > size.w - 4;
-      const place = [left ? x - 16 - width : x + 16, y - 12, width, 24];
-      const free = asset.asset === main || taken.every(([tx, ty, tw, th]) =>
-        place[0] + place[2] < tx || place[0] > tx + tw || place[1] + place[3] < ty || place[1] > ty + th);
-      if (free) taken.push(place);
-      one.fill(asset, scene, { x, y, left, width, label: free, main: asset.asset === main });
+      const w = plain(asset.asset, 24).length * 7.6 + 12;
+      const first = asset.asset === main;
+      const spots = [[x + 20, y - 12], [x - 20 - w, y - 12], [x - w / 2, y - 44], [x - w / 2, y + 20]];
+      const free = spots.map(([bx, by]) => ({ x: bx, y: by, w, h: 24 })).find((box) =>
+        box.x >= 2 && box.y >= 2 && box.x + w <= size.w - 2 && box.y + 24 <= size.h - 2 && !taken.some((other) => meet(box, other)));
+      const label = free ?? (first ? { x: x + 20, y: y - 12, w, h: 24 } : null);
+      if (label) taken.push(label);
+      one.fill(asset, scene, { x, y, label, main: first });
+      // What is asked for lies on top.
+      if (first && marks.lastChild !== one.node) marks.append(one.node);
     }
   }
   return self;
@@ -193,8 +202,8 @@ function marker(name) {
   const ring = s("circle", { class: "ring", r: 17 });
   const shape = s("path", { class: "shape" });
   const turn = s("g", {}, shape);
-  const plate = s("rect", { class: "tag", y: -12, height: 24, rx: 5 });
-  const text = s("text", { y: 5, "text-anchor": "middle" });
+  const plate = s("rect", { class: "tag", height: 24, rx: 5 });
+  const text = s("text", { "text-anchor": "middle" });
   const label = s("g", {}, plate, text);
   const node = s("g", { "data-asset": name }, s("circle", { class: "hit", r: 22 }), ring, turn, label);
   put(text, plain(name, 24));
@@ -202,7 +211,7 @@ function marker(name) {
     node,
     /**
      * @param {Placed} asset @param {Scene} scene
-     * @param {{x: number, y: number, left: boolean, width: number, label: boolean, main: boolean}} at
+     * @param {{x: number, y: number, label: Box|null, main: boolean}} at
      */
     fill(asset, scene, at) {
       const said = deed(asset, scene);
@@ -213,10 +222,12 @@ function marker(name) {
       attr(shape, "d", course === null ? "M-7 -7h14v14h-14z" : "M0 -12 10 11 0 6 -10 11z");
       attr(ring, "visibility", at.main ? null : "hidden");
       attr(label, "visibility", at.label ? null : "hidden");
-      const dx = at.left ? -16 - at.width : 16;
-      attr(plate, "x", dx.toFixed(1));
-      attr(plate, "width", at.width.toFixed(1));
-      attr(text, "x", (dx + at.width / 2).toFixed(1));
+      if (!at.label) return;
+      attr(plate, "x", (at.label.x - at.x).toFixed(1));
+      attr(plate, "y", (at.label.y - at.y).toFixed(1));
+      attr(plate, "width", at.label.w.toFixed(1));
+      attr(text, "x", (at.label.x - at.x + at.label.w / 2).toFixed(1));
+      attr(text, "y", (at.label.y - at.y + 17).toFixed(1));
     },
   };
 }

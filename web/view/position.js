@@ -18,7 +18,7 @@ export function position() {
   const plate = h("span", "plate");
   const who = h("div", "who", mark.node, h("div", "", name, phrase), plate);
   const none = h("p", "none");
-  const lines = ["Latitude", "Longitude", "Speed", "Course", "Age", "Quality"].map((label) => {
+  const lines = ["Latitude", "Longitude", "Speed", "Course", "Age", "Height", "Quality"].map((label) => {
     const value = h("dd", "num");
     return { value, label: h("dt", "", label) };
   });
@@ -57,6 +57,7 @@ export function position() {
       const values = [
         degrees(asset.lat, "lat"), degrees(asset.lon, "lon"), speed(asset.speed_mps), course(asset.course_deg),
         scene.fresh ? `${ago(scene.shown - asset.ts_ms)}, ${exact}` : `at ${exact}`,
+        fix && isNum(fix.alt_m) ? `${Math.round(fix.alt_m)} m` : "–",
         quality(fix),
       ];
       values.forEach((value, n) => put(lines[n].value, value));

@@ -2,11 +2,14 @@
 // The scan feed: newest first, a verdict in shape and word, at most fifty rows that are used again and again.
 
 import { attr, el, h, icon, put, rows } from "../dom.js";
-import { ago, clock, isNum, plain, plural } from "../fmt.js";
+import { ago, clock, isNum, plain } from "../fmt.js";
 import { verdict } from "../judge.js";
 
 /** @typedef {import("../types").Scene} Scene */
 /** @typedef {import("../types").WireEvent} WireEvent */
+
+// On a phone the feed begins this short (screen.css), so that the assets below it can be reached.
+const SHORT = 8;
 
 /** @param {(text: string, fault: boolean) => void} say tells who cannot see the feed */
 export function scans(say) {
@@ -16,7 +19,14 @@ export function scans(say) {
   const fresh = h("button", "jump");
   fresh.type = "button";
   fresh.hidden = true;
-  box.append(fresh, none, list);
+  const all = h("button", "all");
+  all.type = "button";
+  all.addEventListener("click", () => {
+    attr(all, "aria-expanded", String(list.classList.toggle("whole")));
+    self.draw(scene);
+  });
+  attr(all, "aria-expanded", "false");
+  box.append(fresh, none, list, all);
   const total = el("reads-n");
   /** @type {Scene} */
   let scene;
@@ -31,40 +41,43 @@ export function scans(say) {
     seen = scene?.state.scans[0]?.seq ?? 0;
     fresh.hidden = true;
   }, { passive: true });
-  return {
+  const self = {
     /** @param {Scene} now */
     draw(now) {
       scene = now;
-      const all = now.state.scans;
+      const items = now.state.scans;
       const before = box.scrollHeight;
       const held = !atTop();
-      draw(all, (scan) => scan.id);
+      draw(items, (scan) => scan.id);
       // Who reads further down keeps the place; a count tells of what came.
       if (held && box.scrollHeight !== before) box.scrollTop += box.scrollHeight - before;
-      if (!held) seen = all[0]?.seq ?? 0;
-      const unseen = all.filter((scan) => scan.seq > seen).length;
+      if (!held) seen = items[0]?.seq ?? 0;
+      const unseen = items.filter((scan) => scan.seq > seen).length;
       fresh.hidden = !held || unseen === 0;
       put(fresh, `${unseen} new`);
-      none.hidden = all.length > 0;
+      none.hidden = items.length > 0;
       put(none, now.known ? "No scans yet. They show here the moment a scanner reads." : "Waiting for the gateway.");
-      put(total, all.length > 1 ? `last ${plural(all.length, "scan")}` : "");
-      const newest = all[0];
+      put(total, items.length > 1 ? `the last ${items.length}` : "");
+      all.hidden = items.length <= SHORT;
+      put(all, list.classList.contains("whole") ? "Show fewer" : `Show all ${items.length}`);
+      const newest = items[0];
       if (newest && newest.id !== told) {
         if (told) say(`${verdict(newest).word}: ${plain(newest.code ?? newest.key)}${newest.place ? `, ${plain(newest.place)}` : ""}`, false);
         told = newest.id;
       }
     },
   };
+  return self;
 }
 
 function row() {
   const mark = icon();
   const code = h("bdi");
   const word = h("span", "word");
-  const by = h("small");
+  const by = h("span");
   const plate = h("span", "plate");
   const age = h("span", "age num");
-  const node = h("li", "", mark.node, h("div", "what", code, h("small", "", word, by)), h("div", "r", plate, age));
+  const node = h("li", "", mark.node, h("div", "what", code, h("p", "", word, by)), h("div", "r", plate, age));
   return {
     node,
     /** @param {WireEvent} scan @param {Scene} scene */

@@ -24,15 +24,9 @@ export function strip() {
     top.classList.toggle("open", open);
   });
   const draw = rows(list, chip, (row, /** @type {import("../types").Chip} */ said) => row.fill(said));
-  /** @type {() => void} */
-  let kick = () => {};
-  list.addEventListener("click", (event) => {
-    if (event.target instanceof Element && event.target.closest("[data-chip=live]")) kick();
-  });
   return {
     /** @param {Scene} scene */
     draw(scene) {
-      kick = scene.kick;
       const all = chips(scene);
       draw(all, (said) => said.id);
       const worst = all.reduce((a, b) => (badness(b.shape) > badness(a.shape) ? b : a));
@@ -65,7 +59,6 @@ function chip() {
     node,
     /** @param {import("../types").Chip} said */
     fill(said) {
-      attr(node, "data-chip", said.id);
       attr(node, "class", `t-${said.shape}`);
       mark.set(said.shape);
       put(word, said.word);

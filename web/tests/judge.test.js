@@ -1,0 +1,108 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { chips, conditions, deed, isFresh, newest, verdict } from "../judge.js";
+import { Store } from "../store.js";
+
+const T = Date.UTC(2026, 10, 20, 13, 14, 8);
+
+function scene(states = [], more = {}) {
+  const store = new Store();
+  store.snapshot({ cursor: "a.1", t: T, node: "wp-07", tz: "UTC", boot: 1, states, ...more.snap }, 0);
+  return { state: store.state, link: { state: "live", why: "", lastByte: 0, nextTry: null }, fresh: true, known: true, shown: T, wall: T, now: 400, tz: "UTC", selected: null, select() {}, kick() {}, ...more.scene };
+}
+const source = (id, kind, state, more = {}) => ({ k: "source", v: { id, kind, state, ...more } });
+const chip = (s, id) => chips(s).find((one) => one.id === id);
+
+test("a node without upstream shows no upstream", () => {
+  assert.equal(chip(scene([{ k: "uplink", v: { configured: false, state: "off" } }]), "upstream"), undefined);
+});
+
+test("an upstream that is away is orange, says how much waits and that nothing is lost", () => {
+  const s = scene([{ k: "uplink", v: { configured: true, state: "waiting", unsent: { scan: 284, fix: 1000 }, oldest_unsent_s: 7560 } }]);
+  assert.deepEqual(chip(s, "upstream"), { id: "upstream", shape: "warn", word: "Upstream offline", small: "1,284 waiting, 2 h 06" });
+  const [worst] = conditions(s);
+  assert.equal(worst.what, "Upstream is offline, since 11:08.");
+  assert.match(worst.advice, /^Nothing is lost: 1,284 events are stored here/);
+});
+
+test("a lost link turns every chip into a question and leaves one alarm", () => {
+  const s = scene([source("gps0", "gps", "absent"), { k: "disk", v: { used_pct: 99 } }], {
+    scene: { fresh: false, link: { state: "lost", why: "error", lastByte: 0, nextTry: 112_000 }, now: 108_000 },
+  });
+  assert.ok(chips(s).every((one) => one.shape === "stale"));
+  const all = conditions(s);
+  assert.equal(all.length, 1);
+  assert.equal(all[0].what, "This screen lost the gateway 1 min ago.");
+  assert.equal(all[0].advice, "What you see is from 13:14:08. Trying again in 4 s.");
+});
+
+test("freshness ends twelve seconds after the last byte whatever the state says", () => {
+  assert.ok(isFresh({ state: "live", why: "", lastByte: 0, nextTry: null }, 11_999));
+  assert.ok(!isFresh({ state: "live", why: "", lastByte: 0, nextTry: null }, 12_000));
+  assert.ok(!isFresh({ state: "lost", why: "error", lastByte: 0, nextTry: null }, 1));
+  assert.ok(!isFresh({ state: "connecting", why: "", lastByte: null, nextTry: null }, 1));
+});
+
+test("a scanner that nobody uses is well, one that is unplugged is not", () => {
+  const s = scene([source("a", "scanner", "silent"), source("b", "scanner", "up")]);
+  assert.deepEqual([chip(s, "scanners").shape, chip(s, "scanners").word], ["ok", "Scanners 2 of 2"]);
+  const bad = scene([source("a", "scanner", "absent", { since_ms: T - 180_000 }), source("b", "scanner", "up")]);
+  assert.deepEqual(chip(bad, "scanners"), { id: "scanners", shape: "fail", word: "Scanners 1 of 2", small: "a unplugged 3 min" });
+});
+
+test("a balanced ledger says zero missing and an unbalanced one how many", () => {
+  const l = (balance) => scene([{ k: "ledger", v: { balance, sources: { gps0: { frames: 100 } } } }]);
+  assert.deepEqual([chip(l(0), "ledger").shape, chip(l(0), "ledger").word], ["ok", "0 missing"]);
+  assert.deepEqual([chip(l(3), "ledger").shape, chip(l(3), "ledger").word], ["fail", "3 missing"]);
+  assert.equal(conditions(l(3))[0].what, "The ledger is off by 3.");
+});
+
+test("what the gateway calls an alarm is not told a second time by the page", () => {
+  const s = scene([source("gps0", "gps", "absent"), { k: "alarm", v: { name: "source_absent.gps0", severity: "fault", since_ms: T - 60_000, text: "GPS gps0 is unplugged", advice: "Plug it in" } }]);
+  assert.deepEqual(conditions(s).map((one) => one.what), ["GPS gps0 is unplugged, since 13:13."]);
+});
+
+test("the worst condition comes first and the oldest of equals before the newer", () => {
+  const alarm = (name, severity, since_ms) => ({ k: "alarm", v: { name, severity, since_ms, text: name } });
+  const s = scene([alarm("w", "warn", 1), alarm("f2", "fault", 20), alarm("f1", "fault", 10), alarm("i", "info", 0)]);
+  assert.deepEqual(conditions(s).map((one) => one.key), ["alarm:f1", "alarm:f2", "alarm:w", "alarm:i"]);
+});
+
+test("a clock that nothing vouches for is said once, a good one not at all", () => {
+  assert.equal(chip(scene([{ k: "clock", v: { tq: "gnss" } }]), "clock"), undefined);
+  assert.equal(chip(scene([{ k: "clock", v: { tq: "none" } }]), "clock").word, "Clock ±?");
+});
+
+test("an asset whose receiver is gone is last known, one that was scanned stays true", () => {
+  const s = scene([source("gps0", "gps", "absent")]);
+  assert.equal(deed({ asset: "T", ts_ms: T, lat: 1, lon: 1, speed_mps: 3, source: "gps0" }, s).shape, "stale");
+  assert.equal(deed({ asset: "B", ts_ms: T, place: "dock-3", source: "door" }, s).shape, "dock");
+});
+
+test("a row keeps its group when the screen loses the gateway", () => {
+  const asset = { asset: "T", ts_ms: T, lat: 1, lon: 1, speed_mps: 3 };
+  assert.equal(deed(asset, scene()).group, deed(asset, scene([], { scene: { fresh: false } })).group);
+});
+
+test("the newest position follows the asset also when its later fixes were thinned", () => {
+  const fix = { id: "f", seq: 1, kind: "fix", ts_ms: T - 9000, tq: "gnss", asset: "TRK", lat: 1, lon: 1 };
+  const s = scene([], { snap: { fix, assets: [{ asset: "TRK", ts_ms: T, lat: 2, lon: 2 }, { asset: "X", ts_ms: T + 5, lat: 3, lon: 3 }] } });
+  assert.equal(newest(s).asset.lat, 2);
+  assert.equal(newest({ ...s, selected: "X" }).asset.lat, 3);
+  assert.equal(newest({ ...s, selected: "gone" }).asset.lat, 2);
+});
+
+test("a verdict says repeats and bad labels in shape and word", () => {
+  const scan = { id: "a", seq: 1, kind: "scan", ts_ms: 1, tq: "gnss" };
+  assert.deepEqual(verdict(scan), { shape: "ok", word: "Accepted" });
+  assert.deepEqual(verdict({ ...scan, repeats: 2 }), { shape: "dup", word: "Accepted once, read 3 times" });
+  assert.equal(verdict({ ...scan, warn: ["trimmed", "sscc_bad_check"] }).shape, "warn");
+  assert.deepEqual(verdict({ ...scan, warn: ["trimmed"] }), { shape: "ok", word: "Accepted, trimmed" });
+});
+
+test("a gateway that restarted says so for a minute", () => {
+  const s = scene();
+  s.state.restart = { at: T, gap: 12_000 };
+  assert.match(conditions(s)[0].what, /^The gateway restarted at 13:14:08/);
+  assert.equal(conditions({ ...s, shown: T + 60_000 }).length, 0);
+});
