@@ -12,4 +12,5 @@ pub mod identity;
 pub mod projection;
 pub mod wire;
 pub mod store;
+pub mod ingest;
 pub mod screen;
