@@ -2,6 +2,7 @@
 
 mod beat;
 mod board;
+mod light;
 pub mod wedge;
 mod worker;
 
@@ -10,4 +11,5 @@ pub use board::{
     Alarm, Board, ClockState, DiskState, Posted, Severity, SourceCondition, SourceState, State, UplinkState,
     WorkerState,
 };
+pub use light::{ABSENT_ALARM, Light, SILENT_ALARM};
 pub use worker::{Body, Ctx, Outcome, Worker};
