@@ -235,3 +235,67 @@ impl<'a> Room<'a> {
         self.farewells.shutdown().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::Port;
+    use crate::health::{Board, Light};
+    use crate::source::rig::spec;
+    use crate::source::{Input, SourceSpec};
+
+    fn source(spec: SourceSpec) -> (Arc<Source>, Pulse, mpsc::Receiver<Input>) {
+        let (tx, rx) = mpsc::channel(64);
+        let light = Light::new(Board::default(), Clock::system(), &spec.id, spec.kind, &spec.port);
+        let pulse = Pulse { beat: None, light: light.clone(), stop: CancellationToken::new() };
+        (Arc::new(Source::new(spec, tx, light, Clock::system())), pulse, rx)
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_one_connection_is_the_loss_of_that_connection_only() {
+        let (source, pulse, mut rx) = source(spec("scanner", Port::TcpListen(([127, 0, 0, 1], 0).into())));
+        let mut room = Room::new(&source, &pulse);
+        let conn = source.next_conn();
+        source.opened(&pulse, conn, None, None).await.unwrap();
+        let task = room.tasks.spawn(async { panic!("on purpose") });
+        let leash = Arc::new(Leash::new(&pulse));
+        let guest = Guest { conn, ip: IpAddr::from([127, 0, 0, 1]), since: Instant::now(), leash };
+        room.guests.insert(task.id(), guest);
+        let ended = room.tasks.join_next_with_id().await.unwrap();
+        room.ended(ended).await.unwrap();
+        assert!(room.guests.is_empty());
+        assert!(matches!(rx.recv().await, Some(Input::Opened { .. })));
+        let Some(Input::Lost { conn: lost, why: Lost::Io(text), .. }) = rx.recv().await else { panic!("not lost") };
+        assert_eq!(lost, conn);
+        assert!(text.contains("on purpose"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn the_fifth_connection_from_one_address_is_refused_and_another_address_is_not() {
+        let mut spec = spec("scanner", Port::TcpListen(([127, 0, 0, 1], 0).into()));
+        spec.allow = vec![crate::config::Network { addr: IpAddr::from([192, 0, 2, 0]), bits: 24 }];
+        let (source, pulse, mut rx) = source(spec);
+        let mut room = Room::new(&source, &pulse);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peers = Vec::new();
+        for (n, last) in [1, 1, 1, 1, 1, 2].into_iter().enumerate() {
+            peers.push(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+            let (stream, _) = listener.accept().await.unwrap();
+            let peer = SocketAddr::from(([192, 0, 2, last], 7));
+            room.admit(stream, peer).await.unwrap();
+            assert_eq!(room.guests.len(), n + 1 - usize::from(n >= 4));
+        }
+        let mut refused = 0;
+        while refused == 0 {
+            if let Some(Input::Refused { peer, text, .. }) = rx.recv().await {
+                assert_eq!(peer, SocketAddr::from(([192, 0, 2, 1], 7)));
+                assert_eq!(text, "busy: 4 connections from this address are open");
+                refused += 1;
+            }
+        }
+    }
+}

@@ -8,8 +8,14 @@ mod hid;
 mod listen;
 mod open;
 mod pace;
+#[cfg(test)]
+mod port_tests;
 mod pulse;
+#[cfg(test)]
+mod rig;
 mod serial;
+#[cfg(test)]
+mod socket_tests;
 mod udp;
 
 use std::net::SocketAddr;

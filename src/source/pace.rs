@@ -135,6 +135,6 @@ mod tests {
         }
         assert_eq!(written, 4 + 9);
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(say.now(), Some(58));
+        assert_eq!(say.now(), Some(59));
     }
 }
