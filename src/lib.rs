@@ -12,5 +12,6 @@ pub mod identity;
 pub mod projection;
 pub mod wire;
 pub mod store;
-pub mod ingest;
+pub mod source;
+// pub mod ingest;
 pub mod screen;

@@ -4,6 +4,7 @@ mod beat;
 mod board;
 pub mod export;
 mod labels;
+mod light;
 mod sample;
 mod seat;
 mod supervisor;
@@ -21,6 +22,7 @@ pub use labels::{
     FrameOutcome, LetterState, PortOutcome, ReconnectReason, RestartReason, StoreFile, StreamDrop, StreamOpen,
     publish_code,
 };
+pub use light::{ABSENT_ALARM, Light, SILENT_ALARM};
 pub use sample::{Build, ProcessUse, Sample, SourceFrames, SourceSample};
 pub use supervisor::{End, GaveUp, Restart, Roster, Running, Supervisor};
 pub use tally::{NAMES_MAX, Tally};
