@@ -51,7 +51,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Collects the files of a folder and of those below it; `tests` and everything that is not served stay out.
 fn walk(root: &Path, folder: &Path, files: &mut Vec<File>) -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={}", folder.display());
-    let listing = fs::read_dir(folder).map_err(|e| format!("{}: {e}; the page's files belong there", folder.display()))?;
+    let listing =
+        fs::read_dir(folder).map_err(|e| format!("{}: {e}; the page's files belong there", folder.display()))?;
     for entry in listing {
         let path = entry?.path();
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
