@@ -114,7 +114,7 @@ const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u206
 
 /** Outside text made plain: at most `max` characters, hidden ones shown as a box. @param {unknown} text */
 export function plain(text, max = 120) {
-  const chars = Array.from(String(text ?? "").slice(0, max * 2).replace(HIDDEN, "\u2423"));
+  const chars = Array.from(String(text ?? "").slice(0, max * 2 + 2).replace(HIDDEN, "\u2423"));
   return chars.length > max ? `${chars.slice(0, max - 1).join("")}…` : chars.join("");
 }
 

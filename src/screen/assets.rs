@@ -117,9 +117,7 @@ fn embedded(file: &Embedded, cache_control: &'static str) -> Asset {
 
 fn dev_dir() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
-    FOLDER
-        .get_or_init(|| std::env::var_os(DEV_DIR).filter(|value| !value.is_empty()).map(PathBuf::from))
-        .as_deref()
+    FOLDER.get_or_init(|| std::env::var_os(DEV_DIR).filter(|value| !value.is_empty()).map(PathBuf::from)).as_deref()
 }
 
 /// A file of a folder on disk, read anew each time; never one outside of that folder.
@@ -129,7 +127,9 @@ fn from_disk(folder: &Path, path: &str) -> Option<Asset> {
     let name = if path == "/" { INDEX } else { split(path).map(|(_, name)| name).filter(|name| *name != INDEX)? };
     // What the tree can hold is all that may be asked for: no `..`, no `%`, no hidden file, no absolute path.
     let plain = |part: &str| {
-        !part.is_empty() && !part.starts_with('.') && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
     };
     if !name.split('/').all(plain) {
         return None;
