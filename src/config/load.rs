@@ -178,7 +178,9 @@ fn unreadable(path: &Path, e: &io::Error) -> Finding {
         ErrorKind::NotFound => format!(
             "name another one with --config, or make it: waypost config --defaults prints every key, {DEFAULT_FILE} is the usual place"
         ),
-        ErrorKind::PermissionDenied => "let the user that runs this read it: configuration is 0644, its folder 0755".into(),
+        ErrorKind::PermissionDenied => {
+            "let the user that runs this read it: configuration is 0644, its folder 0755".into()
+        }
         _ => "put a readable file there or take it away".into(),
     };
     of_file(path, format!("cannot be read: {e}"), remedy)

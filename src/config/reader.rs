@@ -176,7 +176,12 @@ impl Reader {
             let all: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
             let near = nearest(typed, words.iter().map(|&(word, _)| word));
             let near = near.map_or_else(String::new, |near| format!("did you mean \"{near}\"? "));
-            self.error(view, key, format!("{} is not known here", shown(typed)), format!("{near}write {}", all.join(" or ")));
+            self.error(
+                view,
+                key,
+                format!("{} is not known here", shown(typed)),
+                format!("{near}write {}", all.join(" or ")),
+            );
         }
         words[0].1
     }
@@ -205,7 +210,10 @@ impl Reader {
             if text.starts_with('/') && text.len() <= 4096 && !text.chars().any(char::is_control) {
                 Ok(PathBuf::from(text))
             } else {
-                Err((format!("{} is no whole path", shown(text)), "write it from the root on, as in /etc/waypost/…".into()))
+                Err((
+                    format!("{} is no whole path", shown(text)),
+                    "write it from the root on, as in /etc/waypost/…".into(),
+                ))
             }
         })
     }

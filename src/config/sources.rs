@@ -23,7 +23,11 @@ pub(super) fn check(doc: &mut MergedDoc, node_id: &str, reader: &mut Reader) -> 
     for name in ["gps", "scanner"] {
         // The defaults are checked by themselves too: a wrong one is wrong without a source as well.
         let defaults = view(doc, name, None);
-        if name == "gps" { drop(read_gps(&defaults, node_id, reader)) } else { drop(read_scanner(&defaults, reader)) }
+        if name == "gps" {
+            drop(read_gps(&defaults, node_id, reader))
+        } else {
+            drop(read_scanner(&defaults, reader))
+        }
         for source in doc.sources.get(name).into_iter().flatten() {
             let view = view(doc, name, Some(source));
             let is_enabled = reader.flag(&view, "enabled");
@@ -130,8 +134,14 @@ fn check_gps(view: &View<'_>, gps: &Gps, reader: &mut Reader) {
         }
         Port::Serial(_) if reader.text(view, "baud") == Some("auto") => {
             let key = if view.is_set("baud") { "baud" } else { "port" };
-            let message = format!("its speed is not found out by itself in this version: it is read at {GPS_BAUD} baud");
-            reader.warn(view, key, message, format!("write baud = {GPS_BAUD}, or what its manual says: mostly 4800, 38400 or 115200"));
+            let message =
+                format!("its speed is not found out by itself in this version: it is read at {GPS_BAUD} baud");
+            reader.warn(
+                view,
+                key,
+                message,
+                format!("write baud = {GPS_BAUD}, or what its manual says: mostly 4800, 38400 or 115200"),
+            );
         }
         _ => {}
     }
@@ -206,7 +216,8 @@ fn check_allow(view: &View<'_>, port: &Port, allow: &[Network], reader: &mut Rea
     if is_loopback(addr.ip()) {
         return;
     }
-    let is_unset = matches!(view.entry("allow").map(|entry| &entry.value), Some(Value::List(items)) if items.is_empty());
+    let is_unset =
+        matches!(view.entry("allow").map(|entry| &entry.value), Some(Value::List(items)) if items.is_empty());
     if is_unset {
         let remedy = "write allow = [\"192.168.7.0/24\"] with the network the senders are in";
         reader.error(view, "port", format!("{addr} is reached from outside and allow is empty"), remedy);
@@ -244,7 +255,10 @@ fn overlaps(listen: &Listen, addr: SocketAddr) -> bool {
 fn serial(view: &View<'_>, reader: &mut Reader) -> (u8, Parity, u8) {
     let parse = |text: &str| {
         port::serial(text).ok_or_else(|| {
-            (format!("{} is no line setting", shown(text)), "write data bits, parity, stop bits, as in \"8N1\" or \"7E1\"".into())
+            (
+                format!("{} is no line setting", shown(text)),
+                "write data bits, parity, stop bits, as in \"8N1\" or \"7E1\"".into(),
+            )
         })
     };
     reader.parsed(view, "serial", parse).unwrap_or((8, Parity::None, 1))
