@@ -67,7 +67,10 @@ pub(super) fn check(doc: &mut MergedDoc, machine: &Machine, main_file: &Path, re
 
 /// A `[name]` table as it holds.
 fn view<'a>(doc: &'a MergedDoc, name: &str) -> View<'a> {
-    #[expect(clippy::expect_used, reason = "only names of tables of the packaged file are asked for; a test loads them")]
+    #[expect(
+        clippy::expect_used,
+        reason = "only names of tables of the packaged file are asked for; a test loads them"
+    )]
     let known = known(name).expect("a table of the packaged file");
     View { label: name.to_owned(), known, own: doc.tables.get(name), shared: None }
 }
@@ -88,10 +91,10 @@ fn node(doc: &mut MergedDoc, machine: &Machine, main_file: &Path, reader: &mut R
             id
         }
         (None, None) => {
-            let spot = doc.tables.get("node").map_or_else(
-                || Spot { file: main_file.into(), line: 1, column: 1 },
-                |table| table.at.clone(),
-            );
+            let spot = doc
+                .tables
+                .get("node")
+                .map_or_else(|| Spot { file: main_file.into(), line: 1, column: 1 }, |table| table.at.clone());
             let message = format!("there is none, and host name {} and machine id give none", shown(&machine.hostname));
             reader.errors.push(spot.finding("node.id", message, "write id = \"wp-01\" below [node]"));
             String::new()
@@ -115,7 +118,8 @@ fn check_time_zone(table: &View<'_>, name: &str, reader: &mut Reader) {
     let is_name = (1..=64).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'+' | b'/'));
     let zones = jiff::tz::db();
-    if is_name && zones.get(name).is_ok() || reader.text(table, "time_zone").is_none() {
+    let is_unreadable = reader.text(table, "time_zone").is_none();
+    if is_unreadable || name == "UTC" || is_name && zones.get(name).is_ok() {
         return;
     }
     if is_name && zones.is_definitively_empty() {
@@ -151,10 +155,9 @@ fn store(doc: &MergedDoc, reader: &mut Reader) -> Store {
 
 fn http(doc: &MergedDoc, reader: &mut Reader) -> Http {
     let table = view(doc, "http");
-    let errors = reader.errors.len();
     let listen = reader.list(&table, "listen", 16, port::listen);
     let distinct: BTreeSet<String> = listen.iter().map(|address| format!("{address:?}")).collect();
-    if listen.is_empty() && reader.errors.len() == errors && table.is_set("listen") {
+    if table.is_empty_list("listen") {
         reader.error(&table, "listen", "is empty", "write [\"127.0.0.1:8080\"] for this machine only");
     }
     if distinct.len() < listen.len() {
@@ -164,7 +167,8 @@ fn http(doc: &MergedDoc, reader: &mut Reader) -> Http {
         if let Listen::Addr(address) = address
             && address.ip().is_unspecified()
         {
-            let message = format!("{address} is every interface, a modem too: whoever reaches this machine sees the screen");
+            let message =
+                format!("{address} is every interface, a modem too: whoever reaches this machine sees the screen");
             let remedy = "name the interface of the yard as in \"wlan0:8080\", or keep a firewall before it";
             reader.warn(&table, "listen", message, remedy);
         }
@@ -173,7 +177,10 @@ fn http(doc: &MergedDoc, reader: &mut Reader) -> Http {
         if port::is_host(text) {
             return Ok(text.to_owned());
         }
-        Err((format!("{} is no host name", shown(text)), "write the name alone, without http:// and without port".into()))
+        Err((
+            format!("{} is no host name", shown(text)),
+            "write the name alone, without http:// and without port".into(),
+        ))
     });
     let tls = pair(&table, ["tls_cert_file", "tls_key_file"], reader);
     if tls.is_some() {
@@ -259,7 +266,8 @@ fn uplink(doc: &MergedDoc, node_id: &str, reader: &mut Reader) -> Option<Uplink>
 
 /// Topic levels that no broker reads as a wildcard or its own.
 fn prefix(text: &str) -> Result<String, Wrong> {
-    let is_level = |level: &str| !level.is_empty() && level.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    let is_level =
+        |level: &str| !level.is_empty() && level.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     if text.len() <= 128 && text.split('/').all(is_level) {
         return Ok(text.to_owned());
     }
@@ -271,7 +279,10 @@ fn client_id(text: &str) -> Result<String, Wrong> {
     if text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic()) {
         return Ok(text.to_owned());
     }
-    Err((format!("{} is no client id", shown(text)), "write 1 to 128 ASCII letters, digits and signs, no spaces".into()))
+    Err((
+        format!("{} is no client id", shown(text)),
+        "write 1 to 128 ASCII letters, digits and signs, no spaces".into(),
+    ))
 }
 
 fn plan(doc: &MergedDoc, reader: &mut Reader) -> Plan {

@@ -115,10 +115,7 @@ mod tests {
             message: "12 is out of range".into(),
             remedy: "write 9600".into(),
         };
-        assert_eq!(
-            finding.to_string(),
-            "/etc/waypost/waypost.toml:3:8: gps.gps0.baud: 12 is out of range; write 9600"
-        );
+        assert_eq!(finding.to_string(), "/etc/waypost/waypost.toml:3:8: gps.gps0.baud: 12 is out of range; write 9600");
         let file = Finding { line: 0, column: 0, key: String::new(), ..finding };
         assert_eq!(file.to_string(), "/etc/waypost/waypost.toml: 12 is out of range; write 9600");
     }

@@ -45,7 +45,7 @@ pub fn load(main_file: &Path, machine: &Machine) -> Result<Loaded, Invalid> {
     load_from(main_file, main_file == Path::new(DEFAULT_FILE), machine)
 }
 
-fn load_from(main_file: &Path, is_default: bool, machine: &Machine) -> Result<Loaded, Invalid> {
+pub(super) fn load_from(main_file: &Path, is_default: bool, machine: &Machine) -> Result<Loaded, Invalid> {
     let mut loading = Loading::default();
     let parts = match parts_of(main_file) {
         Ok(parts) => parts,
@@ -58,16 +58,12 @@ fn load_from(main_file: &Path, is_default: bool, machine: &Machine) -> Result<Lo
         let message = format!("conf.d beside it has {} files, more than {FILES_MAX}", parts.len());
         loading.reader.errors.push(of_file(main_file, message, "remove those that are not needed"));
     }
-    match read(main_file) {
-        Err(e) if e.kind() == ErrorKind::NotFound && is_default && !parts.is_empty() => {}
-        Err(e) => loading.reader.errors.push(unreadable(main_file, &e)),
-        Ok(bytes) => loading.lay(main_file, &bytes),
+    let may_be_absent = is_default && !parts.is_empty();
+    if !may_be_absent || main_file.exists() {
+        loading.read(main_file);
     }
     for part in parts.iter().take(FILES_MAX) {
-        match read(part) {
-            Ok(bytes) => loading.lay(part, &bytes),
-            Err(e) => loading.reader.errors.push(unreadable(part, &e)),
-        }
+        loading.read(part);
     }
     loading.finish(main_file, machine)
 }
@@ -98,6 +94,17 @@ struct Loading {
 }
 
 impl Loading {
+    fn read(&mut self, file: &Path) {
+        match read(file) {
+            Ok(bytes) => self.lay(file, &bytes),
+            Err(e) => {
+                self.files.push(file.to_owned());
+                self.reader.is_broken = true;
+                self.reader.errors.push(unreadable(file, &e));
+            }
+        }
+    }
+
     fn lay(&mut self, file: &Path, bytes: &[u8]) {
         self.files.push(file.to_owned());
         match std::str::from_utf8(bytes) {
@@ -178,7 +185,9 @@ fn unreadable(path: &Path, e: &io::Error) -> Finding {
         ErrorKind::NotFound => format!(
             "name another one with --config, or make it: waypost config --defaults prints every key, {DEFAULT_FILE} is the usual place"
         ),
-        ErrorKind::PermissionDenied => "let the user that runs this read it: configuration is 0644, its folder 0755".into(),
+        ErrorKind::PermissionDenied => {
+            "let the user that runs this read it: configuration is 0644, its folder 0755".into()
+        }
         _ => "put a readable file there or take it away".into(),
     };
     of_file(path, format!("cannot be read: {e}"), remedy)

@@ -6,9 +6,30 @@ use crate::config::check::is_id;
 
 /// Names that images and installers give to every machine alike.
 const NOT_NAMES: [&str; 24] = [
-    "alarm", "alpine", "arch", "archlinux", "armbian", "beaglebone", "buildroot", "debian", "dietpi", "fedora",
-    "gateway", "linux", "localhost", "manjaro", "none", "openwrt", "orangepi", "pi", "raspberrypi", "raspbian",
-    "rockpi", "ubuntu", "waypost", "yocto",
+    "alarm",
+    "alpine",
+    "arch",
+    "archlinux",
+    "armbian",
+    "beaglebone",
+    "buildroot",
+    "debian",
+    "dietpi",
+    "fedora",
+    "gateway",
+    "linux",
+    "localhost",
+    "manjaro",
+    "none",
+    "openwrt",
+    "orangepi",
+    "pi",
+    "raspberrypi",
+    "raspbian",
+    "rockpi",
+    "ubuntu",
+    "waypost",
+    "yocto",
 ];
 
 /// The machine's names.

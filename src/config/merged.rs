@@ -18,7 +18,8 @@ pub struct MergedDoc {
     /// What files say in `[[name]]`, by id in order of appearance.
     pub(super) sources: BTreeMap<&'static str, Vec<Source>>,
     /// What follows from elsewhere when no file says it, by whole key: value and reason.
-    pub(super) derived: BTreeMap<String, (Value, &'static str)>,}
+    pub(super) derived: BTreeMap<String, (Value, &'static str)>,
+}
 
 /// One `[[gps]]` or `[[scanner]]`, from all files.
 #[derive(Clone, Debug)]
@@ -67,7 +68,11 @@ impl MergedDoc {
                     continue;
                 }
                 let key = format!("{}[{}].id", known.name, i + 1);
-                findings.push(table.at.finding(&key, "this block has no id", "add a line id = \"…\", its name in events"));
+                findings.push(table.at.finding(
+                    &key,
+                    "this block has no id",
+                    "add a line id = \"…\", its name in events",
+                ));
                 continue;
             };
             let Value::Text(id) = &entry.value else { continue };

@@ -143,10 +143,7 @@ pub(super) fn listen(text: &str) -> Result<Listen, Wrong> {
         return wrong(format!("{} has no port from 1 to 65535", shown(text)), example);
     };
     if name.eq_ignore_ascii_case("localhost") {
-        return wrong(
-            "\"localhost\" is a name, not an address of this machine",
-            format!("write \"127.0.0.1:{port}\""),
-        );
+        return wrong("\"localhost\" is a name, not an address of this machine", format!("write \"127.0.0.1:{port}\""));
     }
     let is_interface = name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.len() <= 15
@@ -217,7 +214,8 @@ pub(super) fn broker(url: &str) -> Result<(bool, String, u16), Wrong> {
     if rest.contains(['/', '?', '#']) {
         return wrong("has something behind host and port", example);
     }
-    let (host, port) = host_port(rest, Some(if tls { 8883 } else { 1883 })).map_err(|(message, _)| (message, example.into()))?;
+    let (host, port) =
+        host_port(rest, Some(if tls { 8883 } else { 1883 })).map_err(|(message, _)| (message, example.into()))?;
     Ok((tls, host, port))
 }
 

@@ -23,13 +23,18 @@ pub(super) struct View<'a> {
 
 impl<'a> View<'a> {
     /// What holds.
-    pub(super) fn entry(&self, key: &str) -> Option<&'a Entry> {
+    fn entry(&self, key: &str) -> Option<&'a Entry> {
         self.own_entry(key).or_else(|| self.shared?.entries.get(key)).or_else(|| self.known.accepts(key))
     }
 
     /// What this very table says.
     pub(super) fn own_entry(&self, key: &str) -> Option<&'a Entry> {
         self.own?.entries.get(key)
+    }
+
+    /// Whether what holds is `[]`.
+    pub(super) fn is_empty_list(&self, key: &str) -> bool {
+        matches!(self.entry(key).map(|entry| &entry.value), Some(Value::List(items)) if items.is_empty())
     }
 
     /// Whether a file says it, here or in the shared table.
@@ -176,7 +181,12 @@ impl Reader {
             let all: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
             let near = nearest(typed, words.iter().map(|&(word, _)| word));
             let near = near.map_or_else(String::new, |near| format!("did you mean \"{near}\"? "));
-            self.error(view, key, format!("{} is not known here", shown(typed)), format!("{near}write {}", all.join(" or ")));
+            self.error(
+                view,
+                key,
+                format!("{} is not known here", shown(typed)),
+                format!("{near}write {}", all.join(" or ")),
+            );
         }
         words[0].1
     }
@@ -205,7 +215,10 @@ impl Reader {
             if text.starts_with('/') && text.len() <= 4096 && !text.chars().any(char::is_control) {
                 Ok(PathBuf::from(text))
             } else {
-                Err((format!("{} is no whole path", shown(text)), "write it from the root on, as in /etc/waypost/…".into()))
+                Err((
+                    format!("{} is no whole path", shown(text)),
+                    "write it from the root on, as in /etc/waypost/…".into(),
+                ))
             }
         })
     }

@@ -23,7 +23,11 @@ pub(super) fn check(doc: &mut MergedDoc, node_id: &str, reader: &mut Reader) -> 
     for name in ["gps", "scanner"] {
         // The defaults are checked by themselves too: a wrong one is wrong without a source as well.
         let defaults = view(doc, name, None);
-        if name == "gps" { drop(read_gps(&defaults, node_id, reader)) } else { drop(read_scanner(&defaults, reader)) }
+        if name == "gps" {
+            drop(read_gps(&defaults, node_id, reader))
+        } else {
+            drop(read_scanner(&defaults, reader))
+        }
         for source in doc.sources.get(name).into_iter().flatten() {
             let view = view(doc, name, Some(source));
             let is_enabled = reader.flag(&view, "enabled");
@@ -130,8 +134,14 @@ fn check_gps(view: &View<'_>, gps: &Gps, reader: &mut Reader) {
         }
         Port::Serial(_) if reader.text(view, "baud") == Some("auto") => {
             let key = if view.is_set("baud") { "baud" } else { "port" };
-            let message = format!("its speed is not found out by itself in this version: it is read at {GPS_BAUD} baud");
-            reader.warn(view, key, message, format!("write baud = {GPS_BAUD}, or what its manual says: mostly 4800, 38400 or 115200"));
+            let message =
+                format!("its speed is not found out by itself in this version: it is read at {GPS_BAUD} baud");
+            reader.warn(
+                view,
+                key,
+                message,
+                format!("write baud = {GPS_BAUD}, or what its manual says: mostly 4800, 38400 or 115200"),
+            );
         }
         _ => {}
     }
@@ -191,8 +201,9 @@ fn check_scanner(view: &View<'_>, scanner: &Scanner, reader: &mut Reader) {
         reader.error(view, "baud", format!("\"auto\" {LATER}"), remedy);
     }
     if scanner.reply && !matches!(scanner.port, Port::Tcp(..) | Port::TcpListen(_)) {
-        let message = format!("{} cannot be answered", shown(&scanner.port.to_string()));
-        reader.error(view, "reply", message, "only tcp:// and tcp-listen:// can: write reply = false in this block");
+        let message = format!("{} on {} cannot be answered", view.label, scanner.port);
+        let remedy = format!("only tcp:// and tcp-listen:// can: write reply = false in the block of {}", view.label);
+        reader.error(view, "reply", message, remedy);
     }
     if scanner.terminators.contains(&scanner.start) {
         reader.error(view, "start", "is a terminator too", "start and end of a frame must differ");
@@ -206,8 +217,7 @@ fn check_allow(view: &View<'_>, port: &Port, allow: &[Network], reader: &mut Rea
     if is_loopback(addr.ip()) {
         return;
     }
-    let is_unset = matches!(view.entry("allow").map(|entry| &entry.value), Some(Value::List(items)) if items.is_empty());
-    if is_unset {
+    if view.is_empty_list("allow") {
         let remedy = "write allow = [\"192.168.7.0/24\"] with the network the senders are in";
         reader.error(view, "port", format!("{addr} is reached from outside and allow is empty"), remedy);
     }
@@ -244,7 +254,10 @@ fn overlaps(listen: &Listen, addr: SocketAddr) -> bool {
 fn serial(view: &View<'_>, reader: &mut Reader) -> (u8, Parity, u8) {
     let parse = |text: &str| {
         port::serial(text).ok_or_else(|| {
-            (format!("{} is no line setting", shown(text)), "write data bits, parity, stop bits, as in \"8N1\" or \"7E1\"".into())
+            (
+                format!("{} is no line setting", shown(text)),
+                "write data bits, parity, stop bits, as in \"8N1\" or \"7E1\"".into(),
+            )
         })
     };
     reader.parsed(view, "serial", parse).unwrap_or((8, Parity::None, 1))
@@ -272,13 +285,10 @@ fn read_point(text: &str) -> Result<ReadPoint, Wrong> {
 }
 
 fn terminators(view: &View<'_>, latin_1: bool, reader: &mut Reader) -> Vec<Vec<u8>> {
-    let errors = reader.errors.len();
-    let terminators = reader.list(view, "terminators", 16, |text| bytes(text, latin_1, 1..=8));
-    let is_unreadable = matches!(view.entry("terminators").map(|entry| &entry.value), Some(Value::Other(_)));
-    if terminators.is_empty() && reader.errors.len() == errors && !is_unreadable {
+    if view.is_empty_list("terminators") {
         reader.error(view, "terminators", "is empty: no frame would ever end", "write [\"\\r\", \"\\n\"]");
     }
-    terminators
+    reader.list(view, "terminators", 16, |text| bytes(text, latin_1, 1..=8))
 }
 
 /// The bytes a scanner sends for a text.
