@@ -1,5 +1,6 @@
 //! Reads the files, lays them over each other and checks the whole: every mistake of every file at once.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
@@ -10,13 +11,14 @@ use crate::config::known;
 use crate::config::machine::Machine;
 use crate::config::merged::MergedDoc;
 use crate::config::reader::Reader;
-use crate::config::{Config, text};
+use crate::config::text::{Entry, Spot, Table, Top, Value};
+use crate::config::{Config, Scanner, text};
 
 /// The main file when none is named.
 pub const DEFAULT_FILE: &str = "/etc/waypost/waypost.toml";
 
 /// Bytes of one file at most.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+const FILE_BYTES_MAX: u64 = 256 << 10;
 /// Files in `conf.d` at most.
 const FILES_MAX: usize = 256;
 /// Findings that are told at most; nobody reads more.
@@ -78,12 +80,40 @@ pub fn parse_text(name: &Path, text: &str, machine: &Machine) -> Result<Loaded, 
     loading.finish(name, machine)
 }
 
-/// Reads a text that was good at an earlier start: what changed around it since is a warning.
-pub(super) fn parse_kept(name: &Path, text: &str, machine: &Machine) -> Result<Loaded, Invalid> {
+/// Reads a file that was good at an earlier start: what changed around it since is a warning.
+pub(super) fn parse_kept(file: &Path, machine: &Machine) -> Result<Loaded, Invalid> {
     let mut loading = Loading::default();
     loading.reader.is_kept = true;
-    loading.lay(name, text.as_bytes());
-    loading.finish(name, machine)
+    loading.read(file);
+    loading.finish(file, machine)
+}
+
+/// The keys of one `[[scanner]]` as a JSON object, e.g. `{"code_id":"symbol"}`: what `decode scan --profile` takes.
+/// Its id and port may be left out.
+///
+/// # Errors
+/// It is no JSON object, or every mistake in it; these findings have no line.
+pub fn scanner_profile(json: &str, machine: &Machine) -> Result<Scanner, Invalid> {
+    let file = Path::new("--profile");
+    let keys: BTreeMap<String, serde_json::Value> = serde_json::from_str(json).map_err(|e| {
+        let remedy = "write an object of [[scanner]] keys, as in {\"code_id\":\"symbol\"}";
+        Invalid { findings: vec![of_file(file, format!("is no JSON object: {e}"), remedy)] }
+    })?;
+    let spot = Spot { file: file.into(), line: 0, column: 0 };
+    let entry = |value| Entry { value, at: spot.clone(), key_at: spot.clone() };
+    let mut entries: BTreeMap<String, Entry> =
+        keys.into_iter().map(|(key, value)| (key, entry(Value::from_json(value, &spot)))).collect();
+    for (key, usual) in [("id", "scan"), ("port", "tcp://profile:1")] {
+        entries.entry(key.to_owned()).or_insert_with(|| entry(Value::Text(usual.to_owned())));
+    }
+    entries.insert("enabled".to_owned(), entry(Value::Flag(true)));
+    let blocks = Top::Many(vec![Table { at: spot.clone(), entries }]);
+    let tops = BTreeMap::from([("scanner".to_owned(), (spot, blocks))]);
+    let mut loading = Loading { files: vec![file.to_owned()], ..Loading::default() };
+    let layer = known::layer(text::Text { tops, errors: Vec::new(), is_broken: false });
+    loading.reader.errors.extend(loading.merged.lay(layer));
+    let mut scanners = loading.finish(file, machine)?.config.scanners;
+    scanners.pop().ok_or_else(|| Invalid { findings: vec![of_file(file, "has no scanner", "write one object")] })
 }
 
 #[derive(Default)]

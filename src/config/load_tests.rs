@@ -6,8 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::load::load;
-use crate::config::*;
+use crate::config::load::load_from;
+use crate::config::{
+    Config, Effect, Gps, Invalid, KEPT_FILE, Line, Listen, Loaded, Machine, NoSubscriber, Node, PACKAGED, Parity, Port,
+    Protocol, ReadPoint, RepeatScope, Scanner, SendFrom, Uplink, defaults_text, keep_last_good, last_good, load,
+    parse_text, scanner_profile,
+};
 
 fn machine() -> Machine {
     Machine { hostname: "wp-07".into(), machine_id: Some("0123abcd0123abcd0123abcd0123abcd".into()) }
@@ -112,6 +116,9 @@ fn hostile_texts_neither_panic_nor_flood() {
         "\u{0}\u{1}".into(),
         "[gps]\n[[gps]]\n[[gps.x]]\n".into(),
         "x = \"\"\"\n".into(),
+        format!("[http]\nlisten = [{}]", "1, ".repeat(80_000)),
+        format!("node = {{ {} }}", (0..20_000).map(|i| format!("k{i} = 1, ")).collect::<String>()),
+        "x\n".repeat(100_000),
     ];
     for text in texts {
         let found = errors(&text);
@@ -458,7 +465,8 @@ fn a_url_gives_host_and_port_and_keeps_no_secret() {
         ("broker:1883", "write mqtt://host:1883"),
         ("mqtt://broker/topic", "behind host and port"),
         ("mqtt://broker?password=hunter2", "behind host and port"),
-        ("mqtt://", "is no host name or address"),
+        ("mqtt://", "has no host"),
+        ("mqtt://me:hunter2", "1 to 65535"),
         ("mqtt://broker:x", "1 to 65535"),
     ] {
         let text = format!("[uplink]\nurl = \"{url}\"\n");
@@ -524,6 +532,9 @@ fn a_credential_is_found_where_systemd_puts_it() {
     let file = good(&text("mqtt-password")).uplink.unwrap().password_file.unwrap();
     assert!(file.ends_with("mqtt-password") && file.is_absolute());
     check(&text("../x"), &[("t.toml:4:17: uplink.password_file:", "LoadCredential=")]);
+    let secret = uplink("username = \"me\"\npassword_file = \"hunter2\"");
+    check(&secret, &[("t.toml:4:17: uplink.password_file: is no whole path", "credential:NAME")]);
+    assert!(!errors(&secret)[0].contains("hunter2"));
 }
 
 // Names that follow.
@@ -638,16 +649,16 @@ fn a_file_that_is_named_must_be_there_and_the_usual_one_may_be_replaced_by_parts
     let main = dir.path().join("waypost.toml");
     let found = load(&main, &machine()).unwrap_err().to_string();
     assert!(found.contains("waypost.toml: cannot be read: No such file") && found.contains("--config"), "{found}");
-    assert_eq!(load::load_from(&main, true, &machine()).unwrap().config.node.id, "a");
+    assert_eq!(load_from(&main, true, &machine()).unwrap().config.node.id, "a");
     fs::remove_file(dir.path().join("conf.d/1.toml")).unwrap();
-    assert!(load::load_from(&main, true, &machine()).is_err());
+    assert!(load_from(&main, true, &machine()).is_err());
 }
 
 #[test]
 fn a_folder_and_a_huge_file_are_no_configuration() {
     let dir = folder(&[("waypost.toml", "")]);
     fs::create_dir(dir.path().join("conf.d/1.toml")).unwrap();
-    fs::write(dir.path().join("conf.d/2.toml"), "#".repeat((1 << 20) + 1)).unwrap();
+    fs::write(dir.path().join("conf.d/2.toml"), "#".repeat((256 << 10) + 1)).unwrap();
     let found = load(&dir.path().join("waypost.toml"), &machine()).unwrap_err().findings;
     assert!(found[0].message.contains("no regular file") && found[1].message.contains("larger than"), "{found:?}");
 }
@@ -791,4 +802,23 @@ fn a_reload_names_the_keys_that_need_a_restart() {
         (good(""), good("[node]\nsite = \"b\"\n[store]\ndir = \"/b\"\nmax_mib = 64\n[http]\nread = \"pin\"\n"));
     assert_eq!(old.restart_keys(&new), ["node.site", "store.dir"]);
     assert!(old.restart_keys(&old).is_empty());
+}
+
+#[test]
+fn a_profile_for_decode_is_a_scanner_in_json() {
+    let one =
+        scanner_profile(r#"{"start":"\u0002","terminators":["\u0003"],"code_id":"symbol","idle_ms":50}"#, &machine());
+    let one = one.unwrap();
+    assert_eq!((one.start, one.terminators, one.symbol_code_id), (vec![2], vec![vec![3]], true));
+    assert_eq!(one.idle, Duration::from_millis(50));
+    for (json, expect) in [
+        ("[]", "--profile: is no JSON object:"),
+        (r#"{"idle":1}"#, "--profile: scanner.scan.idle: there is no such key here; did you mean"),
+        (r#"{"idle_ms":"1"}"#, "--profile: scanner.scan.idle_ms: must be a whole number"),
+        (r#"{"idle_ms":null}"#, "--profile: scanner.scan.idle_ms: must be a whole number, this is null"),
+        (r#"{"effect":"x"}"#, "--profile: scanner.scan.effect: \"x\" is not known here"),
+    ] {
+        let found = scanner_profile(json, &machine()).unwrap_err().to_string();
+        assert!(found.starts_with(expect), "{found}");
+    }
 }
