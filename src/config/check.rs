@@ -118,7 +118,8 @@ fn check_time_zone(table: &View<'_>, name: &str, reader: &mut Reader) {
     let is_name = (1..=64).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'+' | b'/'));
     let zones = jiff::tz::db();
-    if is_name && zones.get(name).is_ok() || reader.text(table, "time_zone").is_none() {
+    let is_unreadable = reader.text(table, "time_zone").is_none();
+    if is_unreadable || name == "UTC" || is_name && zones.get(name).is_ok() {
         return;
     }
     if is_name && zones.is_definitively_empty() {
@@ -154,10 +155,9 @@ fn store(doc: &MergedDoc, reader: &mut Reader) -> Store {
 
 fn http(doc: &MergedDoc, reader: &mut Reader) -> Http {
     let table = view(doc, "http");
-    let errors = reader.errors.len();
     let listen = reader.list(&table, "listen", 16, port::listen);
     let distinct: BTreeSet<String> = listen.iter().map(|address| format!("{address:?}")).collect();
-    if listen.is_empty() && reader.errors.len() == errors && table.is_set("listen") {
+    if table.is_empty_list("listen") {
         reader.error(&table, "listen", "is empty", "write [\"127.0.0.1:8080\"] for this machine only");
     }
     if distinct.len() < listen.len() {

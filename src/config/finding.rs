@@ -72,9 +72,15 @@ pub(super) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>)
     if length > 64 {
         return None;
     }
+    let steps = |word: &str| {
+        let word = word.to_ascii_lowercase().replace('-', "_");
+        // A key without its unit, `idle` for `idle_ms`, is near however long the unit is.
+        let is_cut = length >= 3 && word.strip_prefix(&typed).is_some_and(|unit| unit.starts_with('_'));
+        if is_cut { 1 } else { distance(&typed, &word) }
+    };
     known
         .into_iter()
-        .map(|word| (distance(&typed, &word.to_ascii_lowercase().replace('-', "_")), word))
+        .map(|word| (steps(word), word))
         .filter(|&(steps, word)| steps <= 1.max(length.min(word.len()) / 3))
         .min_by_key(|&(steps, _)| steps)
         .map(|(_, word)| word)
@@ -126,6 +132,7 @@ mod tests {
         assert_eq!(nearest("buad", known), Some("baud"));
         assert_eq!(nearest("bauds", known), Some("baud"));
         assert_eq!(nearest("repeat-window", known), Some("repeat_window_ms"));
+        assert_eq!(nearest("repeat", known), Some("repeat_window_ms"));
         assert_eq!(nearest("colour", known), None);
         assert_eq!(nearest(&"x".repeat(10_000), known), None);
     }

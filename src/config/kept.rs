@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use crate::config::finding::{Finding, Invalid};
+use crate::config::finding::Invalid;
 use crate::config::load::{self, Loaded};
 use crate::config::machine::Machine;
 use crate::config::merged::MergedDoc;
@@ -41,18 +41,8 @@ pub fn keep_last_good(dir: &Path, merged: &MergedDoc) -> io::Result<()> {
 /// It is there but cannot be read or is not valid, as after a downgrade; the caller exits 78 with these findings too.
 pub fn last_good(dir: &Path, machine: &Machine) -> Result<Option<Loaded>, Invalid> {
     let path = dir.join(KEPT_FILE);
-    match fs::read_to_string(&path) {
-        Ok(text) => load::parse_kept(&path, &text, machine).map(Some),
+    match fs::symlink_metadata(&path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Invalid {
-            findings: vec![Finding {
-                file: path,
-                line: 0,
-                column: 0,
-                key: String::new(),
-                message: format!("cannot be read: {e}"),
-                remedy: "mend the configuration files; the next healthy start writes it anew".into(),
-            }],
-        }),
+        _ => load::parse_kept(&path, machine).map(Some),
     }
 }

@@ -1,5 +1,6 @@
 //! Reads the files, lays them over each other and checks the whole: every mistake of every file at once.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
@@ -10,13 +11,14 @@ use crate::config::known;
 use crate::config::machine::Machine;
 use crate::config::merged::MergedDoc;
 use crate::config::reader::Reader;
-use crate::config::{Config, text};
+use crate::config::text::{Entry, Spot, Table, Top, Value};
+use crate::config::{Config, Scanner, text};
 
 /// The main file when none is named.
 pub const DEFAULT_FILE: &str = "/etc/waypost/waypost.toml";
 
 /// Bytes of one file at most.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+const FILE_BYTES_MAX: u64 = 256 << 10;
 /// Files in `conf.d` at most.
 const FILES_MAX: usize = 256;
 /// Findings that are told at most; nobody reads more.
@@ -45,7 +47,7 @@ pub fn load(main_file: &Path, machine: &Machine) -> Result<Loaded, Invalid> {
     load_from(main_file, main_file == Path::new(DEFAULT_FILE), machine)
 }
 
-fn load_from(main_file: &Path, is_default: bool, machine: &Machine) -> Result<Loaded, Invalid> {
+pub(super) fn load_from(main_file: &Path, is_default: bool, machine: &Machine) -> Result<Loaded, Invalid> {
     let mut loading = Loading::default();
     let parts = match parts_of(main_file) {
         Ok(parts) => parts,
@@ -58,16 +60,12 @@ fn load_from(main_file: &Path, is_default: bool, machine: &Machine) -> Result<Lo
         let message = format!("conf.d beside it has {} files, more than {FILES_MAX}", parts.len());
         loading.reader.errors.push(of_file(main_file, message, "remove those that are not needed"));
     }
-    match read(main_file) {
-        Err(e) if e.kind() == ErrorKind::NotFound && is_default && !parts.is_empty() => {}
-        Err(e) => loading.reader.errors.push(unreadable(main_file, &e)),
-        Ok(bytes) => loading.lay(main_file, &bytes),
+    let may_be_absent = is_default && !parts.is_empty();
+    if !may_be_absent || main_file.exists() {
+        loading.read(main_file);
     }
     for part in parts.iter().take(FILES_MAX) {
-        match read(part) {
-            Ok(bytes) => loading.lay(part, &bytes),
-            Err(e) => loading.reader.errors.push(unreadable(part, &e)),
-        }
+        loading.read(part);
     }
     loading.finish(main_file, machine)
 }
@@ -82,12 +80,40 @@ pub fn parse_text(name: &Path, text: &str, machine: &Machine) -> Result<Loaded, 
     loading.finish(name, machine)
 }
 
-/// Reads a text that was good at an earlier start: what changed around it since is a warning.
-pub(super) fn parse_kept(name: &Path, text: &str, machine: &Machine) -> Result<Loaded, Invalid> {
+/// Reads a file that was good at an earlier start: what changed around it since is a warning.
+pub(super) fn parse_kept(file: &Path, machine: &Machine) -> Result<Loaded, Invalid> {
     let mut loading = Loading::default();
     loading.reader.is_kept = true;
-    loading.lay(name, text.as_bytes());
-    loading.finish(name, machine)
+    loading.read(file);
+    loading.finish(file, machine)
+}
+
+/// The keys of one `[[scanner]]` as a JSON object, e.g. `{"code_id":"symbol"}`: what `decode scan --profile` takes.
+/// Its id and port may be left out.
+///
+/// # Errors
+/// It is no JSON object, or every mistake in it; these findings have no line.
+pub fn scanner_profile(json: &str, machine: &Machine) -> Result<Scanner, Invalid> {
+    let file = Path::new("--profile");
+    let keys: BTreeMap<String, serde_json::Value> = serde_json::from_str(json).map_err(|e| {
+        let remedy = "write an object of [[scanner]] keys, as in {\"code_id\":\"symbol\"}";
+        Invalid { findings: vec![of_file(file, format!("is no JSON object: {e}"), remedy)] }
+    })?;
+    let spot = Spot { file: file.into(), line: 0, column: 0 };
+    let entry = |value| Entry { value, at: spot.clone(), key_at: spot.clone() };
+    let mut entries: BTreeMap<String, Entry> =
+        keys.into_iter().map(|(key, value)| (key, entry(Value::from_json(value, &spot)))).collect();
+    for (key, usual) in [("id", "scan"), ("port", "tcp://profile:1")] {
+        entries.entry(key.to_owned()).or_insert_with(|| entry(Value::Text(usual.to_owned())));
+    }
+    entries.insert("enabled".to_owned(), entry(Value::Flag(true)));
+    let blocks = Top::Many(vec![Table { at: spot.clone(), entries }]);
+    let tops = BTreeMap::from([("scanner".to_owned(), (spot, blocks))]);
+    let mut loading = Loading { files: vec![file.to_owned()], ..Loading::default() };
+    let layer = known::layer(text::Text { tops, errors: Vec::new(), is_broken: false });
+    loading.reader.errors.extend(loading.merged.lay(layer));
+    let mut scanners = loading.finish(file, machine)?.config.scanners;
+    scanners.pop().ok_or_else(|| Invalid { findings: vec![of_file(file, "has no scanner", "write one object")] })
 }
 
 #[derive(Default)]
@@ -98,6 +124,17 @@ struct Loading {
 }
 
 impl Loading {
+    fn read(&mut self, file: &Path) {
+        match read(file) {
+            Ok(bytes) => self.lay(file, &bytes),
+            Err(e) => {
+                self.files.push(file.to_owned());
+                self.reader.is_broken = true;
+                self.reader.errors.push(unreadable(file, &e));
+            }
+        }
+    }
+
     fn lay(&mut self, file: &Path, bytes: &[u8]) {
         self.files.push(file.to_owned());
         match std::str::from_utf8(bytes) {

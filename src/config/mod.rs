@@ -5,14 +5,14 @@ mod finding;
 mod kept;
 mod known;
 mod load;
+#[cfg(test)]
+mod load_tests;
 mod machine;
 mod merged;
 mod port;
 mod reader;
 mod sources;
 mod text;
-#[cfg(test)]
-mod load_tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ use std::time::Duration;
 pub use finding::{Finding, Invalid};
 pub use kept::{KEPT_FILE, keep_last_good, last_good};
 pub use known::{PACKAGED, defaults_text};
-pub use load::{DEFAULT_FILE, Loaded, load, parse_text};
+pub use load::{DEFAULT_FILE, Loaded, load, parse_text, scanner_profile};
 pub use machine::Machine;
 pub use merged::MergedDoc;
 
@@ -371,7 +371,7 @@ pub enum Unknown {
 }
 
 /// The yard plan.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// GeoJSON file of the zones; none is a plan kept in the store.
     pub zones: Option<PathBuf>,
@@ -412,6 +412,12 @@ impl Default for Http {
     }
 }
 
+impl Default for Plan {
+    fn default() -> Self {
+        Self { zones: None, bearing_deg: 0.0, overstay_min: 240 }
+    }
+}
+
 impl Network {
     /// Whether the address is in the range; an IPv4 address mapped into IPv6 counts as IPv4.
     #[must_use]
@@ -426,5 +432,24 @@ impl Network {
             }
             _ => false,
         }
+    }
+}
+
+impl Config {
+    /// The keys in which a reloaded configuration differs and that take effect only at the next start, e.g. `store.dir`.
+    #[must_use]
+    pub fn restart_keys(&self, new: &Self) -> Vec<&'static str> {
+        let (a, b) = (&self.node, &new.node);
+        [
+            ("node.id", a.id != b.id),
+            ("node.site", a.site != b.site),
+            ("node.name", a.name != b.name),
+            ("node.time_zone", a.time_zone != b.time_zone),
+            ("store.dir", self.store.dir != new.store.dir),
+            ("http.listen", self.http.listen != new.http.listen),
+        ]
+        .into_iter()
+        .filter_map(|(key, differs)| differs.then_some(key))
+        .collect()
     }
 }

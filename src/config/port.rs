@@ -214,8 +214,8 @@ pub(super) fn broker(url: &str) -> Result<(bool, String, u16), Wrong> {
     if rest.contains(['/', '?', '#']) {
         return wrong("has something behind host and port", example);
     }
-    let (host, port) =
-        host_port(rest, Some(if tls { 8883 } else { 1883 })).map_err(|(message, _)| (message, example.into()))?;
+    let (host, port) = host_port(rest, Some(if tls { 8883 } else { 1883 }))
+        .map_err(|_| ("has no host, or no port from 1 to 65535".to_owned(), example.to_owned()))?;
     Ok((tls, host, port))
 }
 

@@ -23,13 +23,18 @@ pub(super) struct View<'a> {
 
 impl<'a> View<'a> {
     /// What holds.
-    pub(super) fn entry(&self, key: &str) -> Option<&'a Entry> {
+    fn entry(&self, key: &str) -> Option<&'a Entry> {
         self.own_entry(key).or_else(|| self.shared?.entries.get(key)).or_else(|| self.known.accepts(key))
     }
 
     /// What this very table says.
     pub(super) fn own_entry(&self, key: &str) -> Option<&'a Entry> {
         self.own?.entries.get(key)
+    }
+
+    /// Whether what holds is `[]`.
+    pub(super) fn is_empty_list(&self, key: &str) -> bool {
+        matches!(self.entry(key).map(|entry| &entry.value), Some(Value::List(items)) if items.is_empty())
     }
 
     /// Whether a file says it, here or in the shared table.
@@ -227,15 +232,22 @@ impl Reader {
 
     /// A path of a file that others must not read.
     pub(super) fn secret(&mut self, view: &View<'_>, key: &str) -> Option<PathBuf> {
-        let path = match self.text(view, key)?.strip_prefix("credential:") {
-            Some(name) if is_credential(name) => return Some(credential(name)),
-            Some(name) => {
-                let message = format!("{} is no name of a credential", shown(name));
-                self.error(view, key, message, "write the name that LoadCredential= in the unit gives it");
-                return None;
+        let text = self.text(view, key)?;
+        if let Some(name) = text.strip_prefix("credential:") {
+            if is_credential(name) {
+                return Some(credential(name));
             }
-            None => self.path(view, key)?,
-        };
+            let remedy = "write credential: and the name that LoadCredential= in the unit gives it";
+            self.error(view, key, "is no name of a credential", remedy);
+            return None;
+        }
+        if !text.is_empty() && !text.starts_with('/') {
+            // Not repeated: it may be the secret itself.
+            let remedy = "write where the file is, as in /etc/waypost/credentials/…, or credential:NAME";
+            self.error(view, key, "is no whole path of a file", remedy);
+            return None;
+        }
+        let path = self.path(view, key)?;
         let mode = self.look_at(view, key, &path)?;
         if mode & 0o007 != 0 {
             let message = format!("others may read or change {} (mode {:04o})", path.display(), mode & 0o7777);

@@ -201,8 +201,9 @@ fn check_scanner(view: &View<'_>, scanner: &Scanner, reader: &mut Reader) {
         reader.error(view, "baud", format!("\"auto\" {LATER}"), remedy);
     }
     if scanner.reply && !matches!(scanner.port, Port::Tcp(..) | Port::TcpListen(_)) {
-        let message = format!("{} cannot be answered", shown(&scanner.port.to_string()));
-        reader.error(view, "reply", message, "only tcp:// and tcp-listen:// can: write reply = false in this block");
+        let message = format!("{} on {} cannot be answered", view.label, scanner.port);
+        let remedy = format!("only tcp:// and tcp-listen:// can: write reply = false in the block of {}", view.label);
+        reader.error(view, "reply", message, remedy);
     }
     if scanner.terminators.contains(&scanner.start) {
         reader.error(view, "start", "is a terminator too", "start and end of a frame must differ");
@@ -216,9 +217,7 @@ fn check_allow(view: &View<'_>, port: &Port, allow: &[Network], reader: &mut Rea
     if is_loopback(addr.ip()) {
         return;
     }
-    let is_unset =
-        matches!(view.entry("allow").map(|entry| &entry.value), Some(Value::List(items)) if items.is_empty());
-    if is_unset {
+    if view.is_empty_list("allow") {
         let remedy = "write allow = [\"192.168.7.0/24\"] with the network the senders are in";
         reader.error(view, "port", format!("{addr} is reached from outside and allow is empty"), remedy);
     }
@@ -286,13 +285,10 @@ fn read_point(text: &str) -> Result<ReadPoint, Wrong> {
 }
 
 fn terminators(view: &View<'_>, latin_1: bool, reader: &mut Reader) -> Vec<Vec<u8>> {
-    let errors = reader.errors.len();
-    let terminators = reader.list(view, "terminators", 16, |text| bytes(text, latin_1, 1..=8));
-    let is_unreadable = matches!(view.entry("terminators").map(|entry| &entry.value), Some(Value::Other(_)));
-    if terminators.is_empty() && reader.errors.len() == errors && !is_unreadable {
+    if view.is_empty_list("terminators") {
         reader.error(view, "terminators", "is empty: no frame would ever end", "write [\"\\r\", \"\\n\"]");
     }
-    terminators
+    reader.list(view, "terminators", 16, |text| bytes(text, latin_1, 1..=8))
 }
 
 /// The bytes a scanner sends for a text.

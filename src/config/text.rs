@@ -10,6 +10,11 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::finding::Finding;
 
+/// Bytes of a line in which characters are counted.
+const COUNTED_MAX: usize = 4096;
+/// Lines that are no TOML and are told; the rest of the file is then not looked at.
+const BROKEN_MAX: usize = 200;
+
 /// A place in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Spot {
@@ -55,6 +60,24 @@ impl Value {
             Self::Flag(_) => "true or false",
             Self::List(_) => "a list",
             Self::Other(kind) => kind,
+        }
+    }
+
+    /// A JSON value at a place; what TOML has no word for is `Other`.
+    pub(super) fn from_json(value: serde_json::Value, at: &Spot) -> Self {
+        match value {
+            serde_json::Value::String(text) => Self::Text(text),
+            serde_json::Value::Bool(flag) => Self::Flag(flag),
+            serde_json::Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(whole), _) => Self::Whole(whole),
+                (None, Some(real)) => Self::Real(real),
+                (None, None) => Self::Other("a number that cannot be read"),
+            },
+            serde_json::Value::Array(items) => {
+                Self::List(items.into_iter().map(|item| (Self::from_json(item, at), at.clone())).collect())
+            }
+            serde_json::Value::Null => Self::Other("null"),
+            serde_json::Value::Object(_) => Self::Other("a table"),
         }
     }
 
@@ -247,7 +270,8 @@ fn syntax_findings(lines: &Lines<'_>, errors: &[toml::de::Error]) -> (Vec<Findin
             findings.push(spot.finding(&key, message, remedy_for(message)));
             broken.lines.push(spot.line);
         }
-        if ["unclosed", "array", "inline table", "multi-line"].iter().any(|word| message.contains(word)) {
+        let is_open = ["unclosed", "array", "inline table", "multi-line"].iter().any(|word| message.contains(word));
+        if is_open || broken.lines.len() >= BROKEN_MAX {
             broken.from = spot.line;
             break;
         }
@@ -284,7 +308,10 @@ impl<'a> Lines<'a> {
         let line = self.starts.partition_point(|&start| start <= at);
         let start = self.starts[line - 1];
         let before = self.text.get(start..at).unwrap_or_default();
-        let column = before.chars().filter(|&c| c != '\u{feff}').count() + 1;
+        // In a line that no editor made, bytes will do: counting its characters for each of its values would take minutes.
+        let characters =
+            if before.len() > COUNTED_MAX { before.len() } else { before.chars().filter(|&c| c != '\u{feff}').count() };
+        let column = characters + 1;
         Spot { file: Arc::clone(&self.file), line, column }
     }
 
