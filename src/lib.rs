@@ -1,2 +1,3 @@
 //! The crate.
+pub mod decoder;
 pub mod domain;
