@@ -13,5 +13,5 @@ pub mod projection;
 pub mod wire;
 pub mod store;
 pub mod source;
-// pub mod ingest;
+pub mod ingest;
 pub mod screen;

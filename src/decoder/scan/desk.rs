@@ -1,0 +1,134 @@
+//! What becomes of each stretch of bytes: read, refused, or part of a licence that must leave no trace.
+
+use std::collections::BTreeMap;
+
+use crate::domain::{Loss, Reason, Stamp};
+
+use super::classify::{cause_of_silence, classify, loss};
+use super::framer::Cut;
+use super::{ScanOut, ScanProfile, as_u64, licence};
+
+/// What became of every byte and frame of one connection.
+///
+/// Balance: `fed = scan_bytes + reject_bytes + delimiter_bytes + open_bytes`, and `frames` is the scans and all rejects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScanCounts {
+    /// Bytes taken in.
+    pub fed: u64,
+    /// Bytes of accepted frames.
+    pub scan_bytes: u64,
+    /// Bytes of refused stretches.
+    pub reject_bytes: u64,
+    /// Bytes of starts and terminators, and control characters between frames.
+    pub delimiter_bytes: u64,
+    /// Bytes of what is not ended yet.
+    pub open_bytes: u64,
+    /// Ended frames.
+    pub frames: u64,
+    /// Accepted frames.
+    pub scans: u64,
+    /// Refused frames by reason.
+    pub rejects: BTreeMap<Reason, u64>,
+}
+
+/// The frames that may turn out to be the beginning of a licence: its mark and one line of control characters.
+const HELD_MAX: usize = 2;
+
+/// The desk at which every stretch ends.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    pub profile: ScanProfile,
+    pub counts: ScanCounts,
+    /// Frames that wait for the next one to say whether they begin a licence, at most [`HELD_MAX`].
+    held: Vec<(Vec<u8>, Stamp)>,
+    /// Whether the last stretch was part of a licence, so that its further lines are known.
+    in_licence: bool,
+}
+
+impl Desk {
+    pub fn new(profile: ScanProfile) -> Self {
+        Self { profile, counts: ScanCounts::default(), held: Vec::new(), in_licence: false }
+    }
+
+    /// Whether silence would settle something.
+    pub fn is_waiting(&self) -> bool {
+        self.in_licence || !self.held.is_empty()
+    }
+
+    /// Bytes of the frames that wait.
+    pub fn held_bytes(&self) -> usize {
+        self.held.iter().map(|(frame, _)| frame.len()).sum()
+    }
+
+    /// Takes one stretch.
+    pub fn take(&mut self, cut: Cut<'_>, at: Stamp, out: &mut Vec<ScanOut>) {
+        let (bytes, length) = match cut {
+            Cut::Frame(bytes) => (bytes, bytes.len()),
+            Cut::Bad(_, bytes, length) => (bytes, length),
+        };
+        if licence::has_head(bytes) {
+            // A frame with line ends inside holds the whole licence; any other is its first line.
+            self.in_licence = !bytes.contains(&b'\n');
+            let before = self.held_bytes();
+            self.held.clear();
+            self.refuse(loss(Reason::Pii, bytes, before + length), at, out);
+            return;
+        }
+        match cut {
+            _ if self.in_licence && (licence::goes_on(bytes) || matches!(cut, Cut::Bad(Reason::Unterminated, ..))) => {
+                self.counts.reject_bytes += as_u64(length);
+            }
+            Cut::Frame(frame) if self.waits(frame) => {
+                self.in_licence = false;
+                self.held.push((frame.to_vec(), at));
+            }
+            Cut::Frame(frame) => {
+                self.silence(out);
+                self.settle(frame, at, out);
+            }
+            Cut::Bad(reason, ..) => {
+                self.silence(out);
+                let reason =
+                    if reason == Reason::Unterminated { cause_of_silence(bytes, self.profile.charset) } else { reason };
+                self.refuse(loss(reason, bytes, length), at, out);
+            }
+        }
+    }
+
+    /// Settles what waits: no licence follows, or it is over.
+    pub fn silence(&mut self, out: &mut Vec<ScanOut>) {
+        self.in_licence = false;
+        for (frame, at) in std::mem::take(&mut self.held) {
+            self.settle(&frame, at, out);
+        }
+    }
+
+    /// Whether the next frame decides about this one: the mark that opens a licence, and the control characters behind it.
+    fn waits(&self, frame: &[u8]) -> bool {
+        if self.held.is_empty() {
+            // Before the mark there may be a prefix and an id of three characters.
+            licence::may_open(frame, self.profile.prefix.len() + 3)
+        } else {
+            self.held.len() < HELD_MAX && frame.len() <= 4 && frame.iter().all(u8::is_ascii_control)
+        }
+    }
+
+    fn settle(&mut self, frame: &[u8], at: Stamp, out: &mut Vec<ScanOut>) {
+        match classify(frame, &self.profile) {
+            Ok(scan) => {
+                self.counts.frames += 1;
+                self.counts.scans += 1;
+                self.counts.scan_bytes += as_u64(frame.len());
+                out.push(ScanOut::Scan(Box::new(scan), at));
+            }
+            Err(loss) => self.refuse(loss, at, out),
+        }
+    }
+
+    fn refuse(&mut self, loss: Loss, at: Stamp, out: &mut Vec<ScanOut>) {
+        self.counts.frames += 1;
+        self.counts.reject_bytes += as_u64(loss.length);
+        *self.counts.rejects.entry(loss.reason).or_default() += 1;
+        out.push(ScanOut::Reject(loss, at));
+    }
+}
