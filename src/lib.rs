@@ -15,3 +15,4 @@ pub mod store;
 pub mod source;
 pub mod ingest;
 pub mod screen;
+pub mod simulate;

@@ -1,0 +1,30 @@
+//! Devices without hardware: receivers and scanners on ptys, repeatable by a seed, with the faults that real lines
+//! have. Knows nothing of the daemon: what it plays goes the whole way in, through a port like any other.
+
+mod args;
+mod error;
+mod faults;
+mod gps;
+mod input;
+mod line;
+#[cfg(test)]
+mod line_tests;
+mod link;
+mod pty;
+mod random;
+mod receiver;
+mod recording;
+mod route;
+mod scanner;
+mod sentence;
+mod tape;
+mod truck;
+
+pub use args::{DeviceArgs, GpsArgs, ScannerArgs};
+pub use error::SimulateError;
+pub use faults::{Faults, Outage, Spoiled};
+pub use gps::{Gps, Track};
+pub use input::Input;
+pub use line::{AtEnd, FIRST_READER_MAX, Played, Session};
+pub use scanner::Scanner;
+pub use tape::Time;
