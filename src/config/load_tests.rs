@@ -235,6 +235,7 @@ fn every_word_has_a_list() {
         (&uplink("send_from = \"x\""), "t.toml:3:13: uplink.send_from:", "\"kept\" or \"now\""),
         (&scanner("serial = \"9N1\""), "t.toml:4:10: scanner.door-3.serial:", "\"8N1\""),
         (&scanner("baud = \"fast\""), "t.toml:4:8: scanner.door-3.baud:", "9600"),
+        (&scanner("baud = \"9600\""), "t.toml:4:8: scanner.door-3.baud:", "baud = 9600, without quotes"),
         (&scanner("code_id = \"aim\""), "t.toml:4:11: scanner.door-3.code_id:", "\"none\" or \"symbol\""),
         (&scanner("charset = \"utf8\""), "t.toml:4:11: scanner.door-3.charset:", "did you mean \"utf-8\"?"),
         (&scanner("layout = \"pl\""), "t.toml:4:10: scanner.door-3.layout:", "\"us\" or \"uk\""),

@@ -201,6 +201,11 @@ impl Reader {
                 }
                 u32::try_from(*number).ok()
             }
+            Some(Value::Text(text)) if text.parse::<u32>().is_ok() => {
+                let message = format!("{} is a text", shown(text));
+                self.error(view, "baud", message, format!("write baud = {text}, without quotes"));
+                None
+            }
             Some(Value::Text(text)) if text != "auto" => {
                 self.error(view, "baud", format!("{} is no speed", shown(text)), remedy);
                 None
