@@ -73,8 +73,8 @@ create table asset_keys (
 
 create table windows (
   source text not null,               -- the open window in which equal codes are repeats
-  code text not null,                 -- '' where the scope is "previous", else the key of the code
-  key text not null,                  -- the accepted read: its key
+  code text not null,                 -- '' where the scope is "previous", else the code
+  key text not null,                  -- the accepted read: its code
   seq integer not null,               -- its event
   boot integer not null,
   mono_ms integer not null,           -- its receipt

@@ -62,6 +62,8 @@ pub(super) struct Ears {
     nth: u64,
     /// Good and refused bytes lately, for the state `garbage`.
     lately: (u64, u64),
+    /// What the node has to say of itself, to be stored with the next frames.
+    notes: Vec<Heard>,
 }
 
 impl Ears {
@@ -78,6 +80,7 @@ impl Ears {
             sampler: Sampler::default(),
             nth: 0,
             lately: (0, 0),
+            notes: Vec::new(),
         }
     }
 
@@ -174,7 +177,9 @@ impl Ears {
         let (peer, reply) = (ear.peer.clone(), ear.reply.clone());
         let (good, bad) = ear.report(self.feed.id(), &self.tally);
         self.judge_line(good, bad);
-        outs.into_iter().map(|out| self.heard(out, peer.as_ref(), reply.as_ref())).collect()
+        let mut heard: Vec<Heard> = outs.into_iter().map(|out| self.heard(out, peer.as_ref(), reply.as_ref())).collect();
+        heard.append(&mut self.notes);
+        heard
     }
 
     fn heard(&mut self, out: Out, peer: Option<&String>, reply: Option<&mpsc::Sender<String>>) -> Heard {
@@ -212,6 +217,9 @@ impl Ears {
             && let Some(step) = self.keeper.hear(fix.time_ms, at)
         {
             tracing::warn!(source = %gps.id, by_ms = step.by_ms, "the trusted time has stepped");
+            let sentence = format!("The trusted time moved by {} ms, as {} says.", step.by_ms, gps.id);
+            let when = self.keeper.time_of(at);
+            self.notes.push(Heard::Frame(Frame::Note { name: "clock_stepped", sentence, at, when }, None));
         }
         let keep = self.motion.judge(&fix, at, gps.track_interval, gps.parked_interval);
         let tq = if fix.has_date { tq } else { tq.min(TimeQuality::Rtc) };
@@ -289,8 +297,14 @@ impl Reported {
     }
 
     fn scan(&mut self, source: &str, tally: &Tally, counts: &ScanCounts) -> (u64, u64) {
-        let now: Vec<_> = counts.bytes_by_outcome().filter(|(code, _)| *code != "open").collect();
-        self.bytes(source, tally, &now)
+        let used = counts.scan_bytes + counts.delimiter_bytes;
+        let (good, _) = self.bytes(source, tally, &[("used", used)]);
+        // Which reason a refused byte belongs to is in the letters; here it counts as what most refused reads are.
+        let seen = self.bytes.entry("refused").or_default();
+        let bad = counts.reject_bytes.saturating_sub(*seen);
+        *seen = (*seen).max(counts.reject_bytes);
+        tally.bytes(source, PortOutcome::Refused(Reason::Framing), bad);
+        (good, bad)
     }
 
     fn bytes(&mut self, source: &str, tally: &Tally, now: &[(&'static str, u64)]) -> (u64, u64) {

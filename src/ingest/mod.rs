@@ -245,7 +245,8 @@ impl Intake {
         while !self.waiting.is_empty() {
             ctx.beat.working(BATCH_BUDGET);
             let n = self.waiting.len().min(FRAMES_MAX);
-            let frames: Arc<Vec<Frame>> = Arc::new(self.waiting.iter().take(n).map(|(frame, _)| frame.clone()).collect());
+            let frames: Arc<Vec<Frame>> =
+                Arc::new(self.waiting.iter().take(n).map(|(frame, _)| frame.clone()).collect());
             let error = match self.submit(Arc::clone(&frames)).await {
                 Ok(taken) => {
                     self.taken(&frames, taken);
@@ -312,7 +313,8 @@ impl Intake {
             severity: Severity::Fault,
             since_ms: self.node.keeper.clock().now().wall_ms,
             text: format!("New events cannot be stored: {error}."),
-            advice: "Free space or replace the disk. What is shown stays true; scans are refused until it is mended.".into(),
+            advice: "Free space or replace the disk. What is shown stays true; scans are refused until it is mended."
+                .into(),
             count: 1,
         });
         if tries < PATIENCE {

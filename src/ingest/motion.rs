@@ -63,8 +63,7 @@ impl Motion {
         let keep = self.worth(fix, gap || newest.is_none() || was_moving != self.moving, track, parked);
         if keep == Keep::Store {
             let course_deg = if self.moving { fix.course_deg } else { None };
-            self.stored =
-                Some(Point { time_ms: fix.time_ms, lat_deg: fix.lat_deg, lon_deg: fix.lon_deg, course_deg });
+            self.stored = Some(Point { time_ms: fix.time_ms, lat_deg: fix.lat_deg, lon_deg: fix.lon_deg, course_deg });
         }
         keep
     }

@@ -35,7 +35,8 @@ mod tests {
     #[test]
     fn the_first_ten_are_kept_then_one_a_minute() {
         let mut sampler = Sampler::default();
-        let kept = (0..180).filter(|s| sampler.keeps(Reason::BadChecksum, Stamp { mono_us: s * 1_000_000, wall_ms: 0 }));
+        let kept =
+            (0..180).filter(|s| sampler.keeps(Reason::BadChecksum, Stamp { mono_us: s * 1_000_000, wall_ms: 0 }));
         assert_eq!(kept.collect::<Vec<_>>(), (0..10).chain([69, 129]).collect::<Vec<_>>());
     }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::config::{Effect, ReadPoint, RepeatScope, Scanner, Unknown};
-use crate::domain::{AssetState, Change, EventId, Fix, Kind, Loss, Reason, Row, Scan, Stage, Stamp, TimeQuality, UnixMs};
+use crate::domain::{AssetState, Change, EventId, Fix, Kind, Loss, Reason, Scan, Stage, Stamp, TimeQuality, UnixMs};
 use crate::identity;
 use crate::projection::{Folded, PlaceSaid, Sighting, fold};
 use crate::store::{Append, Draft, Origin, Outcome, Result, Txn, Window};
@@ -212,7 +212,7 @@ fn take_scan(
     };
     txn.frame(&desk.source, Outcome::Stored);
     if !scanner.repeat_window.is_zero() {
-        let window = Window { key: scan.key.clone(), seq, received: (boot, at.mono_ms()) };
+        let window = Window { key: scan.code.clone(), seq, received: (boot, at.mono_ms()) };
         let ended = at.mono_ms() - millis(scanner.repeat_window);
         txn.open_window(&desk.source, scope(scanner, scan), &window, ended)?;
     }
@@ -252,16 +252,16 @@ fn open_window(
     }
     let window = txn.window(&desk.source, scope(scanner, scan))?;
     Ok(window.filter(|window| {
-        window.key == scan.key
+        window.key == scan.code
             && window.received.0 == boot
-            && at.mono_ms() - window.received.1 < millis(scanner.repeat_window)
+            && at.mono_ms() - window.received.1 <= millis(scanner.repeat_window)
     }))
 }
 
 fn scope<'a>(scanner: &Scanner, scan: &'a Scan) -> &'a str {
     match scanner.repeat_scope {
         RepeatScope::Previous => "",
-        RepeatScope::Code => &scan.key,
+        RepeatScope::Code => &scan.code,
     }
 }
 

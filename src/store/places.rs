@@ -50,7 +50,7 @@ pub(super) fn list(conn: &Connection, limit: usize) -> rusqlite::Result<(Vec<Ass
 /// The read that opened the present window of repeats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Key of the accepted read.
+    /// Code of the accepted read.
     pub key: String,
     /// Its event.
     pub seq: Seq,

@@ -52,7 +52,7 @@ pub fn read(text: &str, has_symbology: bool) -> Option<Reading> {
         return read_urn(urn).map(Reading::Code);
     }
     let has_letter = text.bytes().any(|byte| byte.is_ascii_alphabetic());
-    if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) || !(has_letter || !has_symbology) {
+    if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) || (!has_letter && has_symbology) {
         return None;
     }
     let header = text.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok())?;

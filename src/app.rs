@@ -1,0 +1,272 @@
+//! Wiring: opens the store, makes the channels, builds the workers and hands them to the supervisor. Nothing is decided here.
+
+mod gauge;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::{Clock, Keeper};
+use crate::config::{Config, SendFrom};
+use crate::health::{Alarm, Board, End, Light, Notify, Running, Severity, State, Supervisor, Tally, UplinkState, Worker};
+use crate::ingest::{self, Feed};
+use crate::screen::Screen;
+use crate::source::{self, SourceSpec};
+use crate::store::{Identity, Store, StoreError};
+use crate::uplink;
+
+/// SIGTERM to exit. Contract section 8: 10 s.
+const STOP_WITHIN: Duration = Duration::from_secs(9);
+/// Stages of the stop: what reads first, then what takes in, then what goes out, the writer last.
+const STAGE_SOURCE: u8 = 0;
+const STAGE_INGEST: u8 = 1;
+const STAGE_OUT: u8 = 2;
+const STAGE_WRITER: u8 = 3;
+
+/// A node that is about to start.
+pub struct App {
+    /// The checked configuration.
+    pub config: Config,
+    /// Why the files of today are not used, when the node runs on its last good configuration.
+    pub kept_because: Option<String>,
+    /// Where `status` and the other commands find the node.
+    pub control: PathBuf,
+}
+
+/// A node that runs.
+pub struct Node {
+    /// Its workers.
+    pub running: Running,
+    /// Where its screen listens, as soon as it does.
+    pub addresses: watch::Receiver<Vec<SocketAddr>>,
+    notify: Notify,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl App {
+    /// Opens the store and starts every worker.
+    ///
+    /// # Errors
+    /// The store's own, with its remedy in words; or the runtime cannot be made. Nothing runs then.
+    pub fn start(self) -> anyhow::Result<Node> {
+        let clock = Clock::system();
+        let (board, tally) = (Board::default(), Tally::new(clock.clone()));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let (store, seat) = self.open_store(&clock, &tally)?;
+        let keeper = Keeper::new(clock.clone(), 0);
+        let notify = Notify::from_env(clock.clone());
+        let mut supervisor =
+            Supervisor::new(clock.clone(), board.clone(), tally.clone(), runtime.handle().clone(), notify.clone());
+        let published = Arc::new(AtomicI64::new(0));
+        self.add_inputs(&mut supervisor, &store, &board, &tally, &keeper, &published);
+        let node = crate::screen::Names {
+            node: self.config.node.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        let (screen, addresses) = Screen::new(
+            self.config.http.clone(),
+            node,
+            Some(self.control.clone()),
+            store.clone(),
+            board.clone(),
+            tally.clone(),
+            supervisor.roster(),
+            clock.clone(),
+        );
+        for worker in screen.workers() {
+            supervisor.add(STAGE_OUT, worker);
+        }
+        self.add_uplink(&mut supervisor, &store, &board, &tally, &clock, published);
+        let (tell, told) = mpsc::channel(64);
+        supervisor.add(STAGE_OUT, gauge::worker(store, board.clone(), tally, keeper, self.config.store.max_mib, told));
+        supervisor.add(STAGE_WRITER, Worker::thread("writer", move |ctx| seat.run(&ctx)));
+        supervisor.on_restart(move |restart| {
+            if tell.try_send(restart.clone()).is_err() {
+                tracing::warn!(worker = restart.worker, "a restart could not be noted in the failure log; it is in this one");
+            }
+        });
+        supervisor.exit_after(Duration::from_secs(2));
+        if let Some(why) = self.kept_because {
+            raise_kept(&board, &clock, why);
+        }
+        let running = supervisor.start()?;
+        Ok(Node { running, addresses, notify, runtime })
+    }
+
+    fn open_store(&self, clock: &Clock, tally: &Tally) -> Result<(Store, crate::store::WriterSeat), StoreError> {
+        let who = Identity {
+            site: self.config.node.site.clone(),
+            node: self.config.node.id.clone(),
+            boot_id: boot_id(),
+            uplink: self.config.uplink.is_some(),
+            skip_kept: self.config.uplink.as_ref().is_some_and(|uplink| uplink.send_from == SendFrom::Now),
+        };
+        let tally = tally.clone();
+        Store::open(&self.config.store.dir, &who, clock, move |commit| {
+            if commit.ok {
+                tally.commit_seconds(commit.took);
+            }
+        })
+    }
+
+    fn add_inputs(
+        &self,
+        supervisor: &mut Supervisor,
+        store: &Store,
+        board: &Board,
+        tally: &Tally,
+        keeper: &Keeper,
+        published: &Arc<AtomicI64>,
+    ) {
+        let node = ingest::Node {
+            id: self.config.node.id.clone(),
+            boot_id: boot_id(),
+            unknown: self.config.assets.unknown,
+            keep: Duration::from_secs(u64::from(self.config.store.retention_days) * 86_400),
+            fix_group: self.config.store.fix_group,
+            own_asset: self.own_asset(),
+            published: Arc::clone(published),
+            store: store.clone(),
+            board: board.clone(),
+            tally: tally.clone(),
+            keeper: keeper.clone(),
+        };
+        let gps = self.config.gps.iter().map(|gps| (SourceSpec::from(gps), Feed::Gps(gps.clone())));
+        let scanners = self.config.scanners.iter().map(|one| (SourceSpec::from(one), Feed::Scanner(one.clone())));
+        for (spec, feed) in gps.chain(scanners) {
+            let (tx, rx) = mpsc::channel(ingest::CHUNKS);
+            let light = Light::new(board.clone(), keeper.clock().clone(), &spec.id, spec.kind, &spec.port);
+            supervisor.add(STAGE_SOURCE, source::worker(spec, tx, light.clone(), keeper.clock().clone()));
+            supervisor.add(STAGE_INGEST, ingest::worker(node.clone(), feed, light, rx));
+        }
+    }
+
+    fn add_uplink(
+        &self,
+        supervisor: &mut Supervisor,
+        store: &Store,
+        board: &Board,
+        tally: &Tally,
+        clock: &Clock,
+        published: Arc<AtomicI64>,
+    ) {
+        let Some(config) = self.config.uplink.clone() else {
+            board.post(State::Uplink(UplinkState {
+                configured: false,
+                state: "off",
+                url: String::new(),
+                since_ms: clock.now().wall_ms,
+                last_error: String::new(),
+                next_try_ms: None,
+                inflight: 0,
+            }));
+            return;
+        };
+        let names = uplink::NodeNames {
+            site: self.config.node.site.clone(),
+            node: self.config.node.id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config_digest: self.config.digest.clone(),
+        };
+        let meter = meter(tally);
+        let worker = uplink::worker(config, names, store.clone(), board.clone(), clock.clone(), meter, published);
+        supervisor.add(STAGE_OUT, worker);
+    }
+
+    /// The asset that the node's first receiver moves: where the node itself is.
+    fn own_asset(&self) -> String {
+        self.config.gps.iter().min_by_key(|gps| gps.rank).map_or_else(|| self.config.node.id.clone(), |gps| gps.asset.clone())
+    }
+}
+
+impl Node {
+    /// Says that the node is up, then waits for SIGTERM, SIGINT or the end of a worker that cannot be brought back.
+    ///
+    /// # Errors
+    /// The signals cannot be heard.
+    pub fn wait(self) -> anyhow::Result<ExitCode> {
+        let (running, over) = (self.running.clone(), self.running.over());
+        let mut addresses = self.addresses.clone();
+        let notify = self.notify.clone();
+        self.runtime.block_on(async move {
+            use tokio::signal::unix::{SignalKind, signal};
+            let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+            let mut hup = signal(SignalKind::hangup())?;
+            let mut ready = false;
+            loop {
+                tokio::select! {
+                    _ = term.recv() => break,
+                    _ = int.recv() => break,
+                    _ = hup.recv() => tracing::warn!("a new configuration is read at a restart: systemctl restart waypost"),
+                    () = over.cancelled() => return Ok(()),
+                    changed = addresses.changed(), if !ready => {
+                        // A closed channel is a screen that gave up; the supervisor tells of it.
+                        ready = true;
+                        if changed.is_ok() {
+                            let urls: Vec<String> = addresses.borrow().iter().map(|addr| format!("http://{addr}/")).collect();
+                            notify.ready(&format!("screen at {}", urls.join(" ")));
+                            tracing::info!(screen = urls.join(" "), "ready");
+                        }
+                    }
+                }
+            }
+            tracing::info!("stopping: what was read is stored, what was sent is settled");
+            notify.stopping("stopping");
+            running.ask(STOP_WITHIN);
+            anyhow::Ok(())
+        })?;
+        let end = self.running.wait();
+        match &end {
+            End::Stopped { left } if left.is_empty() => tracing::info!("stopped"),
+            End::Stopped { left } => tracing::warn!(workers = left.join(", "), "stopped; these did not end in time"),
+            End::GaveUp(gave_up) => tracing::error!(worker = gave_up.worker, reason = gave_up.reason, "giving up"),
+        }
+        self.runtime.shutdown_timeout(Duration::from_millis(200));
+        Ok(ExitCode::from(end.exit_code()))
+    }
+}
+
+fn meter(tally: &Tally) -> uplink::Meter {
+    let (published, seconds, again) = (tally.clone(), tally.clone(), tally.clone());
+    uplink::Meter {
+        published: Box::new(move |lane, code| published.uplink_publishes(lane, code)),
+        publish_seconds: Box::new(move |took| seconds.uplink_publish_seconds(took)),
+        reconnected: Box::new(move |reason| again.uplink_reconnects(reason)),
+    }
+}
+
+fn raise_kept(board: &Board, clock: &Clock, why: String) {
+    board.raise(Alarm {
+        name: "config_invalid".into(),
+        severity: Severity::Fault,
+        since_ms: clock.now().wall_ms,
+        text: format!("The configuration cannot be used, the last good one runs: {why}"),
+        advice: "Mend the file, then: waypost check && systemctl restart waypost".into(),
+        count: 1,
+    });
+}
+
+/// The kernel's boot id: from the unit where /proc is closed, else from /proc, else one of this process.
+fn boot_id() -> String {
+    if let Ok(id) = std::env::var("WAYPOST_BOOT_ID")
+        && !id.trim().is_empty()
+    {
+        return id.trim().to_owned();
+    }
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(
+        |_| format!("process-{}-{}", std::process::id(), Clock::system().now().wall_ms),
+        |id| id.trim().to_owned(),
+    )
+}
+
+/// Where the commands find a node: the unit's runtime folder, else beside its store.
+#[must_use]
+pub fn control_path(store_dir: &Path) -> PathBuf {
+    let run = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
+    run.unwrap_or_else(|| store_dir.to_owned()).join("control.sock")
+}
