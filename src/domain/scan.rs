@@ -66,7 +66,7 @@ pub struct Scan {
     pub kind: ScanKind,
     /// The canonical name of what it names, e.g. `sscc:376104250021234569` or `raw:TRL-7`; equal keys are one asset.
     pub key: String,
-    /// AIM symbology id as sent, e.g. `]C1`.
+    /// AIM symbology id as sent, e.g. `]C1`; where the scanner sends Symbol code ids, the AIM id of the same meaning.
     pub aim: Option<String>,
     /// GS1 application identifiers and their values.
     pub gs1: BTreeMap<String, String>,

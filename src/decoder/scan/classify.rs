@@ -103,13 +103,12 @@ fn unwrap(frame: &[u8], profile: &ScanProfile) -> Result<Unwrapped, Fault> {
         .strip_prefix(profile.prefix.as_slice())
         .and_then(|rest| rest.strip_suffix(profile.suffix.as_slice()))
         .ok_or_else(|| fault(Reason::Framing))?;
-    let text = decode(inner, profile.charset).map_err(|_| fault(Reason::Framing))?;
-    if is_noread(&text) {
+    let whole = decode(inner, profile.charset).map_err(|_| fault(Reason::Framing))?;
+    if is_noread(&whole) {
         return Err(fault(Reason::Noread));
     }
     // A stray control character before the id must not hide it.
-    let text = text.trim_start_matches(|c: char| c.is_control() && c != char::from(gs1::GS));
-    let stripped_before = text.len() < inner.len() && inner.first().is_some_and(u8::is_ascii_control);
+    let text = whole.trim_start_matches(|c: char| c.is_control() && c != gs1::GS);
     let (symbology, data) = match (aim::take_aim(text), profile.code_id) {
         ((None, text), CodeId::Symbol) => {
             let (symbology, data) = aim::take_symbol(text).ok_or_else(|| fault(Reason::Framing))?;
@@ -117,22 +116,31 @@ fn unwrap(frame: &[u8], profile: &ScanProfile) -> Result<Unwrapped, Fault> {
         }
         (taken, _) => taken,
     };
-    // The separator is part of an element string, and of no other code.
-    let keeps_separator = symbology.as_ref().is_none_or(|symbology| symbology.family == Family::Gs1);
-    let unwanted = |c: char| c.is_control() && !(keeps_separator && c == char::from(gs1::GS));
-    let mut warn = Vec::new();
-    let cleaned: String = data.chars().filter(|c| !unwanted(*c)).collect();
-    if stripped_before || cleaned.len() < data.len() {
-        warn.push(Warn::ControlStripped);
-    }
+    let (cleaned, is_stripped) = strip_controls(symbology.as_ref(), data);
     let code = cleaned.trim_matches(' ');
     if code.chars().all(is_margin) {
         return Err(fault(Reason::ControlOnly));
+    }
+    let mut warn = Vec::new();
+    if is_stripped || text.len() < whole.len() {
+        warn.push(Warn::ControlStripped);
     }
     if code.len() < cleaned.len() {
         warn.push(Warn::Trimmed);
     }
     Ok(Unwrapped { symbology, code: code.to_owned(), warn })
+}
+
+/// Takes out what is no part of a code, and says whether there was any. The separator is part of an element string and of no other code.
+fn strip_controls(symbology: Option<&Symbology>, data: &str) -> (String, bool) {
+    let but_separators: String = data.chars().filter(|c| !c.is_control() || *c == gs1::GS).collect();
+    let is_element_string = match symbology {
+        Some(symbology) => symbology.family == Family::Gs1,
+        None => elements_without_id(but_separators.trim_matches(' ')).is_some(),
+    };
+    let cleaned = if is_element_string { but_separators } else { but_separators.replace(gs1::GS, "") };
+    let is_stripped = cleaned.len() < data.len();
+    (cleaned, is_stripped)
 }
 
 fn is_margin(c: char) -> bool {
@@ -260,16 +268,20 @@ fn name_itf(code: &str) -> Option<Named> {
         .then(|| Named::new(ScanKind::Gtin, format!("gtin:{code}"), None))
 }
 
-/// A code from a scanner whose ids are off: an element string only when it is one as a whole and begins with a check digit's proof.
-fn name_without_id(code: &str) -> Named {
-    let text = code.strip_prefix(char::from(gs1::GS)).unwrap_or(code);
+/// The elements of a code from a scanner whose ids are off: only when it is a string of them as a whole and a check digit opens it.
+fn elements_without_id(code: &str) -> Option<gs1::Elements> {
+    let text = code.strip_prefix(gs1::GS).unwrap_or(code);
     let has_proof = is_sscc_string(text.get(..20).unwrap_or_default())
         || (matches!(text.get(..2), Some("01" | "02"))
             && text.get(2..16).is_some_and(|gtin| check::mod10_holds(gtin.as_bytes())));
-    if has_proof && let Ok(elements) = gs1::read_elements(text) {
+    has_proof.then(|| gs1::read_elements(text).ok()).flatten()
+}
+
+fn name_without_id(code: &str) -> Named {
+    if let Some(elements) = elements_without_id(code) {
         return Named::elements(elements, Some(Warn::NoSymbologyId));
     }
-    let is_near_sscc = text.len() == 20 && text.starts_with("00") && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_near_sscc = code.len() == 20 && code.starts_with("00") && code.bytes().all(|byte| byte.is_ascii_digit());
     if is_near_sscc { Named::plain(Some(Warn::SsccBadCheck)) } else { name_by_form(false, code) }
 }
 

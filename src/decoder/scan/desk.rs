@@ -37,7 +37,9 @@ const HELD_MAX: usize = 2;
 /// The desk at which every stretch ends.
 #[derive(Clone, Debug)]
 pub struct Desk {
+    /// How a read is written.
     pub profile: ScanProfile,
+    /// What became of the stretches so far; the bytes that only the framer knows are put in by the decoder.
     pub counts: ScanCounts,
     /// Frames that wait for the next one to say whether they begin a licence, at most [`HELD_MAX`].
     held: Vec<(Vec<u8>, Stamp)>,
@@ -46,6 +48,7 @@ pub struct Desk {
 }
 
 impl Desk {
+    /// A desk before the first stretch.
     pub fn new(profile: ScanProfile) -> Self {
         Self { profile, counts: ScanCounts::default(), held: Vec::new(), in_licence: false }
     }

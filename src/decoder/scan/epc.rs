@@ -1,6 +1,6 @@
 //! Electronic product codes of RFID tags: the bits of a tag, or the name of a product, in the words of GS1.
 
-use super::check;
+use super::{check, gs1};
 
 /// A tag's code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub fn read(text: &str, has_symbology: bool) -> Option<Reading> {
         return read_urn(urn).map(Reading::Code);
     }
     let has_letter = text.bytes().any(|byte| byte.is_ascii_alphabetic());
-    if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) || (!has_letter && has_symbology) {
+    if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) || (has_symbology && !has_letter) {
         return None;
     }
     let header = text.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok())?;
@@ -129,8 +129,8 @@ fn name(scheme: &str, company: &str, reference: &str, serial: &str) -> Option<Ep
     let tail = if serial.is_empty() { String::new() } else { format!(".{serial}") };
     Some(Epc {
         urn: format!("urn:epc:id:{scheme}:{company}.{reference}{tail}"),
-        // In a URN a reserved character is escaped, in a key it is not: such a serial has no key that can be known to be equal.
-        same_as: Some(same_as).filter(|key| !key.contains('%')),
+        // A URN escapes the characters that a key holds as they are.
+        same_as: gs1::decode_percent(&same_as),
     })
 }
 

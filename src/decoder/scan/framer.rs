@@ -38,6 +38,7 @@ pub struct Framer {
 }
 
 impl Framer {
+    /// A framer before the first byte.
     pub fn new(profile: &ScanProfile) -> Self {
         let mut terminators: Vec<Vec<u8>> =
             profile.terminators.iter().filter(|term| !term.is_empty()).cloned().collect();

@@ -111,8 +111,8 @@ fn bytes_are_read_in_the_charset_of_the_source() {
 
 #[test]
 fn control_characters_never_reach_a_plain_code() {
-    let (out, _) = decode(ScanProfile::default(), &[(0, b"\0TRL\x07-7 \r\x06\r \r")]);
-    assert_eq!(words(&out), ["raw:TRL-7", "control_only", "control_only"]);
+    let (out, _) = decode(ScanProfile::default(), &[(0, b"\0TRL\x07-7 \r\x06\r \rA\x1dB\r0109521234567899\x1d21A\r")]);
+    assert_eq!(words(&out), ["raw:TRL-7", "control_only", "control_only", "raw:AB", "sgtin:09521234567899:A"]);
     let ScanOut::Scan(scan, _) = &out[0] else { panic!("a scan") };
     assert_eq!((scan.code.as_str(), scan.warn.as_slice()), ("TRL-7", &[Warn::ControlStripped, Warn::Trimmed][..]));
 }

@@ -85,7 +85,8 @@ fn pad_gtin(digits: String) -> String {
     if matches!(digits.len(), 8 | 12 | 13) { format!("{digits:0>14}") } else { digits }
 }
 
-fn decode_percent(text: &str) -> Option<String> {
+/// A text with its `%` escapes resolved; none when they are broken or spell no text.
+pub fn decode_percent(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {

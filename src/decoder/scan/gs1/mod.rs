@@ -10,10 +10,10 @@ use crate::domain::{Reason, ScanKind};
 use super::check;
 use table::{Field, Proof};
 
-pub use link::read_link;
+pub use link::{decode_percent, read_link};
 
 /// The separator that ends a field of variable length: FNC1 as it is transmitted.
-pub const GS: u8 = 0x1d;
+pub const GS: char = '\u{1d}';
 
 /// Identifiers and their values.
 pub type Elements = BTreeMap<String, String>;
@@ -42,10 +42,10 @@ impl Fault {
 /// The first [`Fault`] from the left. An element string is believed as a whole or not at all.
 pub fn read_elements(data: &str) -> Result<Elements, Fault> {
     let mut elements = Elements::new();
-    let mut rest = data.strip_prefix(char::from(GS)).unwrap_or(data);
+    let mut rest = data.strip_prefix(GS).unwrap_or(data);
     while !rest.is_empty() {
         let (ai, field, after) = take_ai(rest)?;
-        let until_separator = after.find(char::from(GS)).unwrap_or(after.len());
+        let until_separator = after.find(GS).unwrap_or(after.len());
         let length = if table::ends_by_length(ai.as_bytes()) {
             // A character boundary is certain only for digits; anything else is no digit and so no end of this field.
             let fixed = field.max().min(until_separator);
@@ -60,7 +60,7 @@ pub fn read_elements(data: &str) -> Result<Elements, Fault> {
             Some(_) => {}
             None => drop(elements.insert(ai.to_owned(), value.to_owned())),
         }
-        rest = after.strip_prefix(char::from(GS)).unwrap_or(after);
+        rest = after.strip_prefix(GS).unwrap_or(after);
     }
     Ok(elements)
 }
@@ -160,17 +160,14 @@ pub fn name(elements: &Elements) -> Option<(ScanKind, String)> {
 mod tests {
     use super::*;
 
-    fn check(data: &str, expect: Result<&[(&str, &str)], (Reason, Option<&str>)>) {
-        let found = read_elements(data);
-        match expect {
-            Ok(pairs) => {
-                let pairs = pairs.iter().map(|(ai, value)| ((*ai).to_owned(), (*value).to_owned())).collect();
-                assert_eq!(found, Ok(pairs), "{data:?}");
-            }
-            Err((reason, ai)) => {
-                assert_eq!(found, Err(Fault { reason, ai: ai.map(str::to_owned) }), "{data:?}");
-            }
-        }
+    type Broken = (Reason, Option<&'static str>);
+
+    fn check(data: &str, expect: Result<&[(&str, &str)], Broken>) {
+        let expect = match expect {
+            Ok(pairs) => Ok(pairs.iter().map(|(ai, value)| ((*ai).to_owned(), (*value).to_owned())).collect()),
+            Err((reason, ai)) => Err(Fault { reason, ai: ai.map(str::to_owned) }),
+        };
+        assert_eq!(read_elements(data), expect, "{data:?}");
     }
 
     #[test]
@@ -213,4 +210,71 @@ mod tests {
         }
         assert_eq!(name(&read_elements("10A").unwrap()), None);
     }
+
+    /// Every identifier that there is.
+    fn identifiers() -> Vec<String> {
+        let all = (2..=4)
+            .flat_map(|length| (0..10_usize.pow(length)).map(move |n| format!("{n:0width$}", width = length as usize)));
+        all.filter(|ai| is_known(ai)).collect()
+    }
+
+    /// A value that the rules of the identifier allow, grown from `seed`.
+    fn value(ai: &str, mut seed: u64) -> String {
+        let mut next = |limit: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(seed >> 33).unwrap() % limit
+        };
+        let mut value = String::new();
+        for part in table::field(ai.as_bytes()).unwrap().parts {
+            let length = match part.proof {
+                Proof::None | Proof::Prefix => part.min + next(part.max - part.min + 1),
+                _ => part.max,
+            };
+            let set: Vec<char> = (0..=255_u8).filter(|byte| part.set.holds(*byte)).map(char::from).collect();
+            let mut piece: String = (0..length).map(|_| set[next(set.len())]).collect();
+            match part.proof {
+                Proof::None => {}
+                Proof::Mod10 => {
+                    piece.pop();
+                    piece.push(char::from(check::mod10(piece.as_bytes()).unwrap()));
+                }
+                Proof::Prefix => piece.replace_range(..4, "0614"),
+                Proof::Zero => piece = "0".to_owned(),
+                Proof::Date => piece = format!("{:02}{:02}{:02}", next(100), 1 + next(12), 1 + next(28)),
+                Proof::DateOrMonth => piece = format!("{:02}{:02}{:02}", next(100), 1 + next(12), next(29)),
+                Proof::Time => piece = format!("{:02}{:02}{:02}", next(24), next(60), next(60))[..part.max].to_owned(),
+            }
+            value.push_str(&piece);
+        }
+        value
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(10_000))]
+
+        #[test]
+        fn what_is_written_by_the_rules_is_read_as_it_was_written(
+            picks in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), proptest::prelude::any::<u64>()), 1..8),
+            generous in proptest::prelude::any::<bool>(),
+        ) {
+            let known = KNOWN.get_or_init(identifiers);
+            let written: Elements = picks.iter().map(|(pick, seed)| (pick.get(known), seed)).map(|(ai, seed)| (ai.clone(), value(ai, *seed))).collect();
+            let mut data = String::new();
+            for (ai, value) in &written {
+                data.push_str(ai);
+                data.push_str(value);
+                if generous || !table::ends_by_length(ai.as_bytes()) {
+                    data.push(GS);
+                }
+            }
+            proptest::prop_assert_eq!(read_elements(&data), Ok(written.clone()));
+            // A digit changed where a check digit stands is always noticed.
+            if let Some(sscc) = written.get("00") {
+                let wrong = data.replacen(&format!("00{sscc}"), &format!("00{}{}", &sscc[..17], (sscc.as_bytes()[17] - b'0' + 1) % 10), 1);
+                proptest::prop_assert!(read_elements(&wrong).is_err());
+            }
+        }
+    }
+
+    static KNOWN: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
 }

@@ -1,0 +1,272 @@
+//! The command line: reads what is asked, calls the room that does it, and turns the outcome into an exit code.
+
+mod ask;
+mod demo;
+mod offline;
+mod run;
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::clock::Clock;
+use crate::config::{self, Machine};
+use crate::decoder::{nmea, scan};
+use crate::devices;
+use crate::simulate;
+
+/// Exit codes of the contract, after sysexits(3).
+mod exit {
+    /// Done, but not well.
+    pub(super) const NOT_WELL: u8 = 1;
+    /// The command line is wrong.
+    pub(super) const USAGE: u8 = 64;
+    /// An input is missing.
+    pub(super) const NO_INPUT: u8 = 66;
+    /// The daemon is not running.
+    pub(super) const UNAVAILABLE: u8 = 69;
+    /// A bug.
+    pub(super) const INTERNAL: u8 = 70;
+    /// Reading or writing failed.
+    pub(super) const IO: u8 = 74;
+    /// Another instance has the store.
+    pub(super) const BUSY: u8 = 75;
+    /// Not allowed.
+    pub(super) const NOT_ALLOWED: u8 = 77;
+    /// The configuration is invalid.
+    pub(super) const CONFIG: u8 = 78;
+}
+
+/// GPS fixes and scans into a durable outbox, from there to a live yard screen and an MQTT platform.
+#[derive(Parser)]
+#[command(name = "waypost", version, disable_help_subcommand = true)]
+struct Cli {
+    /// The configuration; conf.d/*.toml beside it are read after it.
+    #[arg(long, global = true, value_name = "FILE", default_value = config::DEFAULT_FILE)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground
+    Run(run::RunArgs),
+    /// Show it all without configuration or hardware: a simulated truck, scanners, a yard, a private broker
+    Demo(demo::DemoArgs),
+    /// Check the configuration: every error with file, line, column, key and remedy
+    Check {
+        /// The file; default: the one of --config
+        file: Option<PathBuf>,
+    },
+    /// Print the merged configuration with the file of each key
+    Config {
+        /// Print every key with its default instead
+        #[arg(long)]
+        defaults: bool,
+    },
+    /// List serial ports and input devices, unopened, with the lines to add
+    Devices(JsonArg),
+    /// Play a receiver or a scanner on a pseudo-terminal
+    #[command(subcommand)]
+    Simulate(Simulate),
+    /// Decode bytes without a daemon
+    #[command(subcommand)]
+    Decode(Decode),
+    /// What the node knows of itself; exit 0 well, 1 not well
+    Status(JsonArg),
+    /// The dead letters
+    #[command(subcommand)]
+    Letters(Letters),
+    /// The outbox
+    #[command(subcommand)]
+    Outbox(Outbox),
+}
+
+/// `--json`
+#[derive(Args)]
+struct JsonArg {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Simulate {
+    /// A GPS receiver
+    Gps(simulate::GpsArgs),
+    /// A scanner
+    Scanner(simulate::ScannerArgs),
+}
+
+#[derive(Subcommand)]
+enum Decode {
+    /// NMEA 0183, from any bytes: a JSON line a fix, a summary on stderr
+    Nmea {
+        /// The file; default: standard input
+        file: Option<PathBuf>,
+    },
+    /// Scanner frames: a JSON line each
+    Scan {
+        /// Keys of a [[scanner]] table as JSON
+        #[arg(long, value_name = "JSON")]
+        profile: Option<String>,
+        /// Lines [ms,"bytes"] on a virtual clock
+        #[arg(long)]
+        timed: bool,
+        /// The file; default: standard input
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Letters {
+    /// List open letters, newest first
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Show noise too: sentences that line noise spoiled
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum Outbox {
+    /// Counts: events, unsent, letters, and whether the ledger balances
+    Stat(JsonArg),
+    /// Write events as NDJSON
+    Export {
+        /// First seq
+        #[arg(long)]
+        from: Option<i64>,
+        /// Last seq
+        #[arg(long)]
+        to: Option<i64>,
+        /// Only events that the platform has not acknowledged
+        #[arg(long)]
+        unsent: bool,
+    },
+}
+
+/// A failure as a person reads it, and the exit code it means.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    fn new(code: u8, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(exit::IO, format!("reading or writing: {error}"))
+    }
+}
+
+/// The outcome of a command.
+type Done = Result<ExitCode, Failure>;
+
+/// Runs the command of this process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap prints help and version to stdout, errors to stderr; a closed pipe there has no one to tell.
+            drop(error.print());
+            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("waypost: {}", failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Done {
+    match cli.command {
+        Command::Run(args) => run::run(&cli.config, &args),
+        Command::Demo(args) => demo::demo(&args),
+        Command::Check { file } => check(&file.unwrap_or(cli.config)),
+        Command::Config { defaults: true } => print(&config::defaults_text()),
+        Command::Config { defaults: false } => print(&load(&cli.config)?.merged.print()),
+        Command::Devices(JsonArg { json }) => {
+            let found = devices::list(&devices::Roots::default())?;
+            print(&devices::print(&found, json))
+        }
+        Command::Simulate(Simulate::Gps(args)) => simulated(args.run(Clock::system())),
+        Command::Simulate(Simulate::Scanner(args)) => simulated(args.run(Clock::system())),
+        Command::Decode(Decode::Nmea { file }) => decode_nmea(file.as_deref()),
+        Command::Decode(Decode::Scan { profile, timed, file }) => decode_scan(profile.as_deref(), timed, file.as_deref()),
+        Command::Status(JsonArg { json }) => ask::status(&cli.config, json),
+        Command::Letters(Letters::List { json, all }) => offline::letters(&cli.config, json, all),
+        Command::Outbox(Outbox::Stat(JsonArg { json })) => offline::stat(&cli.config, json),
+        Command::Outbox(Outbox::Export { from, to, unsent }) => offline::export(&cli.config, from, to, unsent),
+    }
+}
+
+/// Loads the configuration, or says every finding.
+fn load(file: &Path) -> Result<config::Loaded, Failure> {
+    config::load(file, &Machine::read()).map_err(|invalid| Failure::new(exit::CONFIG, format!("the configuration is invalid\n{invalid}")))
+}
+
+fn check(file: &Path) -> Done {
+    let loaded = load(file)?;
+    for warning in &loaded.warnings {
+        eprintln!("{warning}");
+    }
+    print(&format!("{} is valid ({} warning(s))\n", file.display(), loaded.warnings.len()))
+}
+
+fn simulated(run: impl Future<Output = Result<(), simulate::SimulateError>>) -> Done {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(run) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(Failure::new(error.exit_code(), error.to_string())),
+    }
+}
+
+fn open(file: Option<&Path>) -> Result<Box<dyn Read>, Failure> {
+    let Some(path) = file else { return Ok(Box::new(io::stdin().lock())) };
+    match std::fs::File::open(path) {
+        Ok(file) => Ok(Box::new(file)),
+        Err(error) => Err(Failure::new(exit::NO_INPUT, format!("{}: {error}; name a file that can be read", path.display()))),
+    }
+}
+
+fn decode_nmea(file: Option<&Path>) -> Done {
+    let input = open(file)?;
+    let out = io::BufWriter::new(io::stdout().lock());
+    nmea::report::decode_stream(input, out, io::stderr().lock())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn decode_scan(profile: Option<&str>, timed: bool, file: Option<&Path>) -> Done {
+    use scan::report::{ReportProfile, report, report_timed};
+    let bad = |error: scan::report::ReportError| Failure::new(exit::USAGE, error.to_string());
+    let profile = profile.map_or_else(|| Ok(ReportProfile::default()), ReportProfile::from_json).map_err(bad)?;
+    let input = open(file)?;
+    let out = io::BufWriter::new(io::stdout().lock());
+    if timed { report_timed(input, out, &profile) } else { report(input, out, &profile) }.map_err(bad)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints to stdout; a reader that went away (`| head`) has seen enough.
+fn print(text: &str) -> Done {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,104 @@
+//! `waypost run`: the daemon in the foreground.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use super::{Done, Failure, exit};
+use crate::app::{App, control_path};
+use crate::config::{self, Loaded, Machine};
+use crate::store::StoreError;
+
+#[derive(Args)]
+pub(super) struct RunArgs {
+    /// Exit 78 when the configuration is invalid, even when a last good one is kept
+    #[arg(long)]
+    strict: bool,
+    /// How the log looks when it does not go to the journal
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum LogFormat {
+    /// A line for people
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+pub(super) fn run(file: &Path, args: &RunArgs) -> Done {
+    log_to(args.log_format);
+    let machine = Machine::read();
+    let (loaded, kept_because) = choose(file, args.strict, &machine)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    serve(loaded, kept_because)
+}
+
+/// Runs a node until it is told to stop.
+pub(super) fn serve(loaded: Loaded, kept_because: Option<String>) -> Done {
+    let dir = loaded.config.store.dir.clone();
+    std::fs::create_dir_all(&dir)
+        .map_err(|e| Failure::new(exit::IO, format!("store.dir {}: {e}; create it or name another", dir.display())))?;
+    let app = App { control: control_path(&dir), config: loaded.config, kept_because: kept_because.clone() };
+    let node = app.start().map_err(|error| {
+        let code = match error.downcast_ref::<StoreError>() {
+            Some(StoreError::Locked { .. }) => exit::BUSY,
+            Some(_) => exit::IO,
+            None => exit::INTERNAL,
+        };
+        Failure::new(code, format!("{error:#}"))
+    })?;
+    if kept_because.is_none()
+        && let Err(error) = config::keep_last_good(&dir, &loaded.merged)
+    {
+        tracing::warn!(%error, dir = %dir.display(), "this configuration could not be kept as the last good one");
+    }
+    node.wait().map_err(|error| Failure::new(exit::INTERNAL, format!("{error:#}")))
+}
+
+/// Today's configuration, or the last good one and why.
+fn choose(file: &Path, strict: bool, machine: &Machine) -> Result<(Loaded, Option<String>), Failure> {
+    let invalid = match config::load(file, machine) {
+        Ok(loaded) => return Ok((loaded, None)),
+        Err(invalid) => invalid,
+    };
+    let text = invalid.to_string();
+    tracing::error!("the configuration is invalid\n{text}");
+    let refused = || Failure::new(exit::CONFIG, "not started: the configuration is invalid, see above; `waypost check` repeats it");
+    if strict {
+        return Err(refused());
+    }
+    // Where the store lies is in the invalid files: the default, or the folder systemd names.
+    let dir = std::env::var_os("STATE_DIRECTORY").map_or_else(|| config::Store::default().dir, Into::into);
+    match config::last_good(&dir, machine) {
+        Ok(Some(kept)) => Ok((kept, Some(text.lines().next().unwrap_or_default().to_owned()))),
+        Ok(None) => Err(refused()),
+        Err(error) => {
+            tracing::error!("the last good configuration in {} is invalid too\n{error}", dir.display());
+            Err(refused())
+        }
+    }
+}
+
+/// Sends the log to the journal under systemd, else to stderr.
+pub(super) fn log_to(format: LogFormat) {
+    use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,rumqttc=error"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+    let done = match (journal, format) {
+        (Some(journal), _) => registry.with(journal).try_init(),
+        (None, LogFormat::Text) => registry.with(fmt::layer().with_writer(std::io::stderr)).try_init(),
+        (None, LogFormat::Json) => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),
+    };
+    if let Err(error) = done {
+        eprintln!("waypost: the log could not be set up: {error}");
+    }
+}
+
+/// Exit code of a stop that was asked for.
+pub(super) const STOPPED: ExitCode = ExitCode::SUCCESS;
