@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod devices;
 pub mod domain;
 pub mod health;
 pub mod simulate;
