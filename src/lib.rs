@@ -16,3 +16,6 @@ pub mod source;
 pub mod ingest;
 pub mod screen;
 pub mod simulate;
+pub mod devices;
+pub mod app;
+pub mod cli;

@@ -119,8 +119,9 @@ pub(super) struct Spoiler {
 }
 
 impl Spoiler {
+    /// Its chance is a stream apart from the device's of the same seed: a fault more or less does not change the drive.
     pub(super) fn new(faults: Faults, seed: u64) -> Self {
-        Self { faults, random: Random::new(seed), spoiled: Spoiled::default() }
+        Self { faults, random: Random::new(!seed.rotate_left(32)), spoiled: Spoiled::default() }
     }
 
     /// The bytes that go out for a frame. Each frame draws the same four chances, whatever the earlier ones gave.

@@ -88,8 +88,7 @@ impl Session {
         clock: Clock,
         (faults, seed, at_end): (Faults, u64, AtEnd),
     ) -> Result<Self, SimulateError> {
-        // The spoiler has a stream of its own: a fault more or less does not change the drive.
-        let spoiler = Spoiler::new(faults.clone(), seed.rotate_left(32) ^ 0x7370_6F69_6C65_7221);
+        let spoiler = Spoiler::new(faults.clone(), seed);
         let mut line = Line {
             link: Link::new(link),
             pty: None,

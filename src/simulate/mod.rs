@@ -5,6 +5,8 @@ mod args;
 mod error;
 mod faults;
 mod gps;
+#[cfg(test)]
+mod hardware_tests;
 mod input;
 mod line;
 #[cfg(test)]
