@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{self, Machine};
@@ -205,8 +206,7 @@ fn dispatch(cli: Cli) -> Done {
             let found = devices::list(&devices::Roots::default())?;
             print(&devices::print(&found, json))
         }
-        Command::Simulate(Simulate::Gps(args)) => simulated(args.run(Clock::system())),
-        Command::Simulate(Simulate::Scanner(args)) => simulated(args.run(Clock::system())),
+        Command::Simulate(device) => simulate(device),
         Command::Decode(Decode::Nmea { file }) => decode_nmea(file.as_deref()),
         Command::Decode(Decode::Scan { profile, timed, file }) => decode_scan(profile.as_deref(), timed, file.as_deref()),
         Command::Status(JsonArg { json }) => ask::status(&cli.config, json),
@@ -229,12 +229,29 @@ fn check(file: &Path) -> Done {
     print(&format!("{} is valid ({} warning(s))\n", file.display(), loaded.warnings.len()))
 }
 
-fn simulated(run: impl Future<Output = Result<(), simulate::SimulateError>>) -> Done {
+/// Plays a device until its end, Ctrl-C or SIGTERM.
+fn simulate(device: Simulate) -> Done {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match runtime.block_on(run) {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(Failure::new(error.exit_code(), error.to_string())),
-    }
+    let stop = CancellationToken::new();
+    let played = runtime.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut out = io::stdout();
+        let play = async {
+            match device {
+                Simulate::Gps(args) => args.run(Clock::system(), stop.clone(), &mut out).await,
+                Simulate::Scanner(args) => args.run(Clock::system(), stop.clone(), &mut out).await,
+            }
+        };
+        tokio::pin!(play);
+        tokio::select! {
+            played = &mut play => return Ok::<_, io::Error>(played),
+            _ = int.recv() => stop.cancel(),
+            _ = term.recv() => stop.cancel(),
+        }
+        Ok(play.await)
+    })?;
+    played.map(|()| ExitCode::SUCCESS).map_err(|error| Failure::new(error.exit_code(), error.to_string()))
 }
 
 fn open(file: Option<&Path>) -> Result<Box<dyn Read>, Failure> {

@@ -231,6 +231,12 @@ pub fn asset(state: &AssetState) -> String {
     })
 }
 
+/// Bytes from outside as text that is safe on a terminal and in a page: printable ASCII stays, the rest is `\xHH`.
+#[must_use]
+pub fn printable(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| std::ascii::escape_default(*byte)).map(char::from).collect()
+}
+
 #[expect(clippy::expect_used, reason = "plain structs of strings and finite numbers always serialise")]
 fn text<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("a struct with string keys and finite numbers is JSON")

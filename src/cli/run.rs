@@ -100,5 +100,3 @@ pub(super) fn log_to(format: LogFormat) {
     }
 }
 
-/// Exit code of a stop that was asked for.
-pub(super) const STOPPED: ExitCode = ExitCode::SUCCESS;

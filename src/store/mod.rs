@@ -160,12 +160,35 @@ impl Store {
         });
         task.await.map_err(|_| StoreError::Gone)?
     }
+}
 
-    /// As [`Store::read`], on this thread: for commands without a runtime.
+/// A store that nobody runs, opened to be looked at under its lock.
+pub struct Closed {
+    path: PathBuf,
+    readers: Readers,
+    _lock: File,
+}
+
+impl Closed {
+    /// Takes the lock of the store in `dir`; changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] while a daemon runs it; [`StoreError::Disk`] when there is none.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let path = dir.join("waypost.db");
+        if !path.exists() {
+            return Err(StoreError::Disk { path, cause: "there is no store here yet".into() });
+        }
+        let lock = lock(dir)?;
+        let readers = Readers { idle: Mutex::new(Vec::new()), permits: Arc::new(Semaphore::new(1)) };
+        Ok(Self { path, readers, _lock: lock })
+    }
+
+    /// Runs `look` on a read connection.
     ///
     /// # Errors
     /// As [`StoreError`] says.
-    pub fn read_here<T>(&self, look: impl FnOnce(&Reader<'_>) -> rusqlite::Result<T>) -> Result<T> {
+    pub fn read<T>(&self, look: impl FnOnce(&Reader<'_>) -> rusqlite::Result<T>) -> Result<T> {
         self.readers.with(&self.path, look)
     }
 }

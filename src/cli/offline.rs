@@ -1,0 +1,143 @@
+//! Looks at the store: through the node while it runs, else at the file under its lock.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::ask::Running;
+use super::{Done, Failure, exit, load, print};
+use crate::domain::{Lane, Row, Seq};
+use crate::store::{Closed, Filter, Ledger, Letter, StoreError};
+use crate::wire;
+
+/// Events read at once for an export.
+const PAGE: usize = 500;
+/// Letters that one list shows.
+const LETTERS_MAX: usize = 500;
+
+fn closed(config: &Path) -> Result<Closed, Failure> {
+    Closed::open(&load(config)?.config.store.dir).map_err(failure)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "handed over as a function to map_err")]
+fn failure(error: StoreError) -> Failure {
+    let code = if matches!(error, StoreError::Locked { .. }) { exit::BUSY } else { exit::IO };
+    Failure::new(code, error.to_string())
+}
+
+/// `waypost outbox stat`
+pub(super) fn stat(config: &Path, as_json: bool) -> Done {
+    let ledger = match Running::find(config)? {
+        Some(node) => node.get("/ledger")?,
+        None => of(&closed(config)?.read(|reader| reader.ledger()).map_err(failure)?),
+    };
+    if as_json {
+        print(&format!("{ledger:#}\n"))?;
+    } else {
+        let mut text = String::new();
+        for part in ["events", "letters"] {
+            for (name, n) in ledger[part].as_object().into_iter().flatten() {
+                text.push_str(&format!("{part:<8} {name:<13} {n}\n"));
+            }
+        }
+        text.push_str(&format!("balance  {}\n", ledger["balance"]));
+        print(&text)?;
+    }
+    Ok(if ledger["balance"] == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::NOT_WELL) })
+}
+
+fn of(ledger: &Ledger) -> Value {
+    json!({ "balance": ledger.imbalance(), "events": ledger.events, "letters": ledger.letters })
+}
+
+/// `waypost letters list`
+pub(super) fn letters(config: &Path, as_json: bool, noise: bool) -> Done {
+    let letters: Vec<Value> = match Running::find(config)? {
+        Some(node) => {
+            let answer = node.get(if noise { "/letters?limit=500&noise=true" } else { "/letters?limit=500" })?;
+            answer["items"].as_array().cloned().unwrap_or_default()
+        }
+        None => {
+            let found = closed(config)?.read(|reader| reader.letters(noise, LETTERS_MAX)).map_err(failure)?;
+            found.iter().map(wire_letter).collect()
+        }
+    };
+    if as_json {
+        return print(&format!("{:#}\n", Value::Array(letters)));
+    }
+    let word = |letter: &Value, key: &str| letter[key].as_str().unwrap_or("-").to_owned();
+    let mut text = String::new();
+    for letter in &letters {
+        let at = wire::rfc3339(letter["received_ms"].as_i64().unwrap_or(0));
+        let (reason, source, shown) = (word(letter, "reason"), word(letter, "source"), word(letter, "text"));
+        text.push_str(&format!("{:>6} {at} {reason:<16} {source:<12} {shown}\n", letter["letter"]));
+    }
+    if letters.is_empty() {
+        text.push_str("no open letters\n");
+    }
+    print(&text)
+}
+
+fn wire_letter(letter: &Letter) -> Value {
+    json!({
+        "letter": letter.letter, "state": letter.state, "stage": letter.stage, "reason": letter.reason,
+        "class": letter.class, "source": letter.source, "peer": letter.peer, "seq": letter.seq,
+        "length": letter.length, "detail": letter.detail, "received_ms": letter.received_ms,
+        "text": wire::printable(&letter.bytes),
+    })
+}
+
+/// `waypost outbox export`
+pub(super) fn export(config: &Path, from: Option<i64>, to: Option<i64>, unsent: bool) -> Done {
+    let out = io::stdout().lock();
+    let mut out = io::BufWriter::new(out);
+    let (from, to) = (from.unwrap_or(1).max(1), to.unwrap_or(i64::MAX));
+    let done = match Running::find(config)? {
+        Some(node) => export_running(&node, &mut out, from, to, unsent),
+        None => export_closed(&closed(config)?, &mut out, from, to, unsent),
+    };
+    let flushed = out.flush().map_err(Failure::from);
+    done.and(flushed).map(|()| ExitCode::SUCCESS)
+}
+
+fn export_closed(store: &Closed, out: &mut impl Write, from: i64, to: i64, unsent: bool) -> Result<(), Failure> {
+    let cursors = store.read(|reader| Ok([reader.cursor(Lane::Scan)?, reader.cursor(Lane::Fix)?])).map_err(failure)?;
+    let behind = |row: &Row| row.seq > cursors[usize::from(row.kind.lane() == Lane::Fix)];
+    let mut after = Seq(from - 1);
+    loop {
+        let page = store.read(|reader| reader.after(after, PAGE, &Filter::default())).map_err(failure)?;
+        for row in page.rows.iter().filter(|row| row.seq.0 <= to && (!unsent || behind(row))) {
+            writeln!(out, "{}", wire::event(row, false))?;
+        }
+        if !page.more || page.seen.0 >= to {
+            return Ok(());
+        }
+        after = page.seen;
+    }
+}
+
+fn export_running(node: &Running, out: &mut impl Write, from: i64, to: i64, unsent: bool) -> Result<(), Failure> {
+    let health = node.get("/health")?;
+    let epoch = health["epoch"].as_str().unwrap_or_default().to_owned();
+    let head = health["head"].as_i64().unwrap_or(0).min(to);
+    let cursor = |lane: &str| health["cursors"][lane].as_i64().unwrap_or(0);
+    let cursors = [cursor("scan"), cursor("fix")];
+    let mut next = format!("{epoch}.{}", from - 1);
+    loop {
+        let page = node.get(&format!("/events?after={next}&limit={PAGE}"))?;
+        for event in page["items"].as_array().into_iter().flatten() {
+            let seq = event["seq"].as_i64().unwrap_or(0);
+            if seq <= to && (!unsent || seq > cursors[usize::from(event["kind"] == "fix")]) {
+                writeln!(out, "{event}")?;
+            }
+        }
+        let then = page["next"].as_str().unwrap_or_default().to_owned();
+        let seen = then.rsplit('.').next().and_then(|seq| seq.parse::<i64>().ok()).unwrap_or(head);
+        if seen >= head || then == next {
+            return Ok(());
+        }
+        next = then;
+    }
+}
