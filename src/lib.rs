@@ -17,5 +17,5 @@ pub mod ingest;
 pub mod screen;
 pub mod simulate;
 pub mod devices;
-pub mod app;
-pub mod cli;
+//pub mod app;
+//pub mod cli;
