@@ -8,4 +8,5 @@ pub mod config;
 pub mod domain;
 pub mod health;
 pub mod store;
+pub mod uplink;
 pub mod wire;
