@@ -12,9 +12,6 @@ use crate::config::reader::{Reader, View};
 use crate::config::text::Value;
 use crate::config::{Effect, Gps, Http, Line, Listen, Network, Parity, Port, ReadPoint, RepeatScope, Scanner};
 
-/// The speed of a receiver that says nothing about it, until its speed is found out by itself.
-const GPS_BAUD: u32 = 9600;
-
 /// Checks all sources; answers those that are enabled, in the order of the files.
 pub(super) fn check(doc: &mut MergedDoc, node_id: &str, reader: &mut Reader) -> (Vec<Gps>, Vec<Scanner>) {
     let mut derived = Vec::new();
@@ -115,7 +112,7 @@ fn read_gps(view: &View<'_>, node_id: &str, reader: &mut Reader) -> Gps {
     let is_file = matches!(port, Port::File(_));
     Gps {
         id: reader.text(view, "id").unwrap_or_default().to_owned(),
-        line: Line { baud: Some(reader.baud(view).unwrap_or(GPS_BAUD)), serial: serial(view, reader) },
+        line: Line { baud: reader.baud(view), serial: serial(view, reader) },
         asset: reader.optional(view, "asset", asset).unwrap_or_else(|| node_id.to_owned()),
         rank: reader.number(view, "rank", 1..=100),
         clock: reader.flag(view, "clock") && (view.is_set("clock") || !is_file),
@@ -127,23 +124,9 @@ fn read_gps(view: &View<'_>, node_id: &str, reader: &mut Reader) -> Gps {
 }
 
 fn check_gps(view: &View<'_>, gps: &Gps, reader: &mut Reader) {
-    match gps.port {
-        Port::Gpsd(..) => {
-            let remedy = "stop gpsd and name its device here: waypost devices lists them";
-            reader.error(view, "port", format!("gpsd:// {LATER}"), remedy);
-        }
-        Port::Serial(_) if reader.text(view, "baud") == Some("auto") => {
-            let key = if view.is_set("baud") { "baud" } else { "port" };
-            let message =
-                format!("its speed is not found out by itself in this version: it is read at {GPS_BAUD} baud");
-            reader.warn(
-                view,
-                key,
-                message,
-                format!("write baud = {GPS_BAUD}, or what its manual says: mostly 4800, 38400 or 115200"),
-            );
-        }
-        _ => {}
+    if matches!(gps.port, Port::Gpsd(..)) {
+        let remedy = "stop gpsd and name its device here: waypost devices lists them";
+        reader.error(view, "port", format!("gpsd:// {LATER}"), remedy);
     }
     check_allow(view, &gps.port, &gps.allow, reader);
 }
