@@ -337,11 +337,9 @@ fn what_comes_later_is_refused_and_never_half_done() {
 #[test]
 fn a_receiver_without_a_speed_has_it_found_out() {
     let port = "[[gps]]\nid = \"a\"\nport = \"/dev/ttyUSB0\"\n";
-    for text in [
-        port.to_owned(),
-        format!("{port}baud = \"auto\"\n"),
-        format!("{port}[gps_defaults]\nbaud = \"auto\"\n"),
-    ] {
+    for text in
+        [port.to_owned(), format!("{port}baud = \"auto\"\n"), format!("{port}[gps_defaults]\nbaud = \"auto\"\n")]
+    {
         let loaded = parse(&text).unwrap();
         assert_eq!(loaded.config.gps[0].line, Line { baud: None, serial: (8, Parity::None, 1) });
         assert!(loaded.warnings.is_empty());

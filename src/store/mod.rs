@@ -373,3 +373,6 @@ fn random(path: &Path) -> Result<u64> {
         .map_err(|e| StoreError::Disk { path: path.to_owned(), cause: format!("/dev/urandom: {e}") })?;
     Ok(u64::from_le_bytes(bytes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -218,7 +218,8 @@ pub fn http(address: SocketAddr, path: &str, headers: &str) -> std::io::Result<(
     let text = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| std::io::Error::other("no end of headers"))?;
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") { dechunk(body) } else { body.into() };
+    let body =
+        if head.to_ascii_lowercase().contains("transfer-encoding: chunked") { dechunk(body) } else { body.into() };
     Ok((status, body))
 }
 
@@ -320,7 +321,13 @@ impl Pty {
         let (mut master, mut slave) = (0, 0);
         // SAFETY: openpty writes two descriptors and reads no name, termios or size when they are null.
         let made = unsafe {
-            libc::openpty(&raw mut master, &raw mut slave, std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut())
+            libc::openpty(
+                &raw mut master,
+                &raw mut slave,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+            )
         };
         assert_eq!(made, 0, "openpty");
         // SAFETY: both were just made and are owned by nobody else.
@@ -393,7 +400,8 @@ impl Broker {
             self.dir.path().display()
         );
         std::fs::write(&conf, text).unwrap();
-        let child = Command::new(program("mosquitto").unwrap()).arg("-c").arg(conf).stderr(Stdio::null()).spawn().unwrap();
+        let child =
+            Command::new(program("mosquitto").unwrap()).arg("-c").arg(conf).stderr(Stdio::null()).spawn().unwrap();
         self.child = Some(child);
         let port = self.port;
         wait_for("the broker", || TcpStream::connect(("127.0.0.1", port)).ok());

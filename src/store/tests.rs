@@ -1,0 +1,230 @@
+//! The truth on real files: dense, grouped, counted, and closed to a second writer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::domain::{Kind, Loss, Stage, Stamp, TimeQuality};
+use crate::health::{Beat, Ctx};
+
+struct Bench {
+    dir: tempfile::TempDir,
+    store: Option<Store>,
+    stop: CancellationToken,
+    writer: Option<std::thread::JoinHandle<()>>,
+    commits: Arc<AtomicUsize>,
+}
+
+impl Bench {
+    fn open(uplink: bool, skip_kept: bool) -> Self {
+        Self::open_in(tempfile::tempdir().unwrap(), uplink, skip_kept)
+    }
+
+    fn open_in(dir: tempfile::TempDir, uplink: bool, skip_kept: bool) -> Self {
+        let clock = Clock::manual(Stamp { mono_us: 1_000, wall_ms: 1_795_169_472_000 });
+        let commits = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&commits);
+        let who = identity(uplink, skip_kept);
+        let (store, seat) = Store::open(dir.path(), &who, &clock, move |_| {
+            seen.fetch_add(1, Ordering::Relaxed);
+        })
+        .unwrap();
+        let stop = CancellationToken::new();
+        let ctx = Ctx { beat: Beat::new("writer", clock), stop: stop.clone() };
+        let writer = Some(std::thread::spawn(move || seat.run(&ctx).unwrap()));
+        Self { dir, store: Some(store), stop, writer, commits }
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    fn halt(&mut self) {
+        self.stop.cancel();
+        if let Some(writer) = self.writer.take() {
+            writer.join().unwrap();
+        }
+        self.store = None;
+    }
+
+    fn reopen(mut self, uplink: bool, skip_kept: bool) -> Self {
+        self.halt();
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        Self::open_in(dir, uplink, skip_kept)
+    }
+
+    async fn append(&self, n: u8, kind: Kind) -> Append {
+        let draft = draft(n, kind);
+        self.store().submit(Group::Now, move |txn| take(txn, &draft)).await.unwrap()
+    }
+
+    async fn ledger(&self) -> Ledger {
+        self.store().read(|reader| reader.ledger()).await.unwrap()
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
+fn identity(uplink: bool, skip_kept: bool) -> Identity {
+    Identity { site: "halden".into(), node: "wp-07".into(), boot_id: "b00t".into(), uplink, skip_kept }
+}
+
+fn take(txn: &mut Txn<'_>, draft: &Draft) -> Result<Append> {
+    let added = txn.append(draft)?;
+    let outcome = if added == Append::Duplicate { Outcome::Duplicate } else { Outcome::Stored };
+    txn.frame("door-3", outcome);
+    Ok(added)
+}
+
+fn draft(n: u8, kind: Kind) -> Draft {
+    Draft {
+        id: crate::domain::EventId([n; 16]),
+        kind,
+        ts_ms: i64::from(n),
+        tq: TimeQuality::Ntp,
+        received: Stamp::default(),
+        source: Some("door-3".into()),
+        asset: None,
+        place: None,
+        code: None,
+        body: "{}".into(),
+    }
+}
+
+#[tokio::test]
+async fn seq_is_dense_and_prev_goes_on_over_a_restart() {
+    let bench = Bench::open(false, false);
+    for (n, kind) in [(1, Kind::Fix), (2, Kind::Scan), (3, Kind::Fix)] {
+        assert_eq!(bench.append(n, kind).await, Append::New(Seq(i64::from(n))));
+    }
+    assert_eq!(bench.append(2, Kind::Scan).await, Append::Duplicate);
+    let epoch = bench.store().epoch();
+    let bench = bench.reopen(false, false);
+    assert_eq!(bench.append(4, Kind::Scan).await, Append::New(Seq(4)));
+    let rows = bench.store().read(|reader| reader.after(Seq(0), 10, &Filter::default())).await.unwrap().rows;
+    assert_eq!(rows.iter().map(|row| row.prev.map(|p| p.0)).collect::<Vec<_>>(), [None, None, Some(1), Some(2)]);
+    assert!(rows.iter().all(|row| row.epoch == epoch));
+    assert_eq!(bench.ledger().await.imbalance(), 0);
+}
+
+#[tokio::test]
+async fn a_bad_request_in_a_group_harms_nobody_else() {
+    let bench = Bench::open(false, false);
+    let good = |n| {
+        let draft = draft(n, Kind::Scan);
+        bench.store().submit(Group::Within(std::time::Duration::from_millis(50)), move |txn| take(txn, &draft))
+    };
+    let bad = bench.store().submit(Group::Within(std::time::Duration::from_millis(50)), |txn| {
+        txn.frame("door-3", Outcome::Stored);
+        Err::<(), _>(StoreError::Statement { cause: "on purpose".into() })
+    });
+    let (first, refused, second) = tokio::join!(good(1), bad, good(2));
+    assert!(matches!(refused, Err(StoreError::Statement { .. })));
+    assert!(matches!((first, second), (Ok(Append::New(_)), Ok(Append::New(_)))));
+    let ledger = bench.ledger().await;
+    assert_eq!((ledger.sources["door-3"].frames, ledger.head, ledger.imbalance()), (2, 2, 0));
+}
+
+#[tokio::test]
+async fn requests_that_can_wait_share_a_commit() {
+    let bench = Bench::open(false, false);
+    let all = (1..=20).map(|n| {
+        let draft = draft(n, Kind::Fix);
+        bench.store().submit(Group::Within(std::time::Duration::from_millis(200)), move |txn| take(txn, &draft))
+    });
+    assert!(futures_util::future::join_all(all).await.iter().all(|done| matches!(done, Ok(Append::New(_)))));
+    assert!(bench.commits.load(Ordering::Relaxed) < 20, "{:?}", bench.commits);
+}
+
+#[tokio::test]
+async fn acknowledgements_move_the_cursor_once_and_a_stale_report_moves_nothing() {
+    let bench = Bench::open(true, false);
+    for n in 1..=4 {
+        bench.append(n, Kind::Scan).await;
+    }
+    let report = |from, through, sent| {
+        let acked = Acknowledged { from: Seq(from), through: Seq(through), sent, unheard: 0 };
+        bench.store().submit(Group::Now, move |txn| txn.acknowledge(Lane::Scan, &acked))
+    };
+    assert!(report(0, 3, 3).await.unwrap());
+    assert!(!report(0, 4, 4).await.unwrap());
+    let ledger = bench.ledger().await;
+    assert_eq!((ledger.unsent["scan"], ledger.events["sent"], ledger.imbalance()), (1, 3, 0));
+    assert_eq!(bench.store().read(|reader| reader.cursor(Lane::Scan)).await.unwrap(), Seq(3));
+}
+
+#[tokio::test]
+async fn events_are_local_without_an_uplink_and_wait_for_one_that_is_added() {
+    let bench = Bench::open(false, false);
+    bench.append(1, Kind::Scan).await;
+    bench.append(2, Kind::Fix).await;
+    assert_eq!(bench.ledger().await.events["local"], 2);
+    let bench = bench.reopen(true, false);
+    let ledger = bench.ledger().await;
+    assert_eq!((ledger.unsent["scan"], ledger.unsent["fix"], ledger.events["local"], ledger.imbalance()), (1, 1, 0, 0));
+    let bench = bench.reopen(false, false);
+    assert_eq!(bench.ledger().await.events["local"], 2);
+    let bench = bench.reopen(true, true);
+    let ledger = bench.ledger().await;
+    assert_eq!((ledger.events["local"], ledger.events["unsent"], ledger.imbalance()), (2, 0, 0));
+}
+
+#[tokio::test]
+async fn a_dead_event_lets_the_cursor_pass_and_is_a_letter() {
+    let bench = Bench::open(true, false);
+    bench.append(1, Kind::Scan).await;
+    let buried = bench.store().submit(Group::Now, |txn| {
+        let mut loss = Loss::decoder(Reason::TooLarge, b"{}", 4096);
+        loss.stage = Stage::Uplink;
+        txn.bury(Lane::Scan, Seq(1), &loss, "9000 bytes")?;
+        let acked = Acknowledged { from: Seq(0), through: Seq(1), sent: 0, unheard: 0 };
+        txn.acknowledge(Lane::Scan, &acked)
+    });
+    assert!(buried.await.unwrap());
+    let ledger = bench.ledger().await;
+    assert_eq!(
+        (ledger.events["dead"], ledger.events["unsent"], ledger.letters["open"], ledger.imbalance()),
+        (1, 0, 1, 0)
+    );
+}
+
+#[test]
+fn a_second_instance_is_refused_by_name() {
+    let bench = Bench::open(false, false);
+    let clock = Clock::system();
+    let Err(error) = Store::open(bench.dir.path(), &identity(false, false), &clock, |_| ()) else {
+        panic!("opened twice")
+    };
+    assert!(matches!(error, StoreError::Locked { .. }), "{error}");
+    assert!(matches!(Closed::open(bench.dir.path()), Err(StoreError::Locked { .. })));
+}
+
+#[tokio::test]
+async fn a_page_looks_at_a_bounded_stretch_and_says_where_it_ended() {
+    let bench = Bench::open(false, false);
+    for n in 1..=9 {
+        bench.append(n, if n == 9 { Kind::Scan } else { Kind::Fix }).await;
+    }
+    let page = bench.store().read(|reader| reader.lane_after(Lane::Scan, Seq(0), 5)).await.unwrap();
+    assert_eq!((page.rows.len(), page.seen, page.more), (1, Seq(9), false));
+    let page = bench.store().read(|reader| reader.lane_after(Lane::Fix, Seq(0), 5)).await.unwrap();
+    assert_eq!((page.rows.len(), page.seen, page.more), (5, Seq(5), true));
+    let page = bench.store().read(|reader| reader.before(Seq(10), 3, &Filter::default())).await.unwrap();
+    assert_eq!(page.rows.iter().map(|row| row.seq.0).collect::<Vec<_>>(), [9, 8, 7]);
+    assert!(page.more);
+}
+
+#[tokio::test]
+async fn a_store_that_nobody_runs_can_be_looked_at() {
+    let mut bench = Bench::open(false, false);
+    bench.append(1, Kind::Scan).await;
+    bench.halt();
+    let closed = Closed::open(bench.dir.path()).unwrap();
+    assert_eq!(closed.read(|reader| reader.ledger()).unwrap().head, 1);
+}
