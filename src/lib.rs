@@ -18,5 +18,5 @@ pub mod screen;
 pub mod uplink;
 pub mod simulate;
 pub mod devices;
-//pub mod app;
-//pub mod cli;
+pub mod app;
+pub mod cli;
