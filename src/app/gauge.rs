@@ -59,7 +59,6 @@ impl Gauge {
     }
 
     fn look(&self) {
-        self.tally.summarise();
         let now = self.keeper.clock().now();
         let (_, tq) = self.keeper.time_of(now);
         let clock = ClockState { tq: tq.as_str(), err_ms: self.keeper.wall_error_ms(now).map(coarse) };

@@ -223,7 +223,7 @@ impl State {
             Self::Source(v) => v.state.is_bad(),
             Self::Uplink(v) => v.configured && v.state != "connected",
             Self::Disk(v) => !v.writable || v.used_pct >= 95,
-            Self::Worker(v) => v.state != "fresh",
+            Self::Worker(v) => !matches!(v.state, "fresh" | "ended"),
             Self::Alarm(_) => true,
             Self::Clock(_) | Self::Asset(_) => false,
         }
