@@ -15,7 +15,7 @@ use crate::clock::{Clock, Keeper};
 use crate::config::{Config, SendFrom};
 use crate::health::{Alarm, Board, End, Light, Notify, Running, Severity, State, Supervisor, Tally, UplinkState, Worker};
 use crate::ingest::{self, Feed};
-use crate::screen::Screen;
+use crate::screen::{Parts, Screen};
 use crate::source::{self, SourceSpec};
 use crate::store::{Identity, Store, StoreError};
 use crate::uplink;
@@ -64,20 +64,17 @@ impl App {
             Supervisor::new(clock.clone(), board.clone(), tally.clone(), runtime.handle().clone(), notify.clone());
         let published = Arc::new(AtomicI64::new(0));
         self.add_inputs(&mut supervisor, &store, &board, &tally, &keeper, &published);
-        let node = crate::screen::Names {
+        let (screen, addresses) = Screen::new(Parts {
+            http: self.config.http.clone(),
             node: self.config.node.clone(),
-            version: env!("CARGO_PKG_VERSION"),
-        };
-        let (screen, addresses) = Screen::new(
-            self.config.http.clone(),
-            node,
-            Some(self.control.clone()),
-            store.clone(),
-            board.clone(),
-            tally.clone(),
-            supervisor.roster(),
-            clock.clone(),
-        );
+            max_mib: self.config.store.max_mib,
+            control: Some(self.control.clone()),
+            store: store.clone(),
+            board: board.clone(),
+            tally: tally.clone(),
+            roster: supervisor.roster(),
+            clock: clock.clone(),
+        });
         for worker in screen.workers() {
             supervisor.add(STAGE_OUT, worker);
         }
@@ -172,6 +169,7 @@ impl App {
             node: self.config.node.id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config_digest: self.config.digest.clone(),
+            quota_mib: Some(self.config.store.max_mib),
         };
         let meter = meter(tally);
         let worker = uplink::worker(config, names, store.clone(), board.clone(), clock.clone(), meter, published);
@@ -232,11 +230,13 @@ impl Node {
 }
 
 fn meter(tally: &Tally) -> uplink::Meter {
-    let (published, seconds, again) = (tally.clone(), tally.clone(), tally.clone());
+    let (published, seconds) = (tally.clone(), tally.clone());
     uplink::Meter {
-        published: Box::new(move |lane, code| published.uplink_publishes(lane, code)),
-        publish_seconds: Box::new(move |took| seconds.uplink_publish_seconds(took)),
-        reconnected: Box::new(move |reason| again.uplink_reconnects(reason)),
+        published: Box::new(move |lane, code| {
+            published.uplink_publishes(lane, u8::from_str_radix(code.trim_start_matches("0x"), 16).unwrap_or(0xff));
+        }),
+        publish_seconds: Box::new(move |took| seconds.uplink_publish_seconds(Duration::from_secs_f64(took))),
+        reconnected: Box::new(|_| ()),
     }
 }
 

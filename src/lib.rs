@@ -15,6 +15,7 @@ pub mod store;
 pub mod source;
 pub mod ingest;
 pub mod screen;
+pub mod uplink;
 pub mod simulate;
 pub mod devices;
 pub mod app;

@@ -126,7 +126,7 @@ impl Seat {
 
     /// Looks at it. `judge`: whether an overdue promise counts.
     pub(super) fn turn(&mut self, now_us: i64, judge: bool, cx: &mut Context) -> Turn {
-        match &mut self.run {
+        let turn = match &mut self.run {
             Run::Done => Turn::Well,
             Run::Waiting { due_us } if now_us >= *due_us => Turn::Due,
             Run::Waiting { .. } => Turn::Well,
@@ -140,7 +140,12 @@ impl Seat {
                 None if judge && now_us >= *until_us => Turn::Stuck(why.clone()),
                 None => Turn::Well,
             },
+        };
+        if let Turn::Ended(_) = turn {
+            // A run's end is told once; only a restart from the budget takes it out of here.
+            self.run = Run::Done;
         }
+        turn
     }
 
     /// Whether it still runs while all is being stopped; how it ended no longer matters but for the log.
@@ -175,11 +180,6 @@ impl Seat {
         if let Run::Up { limb: Limb::Task(join), .. } | Run::Ending { limb: Limb::Task(join), .. } = &self.run {
             join.abort();
         }
-    }
-
-    /// It is done for good.
-    pub(super) fn retire(&mut self) {
-        self.run = Run::Done;
     }
 
     /// It stalled: it is asked to stop, a task is aborted, and it gets a few seconds to end.

@@ -65,6 +65,8 @@ pub struct Restart {
     pub text: String,
     /// Its restarts since the process began, this one included.
     pub restarts: u32,
+    /// How long it waits until then.
+    pub wait: Duration,
 }
 
 /// A worker that cannot be brought back, and so the end of the process.
@@ -217,11 +219,11 @@ impl Supervisor {
             if let Some(within) = shared.asked() {
                 self.notify.stopping("stopping");
                 info!(within_ms = within.as_millis(), "told to stop");
-                let left = self.drain(within, &waker);
+                let left = self.drain(within, shared, &waker);
                 return End::Stopped { left };
             }
             if let Err(gave_up) = self.look(&waker) {
-                return self.give_up(gave_up, &waker);
+                return self.give_up(gave_up, shared, &waker);
             }
             shared.looks.fetch_add(1, Ordering::AcqRel);
             // Woken early by a worker's end and by `Running::stop`.
@@ -291,7 +293,7 @@ impl Supervisor {
             Ok(wait) => wait,
             Err(reason) => return Err(GaveUp { worker, reason }),
         };
-        let restart = Restart { worker, reason, text: why.to_owned(), restarts: seat.restarts };
+        let restart = Restart { worker, reason, text: why.to_owned(), restarts: seat.restarts, wait };
         self.tally.worker_restarts(&restart.worker, reason);
         warn!(
             worker = restart.worker,
@@ -307,8 +309,7 @@ impl Supervisor {
     }
 
     fn retire(&mut self, at: usize) {
-        let seat = &mut self.seats[at];
-        seat.retire();
+        let seat = &self.seats[at];
         info!(worker = seat.name(), "a worker is done");
         let name = seat.name().to_owned();
         self.roster.lock().retain(|beat| beat.worker() != name);
@@ -325,7 +326,7 @@ impl Supervisor {
         }));
     }
 
-    fn give_up(&mut self, gave_up: GaveUp, waker: &Waker) -> End {
+    fn give_up(&mut self, gave_up: GaveUp, shared: &Shared, waker: &Waker) -> End {
         error!(
             worker = gave_up.worker,
             reason = gave_up.reason,
@@ -342,7 +343,7 @@ impl Supervisor {
         });
         (self.last_words)(&gave_up);
         // What the others hold in memory still gets to the disk; what does not is covered by the crash promise.
-        let left = self.drain(LAST_DRAIN, waker);
+        let left = self.drain(LAST_DRAIN, shared, waker);
         if !left.is_empty() {
             warn!(?left, "workers did not end in time");
         }
@@ -350,7 +351,7 @@ impl Supervisor {
     }
 
     /// Stops stage after stage, each with its share of the time that is left; answers who missed its share.
-    fn drain(&mut self, within: Duration, waker: &Waker) -> Vec<String> {
+    fn drain(&mut self, within: Duration, shared: &Shared, waker: &Waker) -> Vec<String> {
         let within_us = i64::try_from(within.as_micros()).unwrap_or(i64::MAX);
         let end_us = self.clock.now().mono_us.saturating_add(within_us);
         let mut stages: Vec<u8> = self.seats.iter().map(|seat| seat.stage).collect();
@@ -365,6 +366,7 @@ impl Supervisor {
             while self.stage_runs(*stage, waker) && self.clock.now().mono_us < until_us {
                 // The deadline bounds the drain, so it is a sign of life itself.
                 self.notify.turn(true);
+                shared.looks.fetch_add(1, Ordering::AcqRel);
                 std::thread::park_timeout(self.tick.min(DRAIN_TICK));
             }
             for at in 0..self.seats.len() {

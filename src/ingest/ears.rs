@@ -88,6 +88,8 @@ impl Ears {
     pub(super) fn hear(&mut self, input: Input) -> Vec<Heard> {
         match input {
             Input::Opened { conn, peer, reply, .. } => {
+                self.light.garbage(false);
+                self.light.no_fix(false);
                 let peer = peer.map(|peer| peer.to_string());
                 let detail = peer.clone().unwrap_or_default();
                 self.open.insert(conn, self.ear(peer, reply));
@@ -177,7 +179,8 @@ impl Ears {
         let (peer, reply) = (ear.peer.clone(), ear.reply.clone());
         let (good, bad) = ear.report(self.feed.id(), &self.tally);
         self.judge_line(good, bad);
-        let mut heard: Vec<Heard> = outs.into_iter().map(|out| self.heard(out, peer.as_ref(), reply.as_ref())).collect();
+        let mut heard: Vec<Heard> =
+            outs.into_iter().map(|out| self.heard(out, peer.as_ref(), reply.as_ref())).collect();
         heard.append(&mut self.notes);
         heard
     }

@@ -364,3 +364,6 @@ impl Intake {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

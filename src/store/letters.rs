@@ -88,6 +88,23 @@ pub(super) fn open_by_reason(conn: &Connection) -> rusqlite::Result<Vec<(Reason,
     Ok(found)
 }
 
+/// Dead events, in seq order: what the platform has not got and will not get by itself. At most `limit`.
+pub(super) fn dead(conn: &Connection, limit: usize) -> rusqlite::Result<Vec<(Seq, Reason)>> {
+    let mut stmt = conn.prepare_cached(
+        "select seq, reason from letters
+         where stage = 'uplink' and seq is not null and state <> 'retried' order by seq limit ?1",
+    )?;
+    let rows = stmt.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+    })?;
+    let mut found = Vec::new();
+    for row in rows {
+        let (seq, code) = row?;
+        found.extend(Reason::from_code(&code).map(|reason| (Seq(seq), reason)));
+    }
+    Ok(found)
+}
+
 impl Txn<'_> {
     /// Parks a loss as an open letter, or counts it as sampled when [`OPEN_MAX`] are open.
     ///

@@ -304,6 +304,14 @@ impl Reader<'_> {
         letters::open_by_reason(self.conn)
     }
 
+    /// Events that were declared dead and not retried, in seq order, at most `limit`.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn dead(&self, limit: usize) -> Look<Vec<(Seq, Reason)>> {
+        letters::dead(self.conn, limit)
+    }
+
     /// Lines of a log before an entry, newest first.
     ///
     /// # Errors

@@ -222,4 +222,17 @@ impl Txn<'_> {
             .map(|_| ())
             .map_err(|e| self.err(&e))
     }
+
+    /// How often each of these events has been repeated so far; an unknown one has not.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn repeats(&self, seqs: &[Seq]) -> Result<Vec<i64>> {
+        let mut stmt =
+            self.sql.prepare_cached("select repeats from outbox where seq = ?1").map_err(|e| self.err(&e))?;
+        seqs.iter()
+            .map(|seq| stmt.query_row([seq.0], |row| row.get(0)).optional().map(|n| n.unwrap_or(0)))
+            .collect::<rusqlite::Result<_>>()
+            .map_err(|e| self.err(&e))
+    }
 }

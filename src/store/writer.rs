@@ -24,6 +24,9 @@ const GROUP_MAX: usize = 128;
 /// How long one transaction may take before the writer counts as stalled: a card may pause for seconds.
 const COMMIT_BUDGET: Duration = Duration::from_secs(20);
 
+/// How long the writer waits before it looks whether it is to stop.
+const IDLE: Duration = Duration::from_millis(250);
+
 /// How soon a request wants its commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {

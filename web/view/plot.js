@@ -169,11 +169,13 @@ export function plot(pick) {
       one.node.remove();
       drawn.delete(name);
     }
-    /** What no label may lie on: every mark, then the labels already placed. @type {Box[]} */
+    /** What no label may lie on: the marks, then the labels already placed. @type {Box[]} */
     const taken = order.map((asset) => {
       const [x, y] = pixel(asset);
       return { x: x - 10, y: y - 10, w: 20, h: 20 };
     });
+    // The north arrow and the scale bar.
+    taken.push({ x: size.w - 40, y: 0, w: 40, h: 44 }, { x: 0, y: size.h - 40, w: 190, h: 40 });
     for (const asset of order) {
       let one = drawn.get(asset.asset);
       if (!one) {

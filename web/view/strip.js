@@ -2,8 +2,8 @@
 // The truth strip: is this screen live, and is everything behind it well? On a phone one line, the worst of it.
 
 import { attr, el, h, icon, put, rows } from "../dom.js";
-import { clock, day, plain, zone } from "../fmt.js";
-import { badness, chips } from "../judge.js";
+import { clock, day, plain, plural, zone } from "../fmt.js";
+import { badness, chips, conditions } from "../judge.js";
 
 /** @typedef {import("../types").Scene} Scene */
 
@@ -31,9 +31,12 @@ export function strip() {
       draw(all, (said) => said.id);
       const worst = all.reduce((a, b) => (badness(b.shape) > badness(a.shape) ? b : a));
       const bad = all.filter((said) => badness(said.shape) > 0).length;
-      mark.set(worst.shape);
-      attr(one, "class", `one t-${worst.shape}`);
-      put(word, bad === 0 ? "Live, all well" : worst.word);
+      const [alarm, ...others] = conditions(scene);
+      // "All well" is said only when neither a chip nor an alarm says otherwise.
+      const shape = bad === 0 && alarm ? alarm.shape : worst.shape;
+      mark.set(shape);
+      attr(one, "class", `one t-${shape}`);
+      put(word, bad > 0 ? worst.word : alarm ? `Live, ${plural(others.length + 1, "alarm")}` : "Live, all well");
       put(small, bad > 1 && scene.fresh ? `${worst.small}, and ${bad - 1} more` : worst.small);
       this.name(scene);
     },

@@ -1,0 +1,337 @@
+//! The way in, on a real store: what goes in comes to rest once, counted to the last frame.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::clock::{BUILD_FLOOR_MS, Clock};
+use crate::config::{Effect, Line, Parity, Port, ReadPoint, RepeatScope};
+use crate::domain::{Kind, Row, Seq};
+use crate::health::Beat;
+use crate::source::{Conn, Lost};
+use crate::store::{Filter, Identity, Ledger, Store, WriterSeat};
+
+/// A node on a store in a folder of its own, with a clock that the test moves.
+struct Bench {
+    dir: tempfile::TempDir,
+    clock: Clock,
+    node: Node,
+    stop: CancellationToken,
+    writer: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let clock = Clock::manual(Stamp { mono_us: 1_000_000, wall_ms: BUILD_FLOOR_MS + 3_600_000 });
+        Self::open(tempfile::tempdir().unwrap(), clock)
+    }
+
+    fn open(dir: tempfile::TempDir, clock: Clock) -> Self {
+        let who = Identity {
+            site: "halden".into(),
+            node: "wp-07".into(),
+            boot_id: "b00t".into(),
+            uplink: false,
+            skip_kept: false,
+        };
+        let (store, seat) = Store::open(dir.path(), &who, &clock, |_| ()).unwrap();
+        let board = Board::default();
+        let node = Node {
+            id: "wp-07".into(),
+            boot_id: "b00t".into(),
+            unknown: Unknown::Accept,
+            keep: Duration::from_secs(30 * 86_400),
+            fix_group: Duration::ZERO,
+            own_asset: "TRK-07".into(),
+            published: Arc::new(AtomicI64::new(0)),
+            store,
+            board,
+            tally: Tally::new(clock.clone()),
+            keeper: Keeper::with_ntp_mark(clock.clone(), 0, "/nonexistent/mark".into()),
+        };
+        let stop = CancellationToken::new();
+        let writer = Some(run_writer(seat, &clock, &stop));
+        Self { dir, clock, node, stop, writer }
+    }
+
+    /// Sends inputs through the whole intake of one source, to its end.
+    async fn take(&self, feed: Feed, inputs: Vec<Input>) {
+        let (tx, rx) = mpsc::channel(inputs.len().max(1));
+        for input in inputs {
+            tx.try_send(input).unwrap();
+        }
+        drop(tx);
+        let light = Light::new(self.node.board.clone(), self.clock.clone(), feed.id(), "gps", "test");
+        let worker = worker(self.node.clone(), feed, light, rx);
+        let crate::health::Body::Task(run) = worker.body else { panic!("a task") };
+        let ctx = Ctx { beat: Beat::new("ingest", self.clock.clone()), stop: CancellationToken::new() };
+        run(ctx).await.unwrap();
+    }
+
+    async fn rows(&self) -> Vec<Row> {
+        self.node.store.read(|reader| reader.after(Seq(0), 10_000, &Filter::default())).await.unwrap().rows
+    }
+
+    async fn ledger(&self) -> Ledger {
+        self.node.store.read(|reader| reader.ledger()).await.unwrap()
+    }
+
+    fn bytes(&self, bytes: &[u8]) -> Input {
+        Input::Bytes { conn: Conn(1), bytes: bytes.to_vec(), at: self.clock.now(), peer: None }
+    }
+
+    /// Stops the writer and opens the same store again, as after a restart.
+    fn reopen(mut self) -> Self {
+        self.halt();
+        let clock = self.clock.clone();
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        drop(self);
+        Self::open(dir, clock)
+    }
+
+    fn halt(&mut self) {
+        self.stop.cancel();
+        if let Some(writer) = self.writer.take() {
+            writer.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
+fn run_writer(seat: WriterSeat, clock: &Clock, stop: &CancellationToken) -> std::thread::JoinHandle<()> {
+    let ctx = Ctx { beat: Beat::new("writer", clock.clone()), stop: stop.clone() };
+    std::thread::spawn(move || seat.run(&ctx).unwrap())
+}
+
+fn gps() -> Feed {
+    Feed::Gps(Gps {
+        id: "gps0".into(),
+        port: Port::Serial("/dev/null".into()),
+        line: Line { baud: Some(9600), serial: (8, Parity::None, 1) },
+        asset: "TRK-07".into(),
+        rank: 1,
+        clock: true,
+        parked_interval: Duration::ZERO,
+        track_interval: Duration::ZERO,
+        allow: Vec::new(),
+    })
+}
+
+fn door(change: impl FnOnce(&mut Scanner)) -> Feed {
+    let mut scanner = Scanner {
+        id: "door-3".into(),
+        port: Port::Serial("/dev/null".into()),
+        line: Line { baud: Some(9600), serial: (8, Parity::None, 1) },
+        place: ReadPoint::Place("door-3".into()),
+        terminators: vec![b"\r".to_vec(), b"\n".to_vec()],
+        start: Vec::new(),
+        prefix: Vec::new(),
+        suffix: Vec::new(),
+        symbol_code_id: false,
+        noread: "NOREAD".into(),
+        latin_1: false,
+        layout: "us".into(),
+        idle: Duration::from_millis(500),
+        repeat_window: Duration::from_secs(1),
+        repeat_scope: RepeatScope::Previous,
+        effect: Effect::Enter,
+        reply: false,
+        allow: Vec::new(),
+    };
+    change(&mut scanner);
+    Feed::Scanner(scanner)
+}
+
+fn sentence(body: &str) -> String {
+    let sum = body.bytes().fold(0, |sum, byte| sum ^ byte);
+    format!("${body}*{sum:02X}\r\n")
+}
+
+/// Seconds of a drive: RMC and GGA each second.
+fn drive(seconds: std::ops::Range<u32>) -> Vec<u8> {
+    let mut text = String::new();
+    for s in seconds {
+        let (time, lat) = (format!("10{:02}{:02}.00", s / 60, s % 60), format!("5907.{:05}", 40000 + s * 10));
+        text += &sentence(&format!("GPRMC,{time},A,{lat},N,01123.25128,E,10.0,090.0,201126,,,A"));
+        text += &sentence(&format!("GPGGA,{time},{lat},N,01123.25128,E,1,09,0.9,12.3,M,46.9,M,,"));
+    }
+    text.into_bytes()
+}
+
+fn opened(bench: &Bench) -> Input {
+    Input::Opened { conn: Conn(1), peer: None, reply: None, at: bench.clock.now() }
+}
+
+fn lost(bench: &Bench) -> Input {
+    Input::Lost { conn: Conn(1), why: Lost::Eof, at: bench.clock.now() }
+}
+
+#[tokio::test]
+async fn a_capture_replayed_after_a_restart_stores_each_fix_once() {
+    let bench = Bench::new();
+    let log = drive(0..60);
+    bench.take(gps(), vec![opened(&bench), bench.bytes(&log), lost(&bench)]).await;
+    let first = bench.rows().await;
+    assert_eq!(first.len(), 60);
+    let bench = bench.reopen();
+    let pieces = log.chunks(7).map(|chunk| bench.bytes(chunk)).collect();
+    bench.take(gps(), pieces).await;
+    assert_eq!(bench.rows().await, first);
+    let ledger = bench.ledger().await;
+    let gps0 = &ledger.sources["gps0"];
+    assert_eq!((gps0.frames, gps0.outcomes["stored"], gps0.outcomes["duplicate"]), (120, 60, 60));
+    assert_eq!(ledger.imbalance(), 0);
+}
+
+#[tokio::test]
+async fn thinning_keeps_what_says_something_new_and_counts_the_rest_also_on_a_replay() {
+    let bench = Bench::new();
+    let Feed::Gps(mut gps) = gps() else { panic!("a receiver") };
+    gps.track_interval = Duration::from_secs(10);
+    gps.parked_interval = Duration::from_secs(300);
+    for _ in 0..2 {
+        bench.take(Feed::Gps(gps.clone()), vec![bench.bytes(&drive(0..60))]).await;
+    }
+    let ledger = bench.ledger().await;
+    let gps0 = &ledger.sources["gps0"];
+    assert_eq!(gps0.outcomes["stored"], 6, "{gps0:?}");
+    assert_eq!(gps0.frames, 120);
+    assert_eq!(gps0.policies["track"] + gps0.outcomes["duplicate"], 114);
+    assert_eq!(ledger.imbalance(), 0);
+}
+
+#[tokio::test]
+async fn a_scan_moves_its_asset_and_the_next_place_lets_it_go() {
+    let bench = Bench::new();
+    bench.take(door(|_| ()), vec![bench.bytes(b"TRL-7\r\n")]).await;
+    bench.clock.advance_ms(5_000);
+    let gate = |s: &mut Scanner| {
+        s.id = "gate".into();
+        s.place = ReadPoint::Place("gate".into());
+    };
+    bench.take(door(gate), vec![bench.bytes(b"TRL-7\r\n")]).await;
+    let rows = bench.rows().await;
+    let told: Vec<_> = rows.iter().map(|row| (row.kind, row.place.clone().unwrap_or_default())).collect();
+    let (scan, place) = (Kind::Scan, Kind::Place);
+    let want = [(scan, "door-3"), (place, "door-3"), (scan, "gate"), (place, "door-3"), (place, "gate")];
+    assert_eq!(told, want.map(|(kind, at)| (kind, at.to_owned())));
+    assert_eq!(
+        rows.iter().map(|row| row.prev.map(|p| p.0)).collect::<Vec<_>>(),
+        [None, None, Some(1), Some(2), Some(4)]
+    );
+    let asset = bench.node.store.read(|reader| reader.asset("raw:TRL-7")).await.unwrap().unwrap();
+    assert_eq!(asset.place.as_deref(), Some("gate"));
+    assert_eq!(bench.ledger().await.imbalance(), 0);
+}
+
+#[tokio::test]
+async fn a_stuttering_scanner_makes_one_event_and_counts_its_repeats_over_a_restart() {
+    let bench = Bench::new();
+    bench.take(door(|_| ()), vec![bench.bytes(b"TRL-7\rTRL-7\r")]).await;
+    let bench = bench.reopen();
+    bench.clock.advance_ms(900);
+    bench.take(door(|_| ()), vec![bench.bytes(b"TRL-7\r")]).await;
+    let scans = |rows: Vec<Row>| rows.into_iter().filter(|row| row.kind == Kind::Scan).collect::<Vec<_>>();
+    assert_eq!(scans(bench.rows().await).len(), 1);
+    bench.clock.advance_ms(101);
+    bench.take(door(|_| ()), vec![bench.bytes(b"TRL-7\r")]).await;
+    let rows = scans(bench.rows().await);
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows[0].repeats, 1, "a repeat after the restart may follow a publish: it is only counted");
+    let ledger = bench.ledger().await;
+    assert_eq!(ledger.sources["door-3"].outcomes["repeat"], 2);
+    assert_eq!(ledger.imbalance(), 0);
+}
+
+#[tokio::test]
+async fn another_code_in_between_ends_the_window_unless_it_is_per_code() {
+    for (scope, events) in [(RepeatScope::Previous, 3), (RepeatScope::Code, 2)] {
+        let bench = Bench::new();
+        bench.take(door(|s| s.repeat_scope = scope), vec![bench.bytes(b"A-1\rB-2\rA-1\r")]).await;
+        let scans = bench.rows().await.into_iter().filter(|row| row.kind == Kind::Scan).count();
+        assert_eq!(scans, events, "{scope:?}");
+        assert_eq!(bench.ledger().await.imbalance(), 0);
+    }
+}
+
+#[tokio::test]
+async fn replies_come_after_the_commit_and_name_the_event() {
+    let bench = Bench::new();
+    let (tx, mut replies) = mpsc::channel(16);
+    let opened = Input::Opened { conn: Conn(1), peer: None, reply: Some(tx), at: bench.clock.now() };
+    bench.take(door(|s| s.reply = true), vec![opened, bench.bytes(b"TRL-7\rTRL-7\rNOREAD\r")]).await;
+    let rows = bench.rows().await;
+    let mut lines = Vec::new();
+    while let Some(line) = replies.recv().await {
+        lines.push(line);
+    }
+    let id = rows[0].id;
+    assert_eq!(lines, [format!("ok {id}"), format!("again {id}"), "rejected noread".into()]);
+}
+
+#[tokio::test]
+async fn noise_is_counted_to_the_last_piece_and_only_the_first_ten_are_kept() {
+    let bench = Bench::new();
+    let mut bytes = drive(0..3);
+    for _ in 0..50 {
+        bytes.extend_from_slice(b"$GPRMC,100000.00,A,5907.40000,N,01123.25128,E,,,201126,,,A*00\r\n");
+    }
+    bench.take(gps(), vec![bench.bytes(&bytes)]).await;
+    let ledger = bench.ledger().await;
+    assert_eq!(ledger.letters["total"], 50);
+    assert_eq!(ledger.letters["open"], 10);
+    assert_eq!(ledger.letters["sampled"], 40);
+    assert_eq!(ledger.refused[&("gps0".to_owned(), "bad_checksum".to_owned())], 50);
+    assert_eq!(ledger.imbalance(), 0);
+}
+
+#[tokio::test]
+async fn an_epoch_without_a_position_is_counted_and_makes_no_event() {
+    let bench = Bench::new();
+    let text = sentence("GPRMC,100000.00,V,,,,,,,201126,,,N") + &sentence("GPRMC,100001.00,V,,,,,,,201126,,,N");
+    bench.take(gps(), vec![bench.bytes(text.as_bytes())]).await;
+    let ledger = bench.ledger().await;
+    assert_eq!((ledger.sources["gps0"].frames, ledger.sources["gps0"].outcomes["no_fix"]), (2, 2));
+    assert!(bench.rows().await.is_empty());
+    assert_eq!(ledger.imbalance(), 0);
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_kept_for_a_person_when_the_register_is_closed() {
+    let mut bench = Bench::new();
+    bench.node.unknown = Unknown::Hold;
+    bench.take(door(|_| ()), vec![bench.bytes(b"TRL-7\r")]).await;
+    let letters = bench.node.store.read(|reader| reader.letters(false, 10)).await.unwrap();
+    assert_eq!((letters[0].reason.as_str(), letters[0].bytes.as_slice()), ("unknown_tag", b"TRL-7".as_slice()));
+    let ledger = bench.ledger().await;
+    assert_eq!(ledger.sources["door-3"].reasons["unknown_tag"], 1);
+    assert_eq!(ledger.imbalance(), 0);
+}
+
+#[tokio::test]
+async fn a_frame_cut_by_an_unplug_is_a_letter_and_never_glued_to_the_next() {
+    let bench = Bench::new();
+    let inputs = vec![bench.bytes(b"]C1003761"), lost(&bench), opened(&bench), bench.bytes(b"TRL-8\r")];
+    bench.take(door(|_| ()), inputs).await;
+    let letters = bench.node.store.read(|reader| reader.letters(false, 10)).await.unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].reason, "unterminated");
+    assert_eq!(bench.rows().await[0].code.as_deref(), Some("TRL-8"));
+}
+
+#[tokio::test]
+async fn the_port_log_says_what_happened_at_the_port() {
+    let bench = Bench::new();
+    bench.take(gps(), vec![opened(&bench), lost(&bench)]).await;
+    let log = bench.node.store.read(|reader| reader.log(crate::store::Log::Inbound, i64::MAX, 10)).await.unwrap();
+    assert_eq!(log.iter().map(|entry| entry.what.as_str()).collect::<Vec<_>>(), ["lost", "opened"]);
+}

@@ -1,0 +1,124 @@
+//! Why a connection ended or could not be made: for the log, the screen, the alarm and the metric's label.
+
+use rumqttc::v5;
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode};
+
+/// What a person has to mend before the broker takes the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mend {
+    /// User, password or rights.
+    Credentials,
+    /// The broker does not speak MQTT 5.
+    Protocol,
+}
+
+/// The end of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    /// From a closed list: the metric's label.
+    pub reason: &'static str,
+    /// What was said, for people.
+    pub text: String,
+    /// What to mend, where waiting cannot help.
+    pub mend: Option<Mend>,
+    /// Whether the broker closed a connection that had stood.
+    pub by_peer: bool,
+    /// The reason code it gave, where the client could not deliver it as an answer.
+    pub code: Option<u8>,
+}
+
+impl Fault {
+    fn new(reason: &'static str, text: String) -> Self {
+        Self { reason, text, mend: None, by_peer: false, code: None }
+    }
+
+    /// The connection ended, perhaps for what was sent on it.
+    pub fn closed(text: &str) -> Self {
+        Self { by_peer: true, ..Self::new("closed", text.to_owned()) }
+    }
+
+    /// We gave it up.
+    pub fn given_up(reason: &'static str, text: String) -> Self {
+        Self::new(reason, text)
+    }
+
+    fn credentials(text: String) -> Self {
+        Self { mend: Some(Mend::Credentials), ..Self::new("auth", text) }
+    }
+
+    fn protocol(text: String) -> Self {
+        Self { mend: Some(Mend::Protocol), ..Self::new("protocol", text) }
+    }
+
+    /// The end of an MQTT 5 connection.
+    pub fn of_v5(error: &v5::ConnectionError) -> Self {
+        use v5::ConnectionError as E;
+        match error {
+            E::Io(io) => Self::new("unreachable", io.to_string()),
+            E::Timeout(_) => Self::new("unreachable", "no answer within 5 s".to_owned()),
+            E::ConnectionRefused(code) => Self::refused(*code),
+            E::NotConnAck(_) => Self::protocol("the broker's first packet is no CONNACK".to_owned()),
+            E::RequestsDone => Self::new("stopped", "disconnected".to_owned()),
+            E::MqttState(state) => Self::of_state(state),
+        }
+    }
+
+    fn of_state(state: &v5::StateError) -> Self {
+        use v5::StateError as S;
+        use v5::mqttbytes::Error as M;
+        match state {
+            S::AwaitPingResp => Self::new("keep_alive", "the broker did not answer a ping".to_owned()),
+            // A PUBACK code that the client does not know, and in 3.1.1's words "unacceptable protocol version".
+            S::Deserialization(M::InvalidConnectReturnCode(code)) if *code >= 0x80 => {
+                Self { by_peer: true, code: Some(*code), ..Self::new("refused", format!("reason code {code:#04x}")) }
+            }
+            S::Deserialization(M::InvalidConnectReturnCode(_) | M::InsufficientBytes(_) | M::MalformedPacket) => {
+                Self::protocol("the broker answers as MQTT 3.1.1 does".to_owned())
+            }
+            S::ServerDisconnect { reason_code, reason_string } => {
+                let said = reason_string.clone().unwrap_or_default();
+                let code = match reason_code {
+                    DisconnectReasonCode::PacketTooLarge => Some(0x95),
+                    DisconnectReasonCode::TopicNameInvalid => Some(0x90),
+                    DisconnectReasonCode::PayloadFormatInvalid => Some(0x99),
+                    _ => None,
+                };
+                let mend = (*reason_code == DisconnectReasonCode::NotAuthorized).then_some(Mend::Credentials);
+                Self { by_peer: true, code, mend, ..Self::new("refused", format!("{reason_code:?} {said}")) }
+            }
+            other => Self::closed(&other.to_string()),
+        }
+    }
+
+    fn refused(code: ConnectReturnCode) -> Self {
+        use ConnectReturnCode as C;
+        match code {
+            C::BadUserNamePassword | C::NotAuthorized | C::Banned | C::BadAuthenticationMethod => {
+                Self::credentials(format!("{code:?}"))
+            }
+            C::ClientIdentifierNotValid | C::BadClientId => Self::credentials(format!("{code:?}: client_id")),
+            C::UnsupportedProtocolVersion | C::RefusedProtocolVersion => Self::protocol(format!("{code:?}")),
+            other => Self::new("refused", format!("{other:?}")),
+        }
+    }
+
+    /// The end of an MQTT 3.1.1 connection.
+    pub fn of_v4(error: &rumqttc::ConnectionError) -> Self {
+        use rumqttc::ConnectReturnCode as C;
+        use rumqttc::ConnectionError as E;
+        match error {
+            E::Io(io) => Self::new("unreachable", io.to_string()),
+            E::NetworkTimeout | E::FlushTimeout => Self::new("unreachable", "no answer within 5 s".to_owned()),
+            E::ConnectionRefused(C::BadUserNamePassword | C::NotAuthorized | C::BadClientId) => {
+                Self::credentials(error.to_string())
+            }
+            E::ConnectionRefused(code) => Self::new("refused", format!("{code:?}")),
+            E::NotConnAck(_) => Self::new("refused", "the broker's first packet is no CONNACK".to_owned()),
+            E::RequestsDone => Self::new("stopped", "disconnected".to_owned()),
+            E::MqttState(rumqttc::StateError::AwaitPingResp) => {
+                Self::new("keep_alive", "the broker did not answer a ping".to_owned())
+            }
+            E::MqttState(other) => Self::closed(&other.to_string()),
+        }
+    }
+}

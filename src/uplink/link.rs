@@ -1,0 +1,299 @@
+//! One connection to the broker: a fresh client and event loop each time, never the client's own reconnect.
+//!
+//! Packet ids are chosen inside the client; its `Outgoing::Publish` comes in the order in which publishes were handed over,
+//! so a queue of tickets maps one to the other. The event loop is polled in a task of its own, because a cancelled poll
+//! may leave a publish recorded as in flight that was never written.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rumqttc::v5;
+use rumqttc::v5::mqttbytes::v5 as packet5;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::config::{Protocol, Uplink};
+
+use super::fault::Fault;
+use super::lane::Message;
+
+/// Events of the client that may wait for the worker; then the connection is read no further.
+const EVENTS: usize = 1024;
+/// Largest packet we take: retained alarms come back once at each connect.
+const INCOMING_MAX: u32 = 65_536;
+/// Seconds for TCP and CONNACK together.
+const CONNECT_S: u64 = 5;
+/// Seconds the broker keeps the session of a node that is away.
+const SESSION_S: u32 = 3600;
+/// Seconds before the broker publishes the will: a short loss is no absence.
+const WILL_DELAY_S: u32 = 30;
+/// The largest packet MQTT can carry: what counts when the broker names no limit.
+const PACKET_MAX: usize = 268_435_455;
+
+/// What a connection says.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// The broker took the connection; publishes and bytes it takes at once.
+    Connected { receive_max: usize, packet_max: usize },
+    /// A publish went out under this packet id.
+    Published(u16),
+    /// The broker's answer to a packet id.
+    Acked { pkid: u16, code: u8 },
+    /// A retained message of ours that stands at the broker.
+    Standing { topic: String, empty: bool },
+    /// The connection is over.
+    Over(Fault),
+}
+
+enum Client {
+    V5(v5::AsyncClient),
+    V4(rumqttc::AsyncClient),
+}
+
+/// One connection, from its first packet to its end.
+pub(super) struct Link {
+    client: Client,
+    events: mpsc::Receiver<Said>,
+    /// Dropped with the link: ends the task and closes the socket.
+    _task: JoinSet<()>,
+    handed: VecDeque<u64>,
+    by_pkid: Vec<u64>,
+}
+
+/// What the broker is told at the connect.
+pub(super) struct Greeting {
+    pub password: Option<String>,
+    pub will: Message,
+    /// Publishes in flight that we shall never exceed.
+    pub window: u16,
+}
+
+impl Link {
+    /// Begins to connect; the outcome comes as the first [`Said`].
+    pub fn open(config: &Uplink, greeting: Greeting) -> Self {
+        let (tx, events) = mpsc::channel(EVENTS);
+        let mut task = JoinSet::new();
+        let window = greeting.window;
+        let cap = usize::from(window) + 8;
+        let client = match config.protocol {
+            Protocol::V5 => {
+                let (client, eventloop) = v5::AsyncClient::new(options_v5(config, greeting), cap);
+                task.spawn(poll_v5(eventloop, tx));
+                Client::V5(client)
+            }
+            Protocol::V311 => {
+                let (client, mut eventloop) = rumqttc::AsyncClient::new(options_v4(config, greeting), cap);
+                eventloop.set_network_options(network());
+                task.spawn(poll_v4(eventloop, tx));
+                Client::V4(client)
+            }
+        };
+        // One id more than the window: the subscription at the start takes one too.
+        Self { client, events, _task: task, handed: VecDeque::new(), by_pkid: vec![0; usize::from(window) + 2] }
+    }
+
+    /// Takes what the connection said since the last time; waits for the first. Loses nothing when it is cancelled.
+    pub async fn said(&mut self, into: &mut Vec<Said>) {
+        if self.events.recv_many(into, EVENTS).await == 0 {
+            into.push(Said::Over(Fault::closed("the connection's task ended")));
+        }
+    }
+
+    /// Hands a publish over; its answer comes under `ticket`. False when the client takes no more.
+    pub fn publish(&mut self, ticket: u64, message: Message) -> bool {
+        let Message { topic, payload, retain } = message;
+        let taken = match &self.client {
+            Client::V5(client) => client.try_publish(topic, v5::mqttbytes::QoS::AtLeastOnce, retain, payload).is_ok(),
+            Client::V4(client) => client.try_publish(topic, rumqttc::QoS::AtLeastOnce, retain, payload).is_ok(),
+        };
+        if taken {
+            self.handed.push_back(ticket);
+        }
+        taken
+    }
+
+    /// Notes the packet id of the publish handed over longest ago.
+    pub fn published(&mut self, pkid: u16) {
+        let Some(ticket) = self.handed.pop_front() else { return };
+        let slot = usize::from(pkid);
+        if slot >= self.by_pkid.len() {
+            self.by_pkid.resize(slot + 1, 0);
+        }
+        self.by_pkid[slot] = ticket;
+    }
+
+    /// The ticket of an acknowledged packet id; each counts once.
+    pub fn acked(&mut self, pkid: u16) -> Option<u64> {
+        let ticket = std::mem::take(self.by_pkid.get_mut(usize::from(pkid))?);
+        (ticket > 0).then_some(ticket)
+    }
+
+    /// Asks for the retained messages under a filter, once. Must come before the first publish: it takes a packet id.
+    pub fn ask_standing(&self, filter: &str) -> bool {
+        match &self.client {
+            Client::V5(client) => {
+                let mut filter = packet5::Filter::new(filter, v5::mqttbytes::QoS::AtMostOnce);
+                filter.nolocal = true;
+                client.try_subscribe_many([filter]).is_ok()
+            }
+            Client::V4(client) => client.try_subscribe(filter, rumqttc::QoS::AtMostOnce).is_ok(),
+        }
+    }
+
+    /// Says goodbye: the broker does not publish the will then.
+    pub fn disconnect(&self) -> bool {
+        match &self.client {
+            Client::V5(client) => client.try_disconnect().is_ok(),
+            Client::V4(client) => client.try_disconnect().is_ok(),
+        }
+    }
+}
+
+fn network() -> rumqttc::NetworkOptions {
+    let mut network = rumqttc::NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network.set_connection_timeout(CONNECT_S);
+    network
+}
+
+fn options_v5(config: &Uplink, greeting: Greeting) -> v5::MqttOptions {
+    let mut options = v5::MqttOptions::new(&config.client_id, &config.host, config.port);
+    options
+        .set_keep_alive(config.keep_alive.max(Duration::from_secs(5)))
+        .set_clean_start(false)
+        .set_session_expiry_interval(Some(SESSION_S))
+        .set_max_packet_size(Some(INCOMING_MAX))
+        .set_outgoing_inflight_upper_limit(greeting.window.saturating_add(1))
+        .set_connection_timeout(CONNECT_S)
+        .set_network_options(network());
+    let delay = packet5::LastWillProperties {
+        delay_interval: Some(WILL_DELAY_S),
+        payload_format_indicator: None,
+        message_expiry_interval: None,
+        content_type: None,
+        response_topic: None,
+        correlation_data: None,
+        user_properties: Vec::new(),
+    };
+    let Message { topic, payload, retain } = greeting.will;
+    options.set_last_will(packet5::LastWill::new(topic, payload, v5::mqttbytes::QoS::AtLeastOnce, retain, Some(delay)));
+    if let Some(user) = &config.username {
+        options.set_credentials(user, greeting.password.unwrap_or_default());
+    }
+    options
+}
+
+fn options_v4(config: &Uplink, greeting: Greeting) -> rumqttc::MqttOptions {
+    let mut options = rumqttc::MqttOptions::new(&config.client_id, &config.host, config.port);
+    options
+        .set_keep_alive(config.keep_alive.max(Duration::from_secs(5)))
+        .set_clean_session(false)
+        .set_inflight(greeting.window.saturating_add(1))
+        .set_max_packet_size(usize::try_from(INCOMING_MAX).unwrap_or(PACKET_MAX), PACKET_MAX);
+    let Message { topic, payload, retain } = greeting.will;
+    options.set_last_will(rumqttc::LastWill::new(topic, payload, rumqttc::QoS::AtLeastOnce, retain));
+    if let Some(user) = &config.username {
+        options.set_credentials(user, greeting.password.unwrap_or_default());
+    }
+    options
+}
+
+/// Waits on the client's event loop and the room in the channel; ends with the connection.
+async fn poll_v5(mut eventloop: v5::EventLoop, tx: mpsc::Sender<Said>) {
+    let over = loop {
+        match eventloop.poll().await {
+            Ok(event) => {
+                if let Some(said) = said_v5(event)
+                    && tx.send(said).await.is_err()
+                {
+                    return;
+                }
+            }
+            Err(error) => break Fault::of_v5(&error),
+        }
+    };
+    // Answers that were read together with the end are good answers.
+    for event in std::mem::take(&mut eventloop.state.events) {
+        if let Some(said) = said_v5(event)
+            && tx.send(said).await.is_err()
+        {
+            return;
+        }
+    }
+    // Nobody listens when the link was dropped meanwhile: then the end is known.
+    drop(tx.send(Said::Over(over)).await);
+}
+
+/// As [`poll_v5`], for 3.1.1.
+async fn poll_v4(mut eventloop: rumqttc::EventLoop, tx: mpsc::Sender<Said>) {
+    let over = loop {
+        match eventloop.poll().await {
+            Ok(event) => {
+                if let Some(said) = said_v4(event)
+                    && tx.send(said).await.is_err()
+                {
+                    return;
+                }
+            }
+            Err(error) => break Fault::of_v4(&error),
+        }
+    };
+    for event in std::mem::take(&mut eventloop.state.events) {
+        if let Some(said) = said_v4(event)
+            && tx.send(said).await.is_err()
+        {
+            return;
+        }
+    }
+    // Nobody listens when the link was dropped meanwhile: then the end is known.
+    drop(tx.send(Said::Over(over)).await);
+}
+
+fn said_v5(event: v5::Event) -> Option<Said> {
+    use packet5::PubAckReason as R;
+    match event {
+        v5::Event::Incoming(v5::Incoming::ConnAck(connack)) => {
+            let limits = connack.properties;
+            let receive_max = limits.as_ref().and_then(|p| p.receive_max).unwrap_or(u16::MAX);
+            let packet_max = limits.and_then(|p| p.max_packet_size).and_then(|max| usize::try_from(max).ok());
+            Some(Said::Connected {
+                receive_max: usize::from(receive_max),
+                packet_max: packet_max.unwrap_or(PACKET_MAX),
+            })
+        }
+        v5::Event::Incoming(v5::Incoming::PubAck(ack)) => {
+            let code = match ack.reason {
+                R::Success => 0x00,
+                R::NoMatchingSubscribers => 0x10,
+                R::UnspecifiedError => 0x80,
+                R::ImplementationSpecificError => 0x83,
+                R::NotAuthorized => 0x87,
+                R::TopicNameInvalid => 0x90,
+                R::PacketIdentifierInUse => 0x91,
+                R::QuotaExceeded => 0x97,
+                R::PayloadFormatInvalid => 0x99,
+            };
+            Some(Said::Acked { pkid: ack.pkid, code })
+        }
+        v5::Event::Incoming(v5::Incoming::Publish(publish)) if publish.retain => Some(Said::Standing {
+            topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+            empty: publish.payload.is_empty(),
+        }),
+        v5::Event::Outgoing(rumqttc::Outgoing::Publish(pkid)) => Some(Said::Published(pkid)),
+        _ => None,
+    }
+}
+
+fn said_v4(event: rumqttc::Event) -> Option<Said> {
+    match event {
+        rumqttc::Event::Incoming(rumqttc::Packet::ConnAck(_)) => {
+            Some(Said::Connected { receive_max: usize::from(u16::MAX), packet_max: PACKET_MAX })
+        }
+        rumqttc::Event::Incoming(rumqttc::Packet::PubAck(ack)) => Some(Said::Acked { pkid: ack.pkid, code: 0 }),
+        rumqttc::Event::Incoming(rumqttc::Packet::Publish(publish)) if publish.retain => {
+            Some(Said::Standing { topic: publish.topic, empty: publish.payload.is_empty() })
+        }
+        rumqttc::Event::Outgoing(rumqttc::Outgoing::Publish(pkid)) => Some(Said::Published(pkid)),
+        _ => None,
+    }
+}

@@ -1,0 +1,130 @@
+//! The way out to the platform: a cursor a lane over the outbox, to MQTT. Sending marks no row; acknowledgements move
+//! cursors. `session` decides, `link` is one connection, `work` carries out.
+
+mod backoff;
+mod fault;
+mod figures;
+mod lane;
+mod link;
+mod payload;
+mod ration;
+mod script;
+mod session;
+mod sign;
+mod speaker;
+mod work;
+
+#[cfg(test)]
+mod broker_tests;
+#[cfg(test)]
+mod fake_broker;
+#[cfg(test)]
+mod session_tests;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::Uplink;
+use crate::domain::Lane;
+use crate::health::{Board, Worker};
+use crate::store::Store;
+
+/// What the node is called, for topics and status.
+#[derive(Clone, Debug)]
+pub struct NodeNames {
+    /// `node.site`
+    pub site: String,
+    /// `node.id`
+    pub node: String,
+    /// Of the binary.
+    pub version: String,
+    /// Digest of the merged configuration.
+    pub config_digest: String,
+    /// `store.max_mib`, for the health message.
+    pub quota_mib: Option<u64>,
+}
+
+/// Called for an answered publish with its lane and reason code.
+pub type OnPublished = Box<dyn Fn(Lane, &'static str) + Send + Sync>;
+/// Called for the end of a connection or of a try with its reason.
+pub type OnReconnect = Box<dyn Fn(&'static str) + Send + Sync>;
+/// Called with seconds.
+pub type OnSeconds = Box<dyn Fn(f64) + Send + Sync>;
+
+/// Where the uplink counts.
+pub struct Meter {
+    /// An event was answered: its lane, and the reason code as `0x00` (or `other`).
+    pub published: OnPublished,
+    /// A connection ended or could not be made: `unreachable`, `refused`, `auth`, `protocol`, `closed`, `keep_alive`,
+    /// `no_ack`, `client`, `stopped`.
+    pub reconnected: OnReconnect,
+    /// Seconds from publish to acknowledgement of an event.
+    pub publish_seconds: OnSeconds,
+}
+
+/// The times that the contract fixes; a test shortens them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// A live connection without acknowledgement is given up after this.
+    pub no_ack: Duration,
+    /// First wait before a refused event is tried again.
+    pub retry_base: Duration,
+    /// Longest wait before a refused event is tried again.
+    pub retry_cap: Duration,
+    /// Refusals while others pass before an event is a letter.
+    pub attempts: u32,
+    /// Shortest wait between connections that cannot be made.
+    pub backoff_base: Duration,
+    /// Acknowledgements over this time make the backoff begin anew.
+    pub healthy: Duration,
+    /// How long a stop waits for what is in flight.
+    pub farewell: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            no_ack: Duration::from_secs(20),
+            retry_base: Duration::from_secs(1),
+            retry_cap: Duration::from_secs(10),
+            attempts: 10,
+            backoff_base: Duration::from_secs(5),
+            healthy: Duration::from_secs(60),
+            farewell: Duration::from_secs(3),
+        }
+    }
+}
+
+/// What the uplink works with; kept over restarts of the worker.
+pub(crate) struct Kit {
+    pub config: Uplink,
+    pub names: NodeNames,
+    pub store: Store,
+    pub board: Board,
+    pub clock: Clock,
+    pub meter: Meter,
+    pub published: Arc<AtomicI64>,
+    pub limits: Limits,
+}
+
+/// The worker `uplink`. `published` is raised to the seq of a scan before its bytes are frozen for sending: repeats are
+/// counted onto no event up to there (ask for it inside the transaction).
+#[must_use]
+pub fn worker(
+    config: Uplink,
+    names: NodeNames,
+    store: Store,
+    board: Board,
+    clock: Clock,
+    meter: Meter,
+    published: Arc<AtomicI64>,
+) -> Worker {
+    seat(Kit { config, names, store, board, clock, meter, published, limits: Limits::default() })
+}
+
+pub(crate) fn seat(kit: Kit) -> Worker {
+    let kit = Arc::new(kit);
+    Worker::task("uplink", move |ctx| work::run(Arc::clone(&kit), ctx))
+}

@@ -1,0 +1,101 @@
+//! What the session is told and what it tells to do, and what the broker's reason codes mean.
+
+use crate::domain::{Lane, Reason, Seq};
+
+use super::lane::{Batch, Message, Queued};
+
+/// What the machine is set to. Times in µs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub window: usize,
+    pub hold_unheard: bool,
+    pub no_ack_us: i64,
+    pub retry_base_us: i64,
+    pub retry_cap_us: i64,
+    pub attempts: u32,
+    pub gather_us: i64,
+    pub gather_max: i64,
+    pub max_per_s: u32,
+    pub mib_per_day: u32,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub(super) enum Input {
+    /// The broker took the connection; how many publishes and bytes it takes at once.
+    Connected { receive_max: usize, packet_max: usize },
+    /// The connection is gone; whether the broker ended it, and with which code.
+    Lost { by_peer: bool, code: Option<u8> },
+    /// The log goes up to here.
+    Head(Seq),
+    /// Rows of a lane and how far the log was looked through.
+    Read { lane: Lane, rows: Vec<Queued>, seen: Seq },
+    /// The rows could not be read.
+    ReadFailed(Lane),
+    /// The broker answered a publish.
+    Answered { ticket: u64, code: u8 },
+    /// A message that is not of the log, to be sent before any that is; replaces one that waits for the same topic.
+    Say(Message),
+    /// A batch is in the store.
+    Committed(Lane),
+    /// A batch could not be written.
+    CommitFailed(Lane),
+    /// Send no more events.
+    Stop,
+}
+
+/// Something to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Hand a message to the client; its answer comes under the ticket.
+    Publish { ticket: u64, message: Message, event: Option<(Lane, Seq)> },
+    /// Read rows of a lane.
+    Read { lane: Lane, after: Seq, limit: usize },
+    /// Write a batch.
+    Commit(Batch),
+    /// Give the connection up.
+    Drop(&'static str),
+}
+
+/// What an answered publish was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub lane: Lane,
+    pub took_us: i64,
+}
+
+/// What a person should know of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Trouble {
+    pub no_subscriber: bool,
+    pub not_authorized: bool,
+    pub refused: bool,
+    pub budget: bool,
+}
+
+/// The letter that a reason code makes at once.
+pub(super) const fn letter_of(code: u8) -> Option<Reason> {
+    match code {
+        0x90 => Some(Reason::TopicRefused),
+        0x95 => Some(Reason::TooLarge),
+        0x99 => Some(Reason::BadFormat),
+        _ => None,
+    }
+}
+
+/// A reason code as a label: a closed list.
+pub(super) const fn code_word(code: u8) -> &'static str {
+    match code {
+        0x00 => "0x00",
+        0x10 => "0x10",
+        0x80 => "0x80",
+        0x83 => "0x83",
+        0x87 => "0x87",
+        0x90 => "0x90",
+        0x91 => "0x91",
+        0x95 => "0x95",
+        0x97 => "0x97",
+        0x99 => "0x99",
+        _ => "other",
+    }
+}

@@ -1,0 +1,179 @@
+//! What the node's own screen shows of the uplink: its state on the board and the alarms a person can act on.
+
+use crate::domain::{Stamp, UnixMs};
+use crate::health::{Alarm, Board, Severity, State, UplinkState};
+
+use super::fault::Mend;
+use super::script::Trouble;
+
+/// Between two posts that only tell another number in flight.
+const POST_US: i64 = 1_000_000;
+
+/// How the way to the platform is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Events can go.
+    Connected,
+    /// Being made.
+    Connecting,
+    /// Until the next try; µs of `CLOCK_BOOTTIME`.
+    Waiting(i64),
+}
+
+/// The sign over the door.
+pub(super) struct Sign {
+    board: Board,
+    url: String,
+    posted: Option<UplinkState>,
+    posted_us: i64,
+    trouble: Trouble,
+    mend: Option<Mend>,
+    /// Why the last connection ended or could not be made.
+    pub last_error: String,
+}
+
+impl Sign {
+    pub fn new(board: Board, url: String) -> Self {
+        let (trouble, mend) = (Trouble::default(), None);
+        // A worker that began anew knows of no trouble yet; what still is will be raised again.
+        ["no_subscriber", "not_authorized", "broker_refused", "mib_per_day", "protocol_refused", "protocol_311"]
+            .iter()
+            .for_each(|name| board.clear(name));
+        Self { board, url, posted: None, posted_us: 0, trouble, mend, last_error: String::new() }
+    }
+
+    /// The broker, without secrets.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Says that 3.1.1 is blind.
+    pub fn blind(&self, now: Stamp) {
+        self.alarm(
+            now,
+            "protocol_311",
+            Severity::Info,
+            "MQTT 3.1.1: the broker's acknowledgement does not tell whether it kept the message.",
+            "Use a broker that speaks MQTT 5 and set uplink.protocol = \"5\".",
+        );
+    }
+
+    /// What the broker wants mended before it takes the node; none when it took it.
+    pub fn mend(&mut self, mend: Option<Mend>, text: &str, now: Stamp) {
+        let before = std::mem::replace(&mut self.mend, mend);
+        match mend {
+            Some(Mend::Credentials) => self.alarm(
+                now,
+                "not_authorized",
+                Severity::Fault,
+                &format!("The broker does not let the node in: {text}"),
+                "Check uplink.username, password_file and client_id, and the node's account at the broker.",
+            ),
+            Some(Mend::Protocol) => self.alarm(
+                now,
+                "protocol_refused",
+                Severity::Fault,
+                &format!("The broker refuses MQTT 5: {text}"),
+                "Set uplink.protocol = \"3.1.1\" or use a broker that speaks MQTT 5.",
+            ),
+            None => {}
+        }
+        if before == Some(Mend::Protocol) && mend != before {
+            self.board.clear("protocol_refused");
+        }
+        if before == Some(Mend::Credentials) && mend != before && !self.trouble.not_authorized {
+            self.board.clear("not_authorized");
+        }
+    }
+
+    /// What keeps events waiting on a connection that stands.
+    pub fn trouble(&mut self, trouble: Trouble, now: Stamp) -> bool {
+        let before = std::mem::replace(&mut self.trouble, trouble);
+        if trouble == before {
+            return false;
+        }
+        let signs = [
+            (
+                trouble.no_subscriber,
+                before.no_subscriber,
+                "no_subscriber",
+                Severity::Warn,
+                "Nobody subscribes to the node's events; they wait here.",
+                "Subscribe to <base>/event/# at the platform, or set uplink.no_subscriber = \"accept\".",
+            ),
+            (
+                trouble.not_authorized,
+                before.not_authorized,
+                "not_authorized",
+                Severity::Fault,
+                "The broker does not let the node publish its events; they wait here.",
+                "Allow the node's user to publish under <base>/# in the broker's access rules.",
+            ),
+            (
+                trouble.refused,
+                before.refused,
+                "broker_refused",
+                Severity::Warn,
+                "The broker refuses events again and again; they are tried on.",
+                "Look at the broker's log and its quotas.",
+            ),
+            (
+                trouble.budget,
+                before.budget,
+                "mib_per_day",
+                Severity::Info,
+                "The day's data budget is used up; events wait.",
+                "Nothing to do, or raise uplink.mib_per_day.",
+            ),
+        ];
+        for (is, was, name, severity, text, advice) in signs {
+            match (is, was) {
+                (true, false) => self.alarm(now, name, severity, text, advice),
+                (false, true) if name != "not_authorized" || self.mend != Some(Mend::Credentials) => {
+                    self.board.clear(name);
+                }
+                _ => {}
+            }
+        }
+        trouble.no_subscriber || trouble.not_authorized
+    }
+
+    /// Posts the state when it changed; at once when more than the number in flight did.
+    pub fn post(&mut self, way: Way, inflight: usize, now: Stamp) {
+        let held = self.trouble.no_subscriber || self.trouble.not_authorized;
+        let (state, next_try_ms) = match way {
+            Way::Connected if held => ("held", None),
+            Way::Connected => ("connected", None),
+            Way::Connecting => ("connecting", None),
+            Way::Waiting(at_us) => ("waiting", Some(wall_at(at_us, now))),
+        };
+        let old = self.posted.as_ref();
+        let same = old.is_some_and(|old| old.state == state && old.last_error == self.last_error);
+        if same && (old.is_some_and(|old| old.inflight == inflight) || now.mono_us < self.posted_us + POST_US) {
+            return;
+        }
+        let kept = old.filter(|old| old.state == state);
+        let uplink = UplinkState {
+            configured: true,
+            state,
+            url: self.url.clone(),
+            since_ms: kept.map_or(now.wall_ms, |old| old.since_ms),
+            last_error: self.last_error.clone(),
+            next_try_ms,
+            inflight,
+        };
+        self.board.post(State::Uplink(uplink.clone()));
+        self.posted = Some(uplink);
+        self.posted_us = now.mono_us;
+    }
+
+    fn alarm(&self, now: Stamp, name: &str, severity: Severity, text: &str, advice: &str) {
+        let (name, text, advice) = (name.to_owned(), text.to_owned(), advice.to_owned());
+        self.board.raise(Alarm { name, severity, since_ms: now.wall_ms, text, advice, count: 1 });
+    }
+}
+
+/// What the wall clock will show then, if nobody sets it.
+const fn wall_at(at_us: i64, now: Stamp) -> UnixMs {
+    now.wall_ms + at_us.saturating_sub(now.mono_us) / 1000
+}

@@ -1,0 +1,430 @@
+//! What the tests share: a node as a process, ptys to feed it, its HTTP and its stream, a private broker.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A condition that does not come true within this has failed: far beyond what any of them should take.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `look` finds something; says `what` was missing when it never does.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "never came: {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// The binary under test.
+pub fn binary() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_waypost"))
+}
+
+/// Runs a command of the binary to its end.
+pub fn run(args: &[&str]) -> std::process::Output {
+    binary().args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// A node's folder: configuration, store, ports. Removed at the end.
+pub struct Site {
+    dir: tempfile::TempDir,
+}
+
+impl Site {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("store")).unwrap();
+        Self { dir }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.path("waypost.toml")
+    }
+
+    /// Writes the configuration: a node on this folder with a free port, and what the test adds.
+    pub fn configure(&self, more: &str) {
+        let store = self.path("store");
+        let text = format!(
+            "[node]\nid = \"wp-07\"\nsite = \"halden\"\n\n[store]\ndir = \"{}\"\n\n[http]\nlisten = [\"127.0.0.1:0\"]\n\n{more}",
+            store.display()
+        );
+        std::fs::write(self.config(), text).unwrap();
+    }
+
+    pub fn start(&self) -> Node {
+        self.start_with(&[])
+    }
+
+    /// Starts the node and waits until it says READY.
+    pub fn start_with(&self, env: &[(&str, &str)]) -> Node {
+        let mut node = self.launch(env);
+        node.ready();
+        node
+    }
+
+    /// Starts the node and does not wait.
+    pub fn launch(&self, env: &[(&str, &str)]) -> Node {
+        let socket = self.path("notify.sock");
+        // A socket left by the node before this one is in the way.
+        if socket.exists() {
+            std::fs::remove_file(&socket).unwrap();
+        }
+        let notify = UnixDatagram::bind(&socket).unwrap();
+        notify.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let mut command = binary();
+        command.arg("--config").arg(self.config()).arg("run").stdin(Stdio::null()).stderr(log);
+        command.env("NOTIFY_SOCKET", &socket).env_remove("WATCHDOG_USEC").env_remove("JOURNAL_STREAM");
+        command.env("RUST_LOG", "info,rumqttc=error").envs(env.iter().copied());
+        let child = command.spawn().unwrap();
+        Node { child, notify, heard: Vec::new(), address: None, log: self.path("log") }
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// Runs a command against this configuration.
+    pub fn ask(&self, args: &[&str]) -> std::process::Output {
+        binary().arg("--config").arg(self.config()).args(args).stdin(Stdio::null()).output().unwrap()
+    }
+}
+
+/// A running node. Killed when the test ends before it does.
+pub struct Node {
+    pub child: Child,
+    notify: UnixDatagram,
+    /// Every datagram heard on NOTIFY_SOCKET.
+    pub heard: Vec<String>,
+    address: Option<SocketAddr>,
+    log: PathBuf,
+}
+
+impl Node {
+    /// Hears what the node says to systemd within a fifth of a second; none when it says nothing.
+    pub fn hear(&mut self) -> Option<String> {
+        let mut bytes = [0; 4096];
+        let n = self.notify.recv(&mut bytes).ok()?;
+        let text = String::from_utf8_lossy(&bytes[..n]).into_owned();
+        self.heard.push(text.clone());
+        Some(text)
+    }
+
+    fn ready(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.address.is_none() {
+            assert!(self.child.try_wait().unwrap().is_none(), "the node ended: {}", self.read_log());
+            assert!(Instant::now() < deadline, "never ready: {}", self.read_log());
+            let Some(text) = self.hear() else { continue };
+            if text.contains("READY=1") {
+                let url = text.split("http://").nth(1).expect("READY names the screen");
+                let end = url.find('/').expect("a URL ends with a slash");
+                self.address = Some(url[..end].parse().unwrap());
+            }
+        }
+    }
+
+    fn read_log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address.expect("the node is ready")
+    }
+
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: a signal to our own child, which is not yet waited for, so the pid is still its own.
+        assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal(libc::SIGTERM);
+        self.ended()
+    }
+
+    /// SIGKILL: no chance to say or write anything.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for the end of the process.
+    pub fn ended(&mut self) -> ExitStatus {
+        wait_for("the end of the node", || self.child.try_wait().unwrap())
+    }
+
+    /// GETs a path; the status and the body.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        http(self.address(), path, "").unwrap_or_else(|e| panic!("GET {path}: {e}; log:\n{}", self.read_log()))
+    }
+
+    pub fn json(&self, path: &str) -> Value {
+        let (status, body) = self.get(path);
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    pub fn ledger(&self) -> Value {
+        self.json("/api/v1/ledger")
+    }
+
+    /// Opens the stream; `after` resumes from a cursor.
+    pub fn stream(&self, after: Option<&str>) -> Stream {
+        let query = after.map_or_else(String::new, |cursor| format!("?after={cursor}"));
+        Stream::open(self.address(), &format!("/api/v1/stream{query}"), "")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            // The test is over: whether it can still be ended matters to nobody.
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+        if std::thread::panicking() {
+            eprintln!("the node's log:\n{}", self.read_log());
+        }
+    }
+}
+
+/// GETs over a connection of its own.
+pub fn http(address: SocketAddr, path: &str, headers: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| std::io::Error::other("no end of headers"))?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") { dechunk(body) } else { body.into() };
+    Ok((status, body))
+}
+
+fn dechunk(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let n = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+        if n == 0 || rest.len() < n {
+            break;
+        }
+        whole.push_str(&rest[..n]);
+        body = rest[n..].trim_start_matches("\r\n");
+    }
+    whole
+}
+
+/// One message of the stream.
+#[derive(Clone, Debug, Default)]
+pub struct Message {
+    pub event: String,
+    pub id: Option<String>,
+    pub data: Value,
+}
+
+/// An open stream.
+pub struct Stream {
+    reader: BufReader<TcpStream>,
+    /// The cursor of the last event seen.
+    pub cursor: Option<String>,
+}
+
+impl Stream {
+    pub fn open(address: SocketAddr, path: &str, headers: &str) -> Self {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n{headers}\r\n").unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        assert!(line.contains(" 200 "), "{line}");
+        while line.trim() != "" {
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+        }
+        Self { reader, cursor: None }
+    }
+
+    /// The next message; none when the node has closed the stream. Chunk sizes between the lines are passed over.
+    pub fn next(&mut self) -> Option<Message> {
+        let mut message = Message::default();
+        let mut data = String::new();
+        loop {
+            let mut line = String::new();
+            if self.reader.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            let line = line.trim_end_matches(['\r', '\n']);
+            if let Some(value) = line.strip_prefix("event: ") {
+                message.event = value.into();
+            } else if let Some(value) = line.strip_prefix("id: ") {
+                message.id = Some(value.into());
+            } else if let Some(value) = line.strip_prefix("data: ") {
+                data.push_str(value);
+            } else if line.is_empty() && !message.event.is_empty() {
+                message.data = serde_json::from_str(&data).unwrap_or(Value::Null);
+                if message.id.is_some() {
+                    self.cursor.clone_from(&message.id);
+                }
+                return Some(message);
+            }
+        }
+    }
+
+    /// The next event for which `is_it` holds; what comes before is passed over.
+    pub fn event(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let message = self.next().unwrap_or_else(|| panic!("the stream ended before {what}"));
+            for item in message.data["items"].as_array().into_iter().flatten() {
+                if item["k"] == "event" && is_it(&item["v"]) {
+                    return item["v"].clone();
+                }
+            }
+        }
+        panic!("never came on the stream: {what}");
+    }
+}
+
+/// A simulated port: the test holds the master, the node opens the link.
+pub struct Pty {
+    master: File,
+    _slave: OwnedFd,
+    link: PathBuf,
+}
+
+impl Pty {
+    /// Makes a pty in raw mode and links it. The slave stays open, so that the node may come and go.
+    pub fn new(link: &Path) -> Self {
+        let (mut master, mut slave) = (0, 0);
+        // SAFETY: openpty writes two descriptors and reads no name, termios or size when they are null.
+        let made = unsafe {
+            libc::openpty(&raw mut master, &raw mut slave, std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut())
+        };
+        assert_eq!(made, 0, "openpty");
+        // SAFETY: both were just made and are owned by nobody else.
+        let (master, slave) = unsafe { (File::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
+        // SAFETY: zeroed termios is a value that tcgetattr overwrites; the descriptor is open.
+        unsafe {
+            let mut mode: libc::termios = std::mem::zeroed();
+            assert_eq!(libc::tcgetattr(slave.as_raw_fd(), &raw mut mode), 0);
+            libc::cfmakeraw(&raw mut mode);
+            assert_eq!(libc::tcsetattr(slave.as_raw_fd(), libc::TCSANOW, &raw const mode), 0);
+        }
+        let name = std::fs::read_link(format!("/proc/self/fd/{}", slave.as_raw_fd())).unwrap();
+        if link.symlink_metadata().is_ok() {
+            std::fs::remove_file(link).unwrap();
+        }
+        std::os::unix::fs::symlink(name, link).unwrap();
+        Self { master, _slave: slave, link: link.to_owned() }
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.master.write_all(bytes).unwrap();
+    }
+
+    /// Pulls the plug.
+    pub fn unplug(self) {
+        std::fs::remove_file(&self.link).unwrap();
+    }
+}
+
+/// A sentence with its checksum.
+pub fn sentence(body: &str) -> String {
+    let sum = body.bytes().fold(0, |sum, byte| sum ^ byte);
+    format!("${body}*{sum:02X}\r\n")
+}
+
+/// One epoch of RMC and GGA, `second` of a day in November 2026; the latitude tells the seconds apart.
+pub fn epoch(second: u32) -> Vec<u8> {
+    let time = format!("{:02}{:02}{:02}.00", second / 3600, second / 60 % 60, second % 60);
+    let lat = format!("59{:08.5}", 7.0 + f64::from(second % 50_000) * 0.001);
+    let rmc = sentence(&format!("GPRMC,{time},A,{lat},N,01123.25128,E,10.0,090.0,211126,,,A"));
+    let gga = sentence(&format!("GPGGA,{time},{lat},N,01123.25128,E,1,09,0.9,12.3,M,46.9,M,,"));
+    (rmc + &gga).into_bytes()
+}
+
+/// A private mosquitto on a loopback port.
+pub struct Broker {
+    pub port: u16,
+    dir: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl Broker {
+    /// None, said aloud, when mosquitto is not installed.
+    pub fn start() -> Option<Self> {
+        if program("mosquitto").is_none() {
+            eprintln!("SKIPPED: mosquitto is not installed; `make test` installs it");
+            return None;
+        }
+        let mut broker = Self { port: free_port(), dir: tempfile::tempdir().unwrap(), child: None };
+        broker.up();
+        Some(broker)
+    }
+
+    /// Starts it, or starts it again with what it had kept.
+    pub fn up(&mut self) {
+        let conf = self.dir.path().join("mosquitto.conf");
+        let text = format!(
+            "listener {} 127.0.0.1\nallow_anonymous true\nuser root\npersistence true\npersistence_location {}/\nmax_queued_messages 0\n",
+            self.port,
+            self.dir.path().display()
+        );
+        std::fs::write(&conf, text).unwrap();
+        let child = Command::new(program("mosquitto").unwrap()).arg("-c").arg(conf).stderr(Stdio::null()).spawn().unwrap();
+        self.child = Some(child);
+        let port = self.port;
+        wait_for("the broker", || TcpStream::connect(("127.0.0.1", port)).ok());
+    }
+
+    /// SIGTERM: it writes what it has and goes.
+    pub fn down(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        // SAFETY: a signal to our own child, which is not yet waited for.
+        unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGTERM) };
+        child.wait().unwrap();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // The test is over: whether it can still be ended matters to nobody.
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// Where a program is installed.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/bin".into()]);
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}

@@ -1,0 +1,7 @@
+//! What waypost promises, tried from outside: the real binary, real ptys, sockets and files, a real broker, a real browser.
+//! One binary, because each one links SQLite again.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at the first thing that is not as it should be")]
+
+mod bench;
+mod path;
