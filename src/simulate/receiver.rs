@@ -148,7 +148,7 @@ fn angle(degrees: f64, width: usize, hemispheres: [char; 2]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::route::Waypoint;
+    use crate::simulate::route::Waypoint;
     use super::*;
 
     fn receiver(interval_ms: u64, time: Time, seed: u64) -> Receiver {

@@ -221,7 +221,7 @@ struct Opened {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sentence::framed;
+    use crate::simulate::sentence::framed;
     use super::*;
 
     const NOON: UnixMs = 1_795_176_000_000;
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn any_bytes_come_out_unchanged_and_an_empty_log_is_none() {
-        let mut random = super::super::random::Random::new(9);
+        let mut random = crate::simulate::random::Random::new(9);
         let noise: Vec<u8> = (0..50_000).map(|_| random.byte()).collect();
         let mut tape = Recording::new(noise.clone(), None, Time::Recorded, false).unwrap();
         let mut out = Vec::new();

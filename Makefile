@@ -1,0 +1,45 @@
+# The commands of waypost; CI runs the same ones. `make` alone prints the list.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check build fmt deny web unit
+
+export CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
+TYPESCRIPT := 5.9.3
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## a simulated yard on http://127.0.0.1:8080/, nothing to configure; Ctrl-C ends it (ARGS="--listen ADDR --dir DIR")
+	@scripts/ready demo
+	$(CARGO) build --locked
+	@target/debug/waypost demo $(ARGS)
+
+test: ## every test: units, captures, the real binary with ptys, sockets, a broker and a browser
+	@scripts/ready test
+	$(CARGO) test --locked --no-fail-fast --lib --bins --tests
+
+check: ## format, lints, documentation, house rules, the page's own tests, the unit file
+	@scripts/ready build
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps --document-private-items
+	$(CARGO) test --locked --quiet --test tidy
+	@$(MAKE) --no-print-directory web unit
+
+build: ## the release binary, target/release/waypost
+	@scripts/ready build
+	$(CARGO) build --locked --release
+
+fmt: ## format the sources
+	$(CARGO) fmt
+
+deny: ## licences, advisories and origins of all crates (needs cargo-deny)
+	@$(CARGO) deny --version >/dev/null 2>&1 || { echo "cargo-deny is not here: cargo install --locked cargo-deny@0.20.2"; exit 1; }
+	$(CARGO) deny --locked check
+
+# The page has no build; node only tests it and reads its types.
+web:
+	@if command -v node >/dev/null; then node --test web/tests/*.test.js; else echo "SKIPPED: no node here, the page's own tests did not run"; fi
+	@if command -v npx >/dev/null; then npx -y -p typescript@$(TYPESCRIPT) tsc -p web/jsconfig.json; else echo "SKIPPED: no npx here, the page's types were not checked"; fi
+
+unit:
+	@if command -v systemd-analyze >/dev/null; then scripts/unit; else echo "SKIPPED: no systemd-analyze here, systemd/waypost.service was not checked"; fi
