@@ -76,8 +76,9 @@ pub(super) fn demo(args: &DemoArgs) -> Done {
     let listen = free_from(args.listen)?;
     let broker = broker(&folder.path);
     let file = write_config(&folder.path, listen, broker.as_ref())?;
-    let loaded = config::load(&file, &Machine::read())
-        .map_err(|invalid| Failure::new(exit::INTERNAL, format!("the demo's own configuration is refused\n{invalid}")))?;
+    let loaded = config::load(&file, &Machine::read()).map_err(|invalid| {
+        Failure::new(exit::INTERNAL, format!("the demo's own configuration is refused\n{invalid}"))
+    })?;
     let stop = CancellationToken::new();
     let devices = play(&folder.path, &stop)?;
     say(&folder.path, &file, listen, broker.as_ref());
@@ -126,11 +127,21 @@ fn broker(dir: &Path) -> Option<Broker> {
     let dir = dir.join("broker");
     let conf = dir.join("mosquitto.conf");
     let user = if is_root() { "user root\n" } else { "" };
-    let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\n{user}persistence true\npersistence_location {}/\n", dir.display());
+    let text = format!(
+        "listener {port} 127.0.0.1\nallow_anonymous true\n{user}persistence true\npersistence_location {}/\n",
+        dir.display()
+    );
     fs::write(&conf, text).ok()?;
     let program = ["mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"];
     let child = program.iter().find_map(|program| {
-        Command::new(program).arg("-c").arg(&conf).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
+        Command::new(program)
+            .arg("-c")
+            .arg(&conf)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()
     });
     child.map(|child| Broker { child, port })
 }
@@ -214,7 +225,9 @@ fn say(dir: &Path, file: &Path, listen: SocketAddr, broker: Option<&Broker>) {
     println!("  status   waypost --config {} status", file.display());
     match broker {
         Some(broker) => println!("  broker   mosquitto_sub -h 127.0.0.1 -p {} -t 'waypost/#' -v", broker.port),
-        None => println!("  broker   none: mosquitto is not installed (sudo apt-get install -y mosquitto mosquitto-clients)"),
+        None => println!(
+            "  broker   none: mosquitto is not installed (sudo apt-get install -y mosquitto mosquitto-clients)"
+        ),
     }
     println!("\nA truck drives round the yard and three scanners read. Ctrl-C stops all of it.\n");
 }
