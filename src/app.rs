@@ -13,7 +13,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, Keeper};
 use crate::config::{Config, SendFrom};
-use crate::health::{Alarm, Board, End, Light, Notify, Running, Severity, State, Supervisor, Tally, UplinkState, Worker};
+use crate::health::{
+    Alarm, Board, End, Light, Notify, Running, Severity, State, Supervisor, Tally, UplinkState, Worker,
+};
 use crate::ingest::{self, Feed};
 use crate::screen::{Parts, Screen};
 use crate::source::{self, SourceSpec};
@@ -80,11 +82,14 @@ impl App {
         }
         self.add_uplink(&mut supervisor, &store, &board, &tally, &clock, published);
         let (tell, told) = mpsc::channel(64);
-        supervisor.add(STAGE_OUT, gauge::worker(store, board.clone(), tally, keeper, self.config.store.max_mib, told));
+        supervisor.add(STAGE_OUT, gauge::worker(store, board.clone(), keeper, self.config.store.max_mib, told));
         supervisor.add(STAGE_WRITER, Worker::thread("writer", move |ctx| seat.run(&ctx)));
         supervisor.on_restart(move |restart| {
             if tell.try_send(restart.clone()).is_err() {
-                tracing::warn!(worker = restart.worker, "a restart could not be noted in the failure log; it is in this one");
+                tracing::warn!(
+                    worker = restart.worker,
+                    "a restart could not be noted in the failure log; it is in this one"
+                );
             }
         });
         supervisor.exit_after(Duration::from_secs(2));
@@ -178,7 +183,11 @@ impl App {
 
     /// The asset that the node's first receiver moves: where the node itself is.
     fn own_asset(&self) -> String {
-        self.config.gps.iter().min_by_key(|gps| gps.rank).map_or_else(|| self.config.node.id.clone(), |gps| gps.asset.clone())
+        self.config
+            .gps
+            .iter()
+            .min_by_key(|gps| gps.rank)
+            .map_or_else(|| self.config.node.id.clone(), |gps| gps.asset.clone())
     }
 }
 

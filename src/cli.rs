@@ -208,7 +208,9 @@ fn dispatch(cli: Cli) -> Done {
         }
         Command::Simulate(device) => simulate(device),
         Command::Decode(Decode::Nmea { file }) => decode_nmea(file.as_deref()),
-        Command::Decode(Decode::Scan { profile, timed, file }) => decode_scan(profile.as_deref(), timed, file.as_deref()),
+        Command::Decode(Decode::Scan { profile, timed, file }) => {
+            decode_scan(profile.as_deref(), timed, file.as_deref())
+        }
         Command::Status(JsonArg { json }) => ask::status(&cli.config, json),
         Command::Letters(Letters::List { json, all }) => offline::letters(&cli.config, json, all),
         Command::Outbox(Outbox::Stat(JsonArg { json })) => offline::stat(&cli.config, json),
@@ -218,7 +220,8 @@ fn dispatch(cli: Cli) -> Done {
 
 /// Loads the configuration, or says every finding.
 fn load(file: &Path) -> Result<config::Loaded, Failure> {
-    config::load(file, &Machine::read()).map_err(|invalid| Failure::new(exit::CONFIG, format!("the configuration is invalid\n{invalid}")))
+    config::load(file, &Machine::read())
+        .map_err(|invalid| Failure::new(exit::CONFIG, format!("the configuration is invalid\n{invalid}")))
 }
 
 fn check(file: &Path) -> Done {
@@ -258,7 +261,9 @@ fn open(file: Option<&Path>) -> Result<Box<dyn Read>, Failure> {
     let Some(path) = file else { return Ok(Box::new(io::stdin().lock())) };
     match std::fs::File::open(path) {
         Ok(file) => Ok(Box::new(file)),
-        Err(error) => Err(Failure::new(exit::NO_INPUT, format!("{}: {error}; name a file that can be read", path.display()))),
+        Err(error) => {
+            Err(Failure::new(exit::NO_INPUT, format!("{}: {error}; name a file that can be read", path.display())))
+        }
     }
 }
 

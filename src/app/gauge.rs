@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::clock::Keeper;
 use crate::domain::Stage;
-use crate::health::{Board, ClockState, Ctx, DiskState, Outcome, Restart, State, Tally, Worker, wedge};
+use crate::health::{Board, ClockState, Ctx, DiskState, Outcome, Restart, State, Worker, wedge};
 use crate::store::{Group, Store};
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -17,12 +17,11 @@ const LOOK_BUDGET: Duration = Duration::from_secs(10);
 pub(super) fn worker(
     store: Store,
     board: Board,
-    tally: Tally,
     keeper: Keeper,
     max_mib: u64,
     told: mpsc::Receiver<Restart>,
 ) -> Worker {
-    let gauge = std::sync::Arc::new(Gauge { store, board, tally, keeper, max_mib, told: Mutex::new(told) });
+    let gauge = std::sync::Arc::new(Gauge { store, board, keeper, max_mib, told: Mutex::new(told) });
     Worker::task("gauge", move |ctx| {
         let gauge = std::sync::Arc::clone(&gauge);
         async move { gauge.run(&ctx).await }
@@ -32,7 +31,6 @@ pub(super) fn worker(
 struct Gauge {
     store: Store,
     board: Board,
-    tally: Tally,
     keeper: Keeper,
     max_mib: u64,
     told: Mutex<mpsc::Receiver<Restart>>,
@@ -67,17 +65,14 @@ impl Gauge {
         let writable = self.board.get("alarm", "storage").is_none();
         let used = (db + wal).saturating_mul(100) / (self.max_mib.max(1) << 20);
         let used_pct = u8::try_from(used.min(100)).unwrap_or(100);
-        let disk =
-            DiskState { db_bytes: db, wal_bytes: wal, free_bytes: free(self.store.path()), used_pct, writable };
+        let disk = DiskState { db_bytes: db, wal_bytes: wal, free_bytes: free(self.store.path()), used_pct, writable };
         self.board.post(State::Disk(disk));
     }
 
     async fn note(&self, restart: Restart) {
         let detail = format!("{}: {}", restart.worker, restart.text);
-        let noted = self
-            .store
-            .submit(Group::Within(EVERY), move |txn| txn.log_failure(Stage::Store, "restart", &detail))
-            .await;
+        let noted =
+            self.store.submit(Group::Within(EVERY), move |txn| txn.log_failure(Stage::Store, "restart", &detail)).await;
         if let Err(error) = noted {
             tracing::warn!(worker = restart.worker, %error, "a restart could not be noted in the failure log");
         }
@@ -108,6 +103,9 @@ fn free(path: &Path) -> u64 {
     if unsafe { libc::statvfs(path.as_ptr(), &raw mut stat) } != 0 {
         return 0;
     }
-    #[cfg_attr(target_pointer_width = "64", expect(clippy::useless_conversion, reason = "32 bits wide on 32-bit targets"))]
+    #[cfg_attr(
+        target_pointer_width = "64",
+        expect(clippy::useless_conversion, reason = "32 bits wide on 32-bit targets")
+    )]
     u64::from(stat.f_bavail).saturating_mul(u64::from(stat.f_frsize))
 }

@@ -28,7 +28,8 @@ impl Running {
             match UnixStream::connect(&socket) {
                 Ok(_) => return Ok(Some(Self { socket })),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    let text = format!("{}: {error}; run it as root or as a member of the group waypost", socket.display());
+                    let text =
+                        format!("{}: {error}; run it as root or as a member of the group waypost", socket.display());
                     return Err(Failure::new(exit::NOT_ALLOWED, text));
                 }
                 // Not there, or left behind by a node that was killed: nobody answers.
@@ -41,8 +42,9 @@ impl Running {
     /// GETs a path below `/api/v1`.
     pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
         let (status, body) = self.exchange(path)?;
-        let value: Value = serde_json::from_str(&body)
-            .map_err(|error| Failure::new(exit::INTERNAL, format!("the node's answer to {path} is no JSON: {error}")))?;
+        let value: Value = serde_json::from_str(&body).map_err(|error| {
+            Failure::new(exit::INTERNAL, format!("the node's answer to {path} is no JSON: {error}"))
+        })?;
         if status != 200 {
             let message = value["error"]["message"].as_str().unwrap_or("no reason given");
             return Err(Failure::new(exit::NOT_WELL, format!("{path}: {status}: {message}")));
@@ -99,7 +101,10 @@ fn words(health: &Value) -> String {
         // Writing into a string cannot fail.
         writeln!(text, "{what:<10} {how}").unwrap_or_default();
     };
-    line("node", format!("{} {} {}", text_of(&health["node"]), text_of(&health["version"]), text_of(&health["status"])));
+    line(
+        "node",
+        format!("{} {} {}", text_of(&health["node"]), text_of(&health["version"]), text_of(&health["status"])),
+    );
     for reason in health["reasons"].as_array().into_iter().flatten() {
         line("", text_of(reason));
     }
@@ -108,7 +113,10 @@ fn words(health: &Value) -> String {
         let advice = v["advice"].as_str().map_or_else(String::new, |advice| format!("; {advice}"));
         match state["k"].as_str() {
             Some("source") => {
-                line("source", format!("{} {} {}{advice}", text_of(&v["id"]), text_of(&v["state"]), text_of(&v["port"])));
+                line(
+                    "source",
+                    format!("{} {} {}{advice}", text_of(&v["id"]), text_of(&v["state"]), text_of(&v["port"])),
+                );
             }
             Some("uplink") if v["configured"] == true => {
                 let error = v["last_error"].as_str().unwrap_or_default();
@@ -122,7 +130,10 @@ fn words(health: &Value) -> String {
             Some("clock") => line("clock", text_of(&v["tq"])),
             Some("alarm") => line("alarm", format!("{}{advice}", text_of(&v["text"]))),
             Some("worker") if v["state"] != "fresh" && v["state"] != "ended" => {
-                line("worker", format!("{} {} {}", text_of(&v["worker"]), text_of(&v["state"]), text_of(&v["last_reason"])));
+                line(
+                    "worker",
+                    format!("{} {} {}", text_of(&v["worker"]), text_of(&v["state"]), text_of(&v["last_reason"])),
+                );
             }
             _ => {}
         }
@@ -131,7 +142,8 @@ fn words(health: &Value) -> String {
     let (events, letters) = (&ledger["events"], &ledger["letters"]);
     line("events", format!("{} stored, {} unsent, {} dead", events["total"], events["unsent"], events["dead"]));
     line("letters", format!("{} open", letters["open"]));
-    let balance = if ledger["balance"] == 0 { "balances".to_owned() } else { format!("is off by {}", ledger["balance"]) };
+    let balance =
+        if ledger["balance"] == 0 { "balances".to_owned() } else { format!("is off by {}", ledger["balance"]) };
     line("ledger", balance);
     text
 }

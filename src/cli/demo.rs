@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -76,8 +77,9 @@ pub(super) fn demo(args: &DemoArgs) -> Done {
     let listen = free_from(args.listen)?;
     let broker = broker(&folder.path);
     let file = write_config(&folder.path, listen, broker.as_ref())?;
-    let loaded = config::load(&file, &Machine::read())
-        .map_err(|invalid| Failure::new(exit::INTERNAL, format!("the demo's own configuration is refused\n{invalid}")))?;
+    let loaded = config::load(&file, &Machine::read()).map_err(|invalid| {
+        Failure::new(exit::INTERNAL, format!("the demo's own configuration is refused\n{invalid}"))
+    })?;
     let stop = CancellationToken::new();
     let devices = play(&folder.path, &stop)?;
     say(&folder.path, &file, listen, broker.as_ref());
@@ -126,11 +128,28 @@ fn broker(dir: &Path) -> Option<Broker> {
     let dir = dir.join("broker");
     let conf = dir.join("mosquitto.conf");
     let user = if is_root() { "user root\n" } else { "" };
-    let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\n{user}persistence true\npersistence_location {}/\n", dir.display());
+    let text = format!(
+        "listener {port} 127.0.0.1\nallow_anonymous true\n{user}persistence true\npersistence_location {}/\n",
+        dir.display()
+    );
     fs::write(&conf, text).ok()?;
     let program = ["mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"];
     let child = program.iter().find_map(|program| {
-        Command::new(program).arg("-c").arg(&conf).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
+        let mut command = Command::new(program);
+        command.arg("-c").arg(&conf).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Ctrl-C is for the daemon, which still says goodbye to the broker.
+        command.process_group(0);
+        // SAFETY: prctl only asks the kernel to end the broker with us, also when we are killed; it is async-signal-safe.
+        unsafe {
+            command.pre_exec(|| {
+                if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) == 0 {
+                    Ok(())
+                } else {
+                    Err(std::io::Error::last_os_error())
+                }
+            })
+        };
+        command.spawn().ok()
     });
     child.map(|child| Broker { child, port })
 }
@@ -214,7 +233,9 @@ fn say(dir: &Path, file: &Path, listen: SocketAddr, broker: Option<&Broker>) {
     println!("  status   waypost --config {} status", file.display());
     match broker {
         Some(broker) => println!("  broker   mosquitto_sub -h 127.0.0.1 -p {} -t 'waypost/#' -v", broker.port),
-        None => println!("  broker   none: mosquitto is not installed (sudo apt-get install -y mosquitto mosquitto-clients)"),
+        None => println!(
+            "  broker   none: mosquitto is not installed (sudo apt-get install -y mosquitto mosquitto-clients)"
+        ),
     }
     println!("\nA truck drives round the yard and three scanners read. Ctrl-C stops all of it.\n");
 }

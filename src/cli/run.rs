@@ -1,7 +1,6 @@
 //! `waypost run`: the daemon in the foreground.
 
 use std::path::Path;
-use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
@@ -68,7 +67,9 @@ fn choose(file: &Path, strict: bool, machine: &Machine) -> Result<(Loaded, Optio
     };
     let text = invalid.to_string();
     tracing::error!("the configuration is invalid\n{text}");
-    let refused = || Failure::new(exit::CONFIG, "not started: the configuration is invalid, see above; `waypost check` repeats it");
+    let refused = || {
+        Failure::new(exit::CONFIG, "not started: the configuration is invalid, see above; `waypost check` repeats it")
+    };
     if strict {
         return Err(refused());
     }
@@ -99,4 +100,3 @@ pub(super) fn log_to(format: LogFormat) {
         eprintln!("waypost: the log could not be set up: {error}");
     }
 }
-

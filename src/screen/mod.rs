@@ -1,3 +1,97 @@
-//! Out to the yard: the page, its stream and its calls.
+//! Out to the yard: the page, its stream and its calls. Everything is read from the store or the board at the moment
+//! it is asked for; what is kept in memory for many readers at once (`feed`) is a cache of the log, never a second truth.
 
 pub mod assets;
+mod answer;
+mod api;
+mod bind;
+mod conn;
+mod events;
+mod feed;
+mod front;
+mod guard;
+mod holder;
+mod probes;
+mod query;
+mod records;
+mod render;
+mod serve;
+mod sheet;
+mod stream;
+mod tail;
+#[cfg(test)]
+mod api_tests;
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod stream_tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::config::{Http, Node};
+use crate::health::{Board, Roster, Tally, Worker};
+use crate::store::Store;
+
+use front::Front;
+
+/// What the screen is made of.
+pub struct Parts {
+    /// Where and for whom it listens.
+    pub http: Http,
+    /// Whose screen it is.
+    pub node: Node,
+    /// `store.max_mib`: the room that `used_pct` of the disk is a share of. MiB.
+    pub max_mib: u64,
+    /// The control socket for commands on this machine; none serves none.
+    pub control: Option<PathBuf>,
+    /// The truth.
+    pub store: Store,
+    /// How every part is.
+    pub board: Board,
+    /// What was counted.
+    pub tally: Tally,
+    /// The beats of the workers.
+    pub roster: Roster,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// The way out to the yard: HTTP on `http.listen` and on the control socket.
+pub struct Screen {
+    front: Arc<Front>,
+}
+
+impl Screen {
+    /// A screen that does not listen yet, and where its bound addresses will be told, in the order of `http.listen`.
+    #[must_use]
+    pub fn new(parts: Parts) -> (Self, watch::Receiver<Vec<SocketAddr>>) {
+        let front = Arc::new(Front::new(parts));
+        let bound = front.bound.subscribe();
+        (Self { front }, bound)
+    }
+
+    /// Its workers: `screen` listens and answers, `tail` reads the log once for all streams.
+    ///
+    /// Neither loses anything by a restart: a stream that ends goes on from its cursor.
+    #[must_use]
+    pub fn workers(self) -> Vec<Worker> {
+        let (door, tail) = (Arc::clone(&self.front), self.front);
+        vec![
+            Worker::task("screen", move |ctx| serve::run(Arc::clone(&door), ctx)),
+            Worker::task("tail", move |ctx| tail::run(Arc::clone(&tail), ctx)),
+        ]
+    }
+
+    #[cfg(test)]
+    fn with_limits(mut self, limits: front::Limits) -> Self {
+        if let Some(front) = Arc::get_mut(&mut self.front) {
+            front.limits = limits;
+        }
+        self
+    }
+}

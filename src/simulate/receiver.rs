@@ -148,8 +148,8 @@ fn angle(degrees: f64, width: usize, hemispheres: [char; 2]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::simulate::route::Waypoint;
     use super::*;
+    use crate::simulate::route::Waypoint;
 
     fn receiver(interval_ms: u64, time: Time, seed: u64) -> Receiver {
         let at = |lat, lon, stop_s| Waypoint { lat, lon, speed_mps: 9.0, stop_s };

@@ -221,8 +221,8 @@ struct Opened {
 
 #[cfg(test)]
 mod tests {
-    use crate::simulate::sentence::framed;
     use super::*;
+    use crate::simulate::sentence::framed;
 
     const NOON: UnixMs = 1_795_176_000_000;
 

@@ -150,15 +150,12 @@ impl WriterSeat {
         let mut conn = schema::open_writer(&self.path)?;
         let mut heads = Heads::read(&self.path, &conn)?;
         loop {
-            let wait = ctx.beat.parked(Duration::from_secs(5));
-            let first =
-                match rx.recv_timeout(wait.min(Duration::from_millis(if ctx.stop.is_cancelled() { 50 } else { 1000 })))
-                {
-                    Ok(request) => request,
-                    Err(RecvTimeoutError::Timeout) if ctx.stop.is_cancelled() => break,
-                    Err(RecvTimeoutError::Timeout) => continue,
-                    Err(RecvTimeoutError::Disconnected) => break,
-                };
+            let first = match rx.recv_timeout(ctx.beat.parked(IDLE)) {
+                Ok(request) => request,
+                Err(RecvTimeoutError::Timeout) if ctx.stop.is_cancelled() => break,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             let group = gather(&rx, first, ctx);
             ctx.beat.working(COMMIT_BUDGET);
             self.commit_group(&mut conn, &mut heads, group);

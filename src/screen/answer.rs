@@ -1,0 +1,101 @@
+//! How the screen answers: JSON texts, and errors that say what, with which value, and what to do.
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tracing::warn;
+
+use crate::domain::Cursor;
+use crate::store::StoreError;
+
+/// The answer of a call.
+pub(super) type Answer = Result<Response, Fault>;
+
+/// Why a call is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    pub(super) message: String,
+    pub(super) hint: String,
+    /// Where the log begins now, for who asked for something before that.
+    pub(super) oldest: Option<Cursor>,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Words<'a>,
+}
+
+#[derive(Serialize)]
+struct Words<'a> {
+    code: &'a str,
+    message: &'a str,
+    hint: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<String>,
+}
+
+impl Fault {
+    pub(super) fn new(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self { status, code, message: message.into(), hint: hint.into(), oldest: None }
+    }
+
+    /// A request that cannot be understood.
+    pub(super) fn bad(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", message, hint)
+    }
+
+    /// Something that is not here.
+    pub(super) fn missing(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message, hint)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        warn!(%error, "a call could not be answered from the store");
+        let hint = if error.may_pass() { "Try again; it may pass." } else { "Run `waypost doctor` on the gateway." };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", error.to_string(), hint)
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let words = Words {
+            code: self.code,
+            message: &self.message,
+            hint: &self.hint,
+            oldest: self.oldest.map(|cursor| cursor.to_string()),
+        };
+        let mut response = json(text(&Envelope { error: words }));
+        *response.status_mut() = self.status;
+        response
+    }
+}
+
+/// A JSON text as an answer that nobody may keep.
+pub(super) fn json(text: String) -> Response {
+    typed(text, "application/json")
+}
+
+/// A text of a media type as an answer that nobody may keep.
+pub(super) fn typed(text: impl Into<Body>, mime: &'static str) -> Response {
+    let mut response = Response::new(text.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(mime));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A value of ours as JSON text.
+#[expect(clippy::expect_used, reason = "plain structs with string keys and finite numbers always serialise")]
+pub(super) fn text<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("a struct with string keys and finite numbers is JSON")
+}

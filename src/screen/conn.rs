@@ -1,0 +1,187 @@
+//! One connection: its socket with the limits that keep a reader who does not read from holding anything, and HTTP on it.
+
+use std::io::{self, IoSlice};
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::front::Front;
+
+/// What the kernel may hold for a reader that does not read. Bytes; Linux doubles it for its own books.
+pub(super) const SEND_BUFFER: usize = 32 * 1024;
+/// Of a request's head, and of what is written but not yet taken by the kernel beside the frame at hand. Bytes.
+const HEAD_MAX: usize = 8 * 1024;
+const HEADERS_MAX: usize = 64;
+
+/// What a call knows of its connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    /// The address it was made to; none on the control socket.
+    pub(super) local: Option<IpAddr>,
+    /// Fires when the node stops.
+    pub(super) stop: CancellationToken,
+    slow: AtomicBool,
+}
+
+impl Conn {
+    /// Whether it comes from a command on this machine.
+    pub(super) const fn is_control(&self) -> bool {
+        self.local.is_none()
+    }
+
+    /// Whether it was ended because the reader did not read.
+    pub(super) fn is_slow(&self) -> bool {
+        self.slow.load(Ordering::Acquire)
+    }
+}
+
+/// An accepted connection.
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Sets what bounds a connection. A socket that refuses has already gone.
+    fn limit(&self, stall: Duration) -> io::Result<Option<IpAddr>> {
+        match self {
+            Self::Tcp(tcp) => {
+                let socket = SockRef::from(tcp);
+                socket.set_send_buffer_size(SEND_BUFFER)?;
+                socket.set_tcp_nodelay(true)?;
+                socket.set_tcp_user_timeout(Some(stall))?;
+                socket.set_tcp_keepalive(
+                    &TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5)),
+                )?;
+                Ok(Some(tcp.local_addr()?.ip().to_canonical()))
+            }
+            Self::Unix(unix) => {
+                SockRef::from(unix).set_send_buffer_size(SEND_BUFFER)?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Answers the requests of a connection until it ends, or the node stops.
+pub(super) async fn talk(front: Arc<Front>, router: Router, socket: Socket, stop: CancellationToken) {
+    let local = match socket.limit(front.limits.stall) {
+        Ok(local) => local,
+        Err(error) => {
+            debug!(%error, "a connection was gone before it could be set up");
+            return;
+        }
+    };
+    let conn = Arc::new(Conn { local, stop: stop.clone(), slow: AtomicBool::new(false) });
+    let pipe = Pipe { socket, stall: front.limits.stall, waits: None, conn: Arc::clone(&conn) };
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Arc::clone(&conn));
+        router.call(request)
+    });
+    let http = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(front.limits.head)
+        .max_buf_size(HEAD_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(pipe), service);
+    let mut http = pin!(http);
+    let ended = tokio::select! {
+        ended = http.as_mut() => ended,
+        () = stop.cancelled() => {
+            http.as_mut().graceful_shutdown();
+            http.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a connection ended early");
+    }
+}
+
+/// A socket whose writes must get on.
+struct Pipe {
+    socket: Socket,
+    stall: Duration,
+    /// Runs while a write waits for the reader.
+    waits: Option<Pin<Box<Sleep>>>,
+    conn: Arc<Conn>,
+}
+
+impl Pipe {
+    /// Ends the connection when a write has not got on for too long.
+    fn judge(&mut self, cx: &mut Context<'_>, write: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if write.is_ready() {
+            self.waits = None;
+            return write;
+        }
+        let stall = self.stall;
+        let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
+        ready!(waits.as_mut().poll(cx));
+        self.conn.slow.store(true, Ordering::Release);
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the reader does not read")))
+    }
+}
+
+impl AsyncRead for Pipe {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Socket::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let write = match &mut self.socket {
+            Socket::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Socket::Unix(unix) => Pin::new(unix).poll_write(cx, buf),
+        };
+        self.judge(cx, write)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let write = match &mut self.socket {
+            Socket::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Socket::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, bufs),
+        };
+        self.judge(cx, write)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Sockets hold nothing back: what was written is the kernel's.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Socket::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+        }
+    }
+}

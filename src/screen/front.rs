@@ -1,0 +1,122 @@
+//! What every call of the screen looks at, and the limits that keep strangers from wearing the node out.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+
+use crate::clock::Clock;
+use crate::config::{Http, Machine, Node};
+use crate::domain::{Cursor, Seq, UnixMs};
+use crate::health::{Board, Roster, Tally};
+use crate::store::{Look, Reader, Store, StoreError};
+
+use super::Parts;
+use super::feed::Feed;
+
+/// Looks into the store that calls and lagging streams may take at once: the store has more readers than that, so
+/// whoever asks much holds up neither the live stream nor the uplink.
+const LOOKS: usize = 2;
+
+/// What one connection may take of the node.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// A write that makes no progress for this long ends the connection.
+    pub(super) stall: Duration,
+    /// A request's head must be here within this, idle time between requests included.
+    pub(super) head: Duration,
+    /// Connections beside the streams.
+    pub(super) spare: usize,
+    /// How long streams and calls may take to end when the node stops.
+    pub(super) drain: Duration,
+    /// Between two tries to open a door that could not be opened.
+    pub(super) retry: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            stall: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            spare: 64,
+            drain: Duration::from_secs(2),
+            retry: Duration::from_secs(5),
+        }
+    }
+}
+
+pub(super) struct Front {
+    pub(super) http: Http,
+    pub(super) node: Node,
+    pub(super) max_mib: u64,
+    pub(super) control: Option<PathBuf>,
+    pub(super) store: Store,
+    pub(super) board: Board,
+    pub(super) tally: Tally,
+    pub(super) roster: Roster,
+    pub(super) clock: Clock,
+    pub(super) feed: Feed,
+    pub(super) bound: watch::Sender<Vec<SocketAddr>>,
+    pub(super) limits: Limits,
+    /// Names it may be called by, lower case.
+    pub(super) names: Vec<String>,
+    looks: Arc<Semaphore>,
+}
+
+impl Front {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { http, node, max_mib, control, store, board, tally, roster, clock } = parts;
+        let names = names(&Machine::read().hostname, &http.hosts);
+        let feed = Feed::new(store.cursor_now());
+        Self {
+            http,
+            node,
+            max_mib,
+            control,
+            store,
+            board,
+            tally,
+            roster,
+            clock,
+            feed,
+            bound: watch::Sender::new(Vec::new()),
+            limits: Limits::default(),
+            names,
+            looks: Arc::new(Semaphore::new(LOOKS)),
+        }
+    }
+
+    /// The node's clock. UTC ms.
+    pub(super) fn now_ms(&self) -> UnixMs {
+        self.clock.now().wall_ms
+    }
+
+    /// Looks into the store for somebody who asked; at most [`LOOKS`] at once.
+    pub(super) async fn look<T, F>(&self, look: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Reader<'_>) -> Look<T> + Send + 'static,
+    {
+        let _turn = self.looks.acquire().await.map_err(|_| StoreError::Gone)?;
+        self.store.read(look).await
+    }
+
+    /// The cursor from which everything that is still in the log follows.
+    pub(super) fn oldest_cursor(&self, oldest: Seq) -> Cursor {
+        Cursor { epoch: self.store.epoch(), seq: Seq(oldest.0.saturating_sub(1)) }
+    }
+}
+
+/// The names this machine and its configuration give it.
+fn names(hostname: &str, hosts: &[String]) -> Vec<String> {
+    let short = hostname.split('.').next().unwrap_or_default();
+    let mut names = vec!["localhost".to_owned()];
+    if !short.is_empty() {
+        names.extend([hostname.to_owned(), short.to_owned(), format!("{short}.local")]);
+    }
+    names.extend(hosts.iter().cloned());
+    names.iter_mut().for_each(|name| name.make_ascii_lowercase());
+    names
+}

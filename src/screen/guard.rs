@@ -1,0 +1,145 @@
+//! What every request passes: whose name it calls us by, how much it sends, and what every answer carries.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, HOST, HeaderName, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::config::Read;
+
+use super::answer::Fault;
+use super::assets::CONTENT_POLICY;
+use super::conn::Conn;
+use super::front::Front;
+use super::query::cut;
+
+/// A request's body, at most. Bytes.
+const BODY_MAX: u64 = 64 * 1024;
+
+/// Lets a request pass or answers it, and counts it.
+pub(super) async fn pass(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = match check(&front, &request) {
+        Ok(()) => next.run(request).await,
+        Err(fault) => {
+            let mut response = fault.into_response();
+            // What a stranger goes on sending is not read.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+        }
+    };
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CACHE_CONTROL, "no-store"),
+    ] {
+        put(&mut response, name, value);
+    }
+    front.tally.http_requests(route.as_ref().map_or("unmatched", MatchedPath::as_str), response.status().as_u16());
+    response
+}
+
+/// Sets a header unless the answer has it.
+fn put(response: &mut Response, name: HeaderName, value: &'static str) {
+    response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+}
+
+fn check(front: &Front, request: &Request) -> Result<(), Fault> {
+    let conn = request.extensions().get::<Arc<Conn>>();
+    let control = conn.is_some_and(|conn| conn.is_control());
+    if !control {
+        let host = request.uri().host().map(str::to_owned).or_else(|| {
+            let value = request.headers().get(HOST)?.to_str().ok()?;
+            Some(without_port(value)?.to_owned())
+        });
+        let host = host.unwrap_or_default();
+        if !is_ours(&host, conn.and_then(|conn| conn.local), &front.names) {
+            return Err(Fault::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                "unknown_host",
+                format!("this node is not called {:?}", cut(&host)),
+                "Use its address or its name; a further name is added under http.hosts.",
+            ));
+        }
+    }
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > BODY_MAX) {
+        return Err(Fault::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            format!("the body has {} bytes", length.unwrap_or(0)),
+            format!("Send at most {BODY_MAX} bytes."),
+        ));
+    }
+    if !control && front.http.read == Read::Pin && request.uri().path().starts_with("/api/") {
+        return Err(pin_not_set());
+    }
+    Ok(())
+}
+
+/// What needs the operator session while no PIN is set.
+pub(super) fn pin_not_set() -> Fault {
+    Fault::new(
+        StatusCode::FORBIDDEN,
+        "pin_not_set",
+        "this needs the operator session, and no PIN is set",
+        "Use the command line on the gateway.",
+    )
+}
+
+/// A `Host` without its port; none when it cannot be one.
+fn without_port(host: &str) -> Option<&str> {
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => {
+            let (name, port) = rest.split_once(']')?;
+            (name, port.strip_prefix(':').or(port.is_empty().then_some("")))
+        }
+        None => host.split_once(':').map_or((host, Some("")), |(name, port)| (name, Some(port))),
+    };
+    port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
+}
+
+/// Whether a host is one of our names, or the very address of the connection: a page of somebody else whose name was
+/// pointed at us (DNS rebinding) says its own.
+fn is_ours(host: &str, local: Option<IpAddr>, names: &[String]) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return local == Some(address.to_canonical());
+    }
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    names.contains(&host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_names_and_the_address_of_the_connection_are_ours() {
+        let names = ["localhost".to_owned(), "wp-07.local".to_owned()];
+        let ours =
+            |host: &str, local: &str| without_port(host).is_some_and(|host| is_ours(host, local.parse().ok(), &names));
+        for (host, local, expect) in [
+            ("192.168.7.4:8080", "192.168.7.4", true),
+            ("192.168.7.5:8080", "192.168.7.4", false),
+            ("[::1]:8080", "::1", true),
+            ("[::1]", "::1", true),
+            ("[::1]x", "::1", false),
+            ("WP-07.local.:80", "10.0.0.1", true),
+            ("localhost", "127.0.0.1", true),
+            ("evil.example", "127.0.0.1", false),
+            ("localhost:80@evil", "127.0.0.1", false),
+            ("", "127.0.0.1", false),
+        ] {
+            assert_eq!(ours(host, local), expect, "{host} at {local}");
+        }
+    }
+}

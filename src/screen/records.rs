@@ -1,0 +1,160 @@
+//! What a person reads afterwards: the dead letters and the three logs. Read-only: what changes them needs the operator.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, Path, State};
+use axum::http::Uri;
+use serde::Serialize;
+
+use crate::domain::{Reason, UnixMs};
+use crate::store::{Entry, Letter, Log};
+
+use super::answer::{Answer, Fault, json, text};
+use super::conn::Conn;
+use super::front::Front;
+use super::guard::pin_not_set;
+use super::query::{Asked, cut};
+use super::sheet::{self, Counts};
+
+#[derive(Serialize)]
+struct LetterItem {
+    letter: i64,
+    state: String,
+    stage: String,
+    reason: String,
+    class: String,
+    retry: bool,
+    text: &'static str,
+    advice: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<i64>,
+    length: i64,
+    detail: String,
+    received_ms: UnixMs,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<String>,
+    /// What arrived, with C escapes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Items<T> {
+    items: Vec<T>,
+}
+
+/// Answers the open letters, newest first; with `all=1` noise too. What arrived, and from whom, needs the operator.
+pub(super) async fn letters(
+    State(front): State<Arc<Front>>,
+    Extension(conn): Extension<Arc<Conn>>,
+    uri: Uri,
+) -> Answer {
+    let asked = Asked::of(&uri, &["all", "limit"])?;
+    let (noise, limit) = (asked.number("all", 0, 0, 1)? == 1, asked.limit(50, 500)?);
+    let letters = front.look(move |reader| reader.letters(noise, limit)).await?;
+    let items = letters.into_iter().map(|letter| letter_item(letter, conn.is_control())).collect();
+    Ok(json(text(&Items { items })))
+}
+
+fn letter_item(letter: Letter, whole: bool) -> LetterItem {
+    let reason = Reason::from_code(&letter.reason);
+    LetterItem {
+        letter: letter.letter,
+        state: letter.state,
+        stage: letter.stage,
+        reason: letter.reason,
+        class: letter.class,
+        retry: reason.is_some_and(Reason::retry_helps),
+        text: reason.map_or("", Reason::sentence),
+        advice: reason.map_or("", Reason::advice),
+        source: letter.source,
+        seq: letter.seq,
+        length: letter.length,
+        detail: letter.detail,
+        received_ms: letter.received_ms,
+        peer: letter.peer.filter(|_| whole),
+        bytes: whole.then(|| letter.bytes.escape_ascii().to_string()),
+    }
+}
+
+/// Answers how many letters are open, by reason, with what happened and what to do.
+pub(super) async fn summary(State(front): State<Arc<Front>>) -> Answer {
+    let counts = front.look(|reader| Ok(Counts { letters: reader.letters_by_reason()?, ..Counts::default() })).await?;
+    Ok(json(sheet::letters(&counts)))
+}
+
+#[derive(Serialize)]
+struct LogItem {
+    entry: i64,
+    at_ms: UnixMs,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lane: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<String>,
+    what: String,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_seq: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_seq: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_ms: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct LogPage {
+    items: Vec<LogItem>,
+    next: Option<i64>,
+}
+
+/// Answers lines of a log, newest first, before an entry. Logs need the operator; the control socket is theirs.
+pub(super) async fn log(
+    State(front): State<Arc<Front>>,
+    Extension(conn): Extension<Arc<Conn>>,
+    Path(name): Path<String>,
+    uri: Uri,
+) -> Answer {
+    let log = match name.as_str() {
+        "inbound" => Log::Inbound,
+        "outbound" => Log::Outbound,
+        "failures" => Log::Failures,
+        _ => {
+            let message = format!("{:?} is no log of this node", cut(&name));
+            return Err(Fault::missing(message, "Logs: inbound, outbound, failures."));
+        }
+    };
+    if !conn.is_control() {
+        return Err(pin_not_set());
+    }
+    let asked = Asked::of(&uri, &["before", "limit"])?;
+    let (before, limit) = (asked.number("before", i64::MAX, 1, i64::MAX)?, asked.limit(50, 500)?);
+    let entries = front.look(move |reader| reader.log(log, before, limit)).await?;
+    let next = entries.last().filter(|_| entries.len() == limit).map(|entry| entry.entry);
+    let items = entries.into_iter().map(|entry| log_item(log, entry)).collect();
+    Ok(json(text(&LogPage { items, next })))
+}
+
+fn log_item(log: Log, entry: Entry) -> LogItem {
+    let who = Some(entry.who).filter(|who| !who.is_empty());
+    let (source, lane, stage) = match log {
+        Log::Inbound => (who, None, None),
+        Log::Outbound => (None, who, None),
+        Log::Failures => (None, None, who),
+    };
+    LogItem {
+        entry: entry.entry,
+        at_ms: entry.at_ms,
+        source,
+        lane,
+        stage,
+        what: entry.what,
+        detail: entry.detail,
+        from_seq: entry.seqs.map(|(from, _)| from),
+        to_seq: entry.seqs.map(|(_, to)| to),
+        latency_ms: entry.latency_ms,
+    }
+}

@@ -1,0 +1,119 @@
+//! The worker `screen`: opens the doors, accepts, and answers each connection in a task of its own.
+//! It waits on: a new connection, the end of one, a timer for beats and doors that could not be opened, and the stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
+use tracing::{error, warn};
+
+use crate::health::{Ctx, Outcome, wedge};
+
+use super::answer::Fault;
+use super::bind::Doors;
+use super::front::Front;
+use super::{api, assets, conn, events, guard, probes, records, stream};
+
+/// What one turn of the accept loop may take.
+const TURN: Duration = Duration::from_secs(10);
+/// After an accept that failed: no descriptor is free, most likely.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The worker `screen`.
+///
+/// # Errors
+/// None: a door that cannot be opened is an alarm and is tried again.
+pub(super) async fn run(front: Arc<Front>, ctx: Ctx) -> Outcome {
+    let router = router(&front);
+    let connections_max = front.http.max_streams.saturating_add(front.limits.spare);
+    let mut doors = Doors::new(Arc::clone(&front));
+    let mut connections = JoinSet::new();
+    while !ctx.stop.is_cancelled() {
+        wedge::hang("screen").await;
+        ctx.beat.working(TURN);
+        doors.open().await;
+        let wait = ctx.beat.parked(front.limits.retry);
+        tokio::select! {
+            // A connection that is not accepted waits in the kernel's queue, which is bounded too.
+            accepted = doors.accept(), if connections.len() < connections_max => match accepted {
+                Ok(socket) => {
+                    let (front, router, stop) = (Arc::clone(&front), router.clone(), ctx.stop.clone());
+                    connections.spawn(conn::talk(front, router, socket, stop));
+                }
+                Err(error) => {
+                    warn!(%error, "a connection could not be accepted; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            },
+            Some(ended) = connections.join_next(), if !connections.is_empty() => note(ended),
+            () = tokio::time::sleep(wait) => {}
+            () = ctx.stop.cancelled() => {}
+        }
+    }
+    drop(doors);
+    front.feed.wake();
+    let drained = timeout(front.limits.drain, async {
+        while let Some(ended) = connections.join_next().await {
+            note(ended);
+        }
+    });
+    if drained.await.is_err() {
+        warn!(n_connections = connections.len(), "connections did not end in time and are cut");
+        connections.shutdown().await;
+    }
+    Ok(())
+}
+
+/// A call that panicked took its connection with it, nothing else.
+fn note(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        error!(%error, "a call hit a bug and its connection was cut; please report this");
+    }
+}
+
+/// Every call of the screen.
+pub(super) fn router(front: &Arc<Front>) -> Router {
+    let v1 = Router::new()
+        .route("/snapshot", get(api::snapshot))
+        .route("/stream", get(stream::open))
+        .route("/events", get(events::list))
+        .route("/events/{id}", get(events::one))
+        .route("/assets", get(api::assets))
+        .route("/assets/{id}", get(api::asset))
+        .route("/sources", get(api::sources))
+        .route("/ledger", get(api::ledger))
+        .route("/letters", get(records::letters))
+        .route("/letters/summary", get(records::summary))
+        .route("/logs/{log}", get(records::log))
+        .route("/health", get(api::health));
+    Router::new()
+        .route("/", get(assets::serve))
+        .route("/web/{*path}", get(assets::serve))
+        .route("/metrics", get(probes::metrics))
+        .route("/livez", get(probes::livez))
+        .route("/readyz", get(probes::readyz))
+        .route("/healthz", get(probes::healthz))
+        .nest("/api/v1", v1)
+        .fallback(unknown)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(front), guard::pass))
+        .with_state(Arc::clone(front))
+}
+
+async fn unknown() -> Fault {
+    Fault::missing("there is nothing at this address", "The page is at /, the calls are under /api/v1.")
+}
+
+async fn not_allowed() -> Fault {
+    Fault::new(
+        axum::http::StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this address does not take that method",
+        "It can be read with GET.",
+    )
+}

@@ -1,0 +1,255 @@
+//! The counts of the node at one moment, read from the store and the disk, and how they read outside.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::domain::{Class, Lane, Reason, Stamp, UnixMs};
+use crate::health::{DiskState, UplinkState};
+use crate::store::{Ledger, Look, Reader};
+
+use super::answer::text;
+
+/// The outcomes a frame can have, in the order of the contract.
+const FRAME: [&str; 7] = ["stored", "repeat", "duplicate", "no_fix", "thinned", "rejected", "test"];
+/// Where events stand, in the order of the contract.
+const EVENTS: [&str; 8] = ["total", "unsent", "sent", "sent_unheard", "local", "dead", "discarded", "lost"];
+/// Where letters stand, in the order of the contract.
+const LETTERS: [&str; 6] = ["total", "open", "retried", "discarded", "expired", "sampled"];
+
+/// What one look into the store says of its counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) ledger: Ledger,
+    /// Open letters by reason, most first.
+    pub(super) letters: Vec<(Reason, i64)>,
+    /// When the oldest event that waits for the platform was received: boot, `CLOCK_BOOTTIME` ms and UTC ms.
+    pub(super) oldest_unsent: Option<(i64, i64, UnixMs)>,
+}
+
+impl Counts {
+    /// Reads them; `before` saves the look at what cannot have changed.
+    pub(super) fn read(reader: &Reader<'_>, before: Option<&Self>) -> Look<Self> {
+        let ledger = reader.ledger()?;
+        let letters = match before {
+            Some(before) if before.ledger.letters == ledger.letters => before.letters.clone(),
+            _ => reader.letters_by_reason()?,
+        };
+        let mut oldest: Option<(i64, i64, UnixMs)> = None;
+        for lane in Lane::ALL {
+            if ledger.unsent.get(lane.as_str()).copied().unwrap_or(0) <= 0 {
+                continue;
+            }
+            let first = reader.lane_after(lane, reader.cursor(lane)?, 1)?.rows.into_iter().next();
+            let waits = first.map(|row| (row.boot, row.mono_ms, row.received_ms));
+            oldest = [oldest, waits].into_iter().flatten().min();
+        }
+        Ok(Self { ledger, letters, oldest_unsent: oldest })
+    }
+
+    /// How long the oldest unsent event has waited; by the clock that never steps where it is of this boot. Seconds.
+    pub(super) fn oldest_unsent_s(&self, boot: i64, now: Stamp) -> Option<i64> {
+        let (of_boot, mono_ms, wall_ms) = self.oldest_unsent?;
+        let waited_ms = if of_boot == boot { now.mono_ms() - mono_ms } else { now.wall_ms - wall_ms };
+        Some((waited_ms / 1000).max(0))
+    }
+
+    /// Open letters that a person can do something about.
+    pub(super) fn to_decide(&self) -> i64 {
+        self.letters.iter().filter(|(reason, _)| reason.class() == Class::Decide).map(|(_, n)| n).sum()
+    }
+}
+
+/// Numbers under fixed names, all of them, zeros too, in their order.
+struct Named<'a>(&'a BTreeMap<String, i64>, &'static [&'static str]);
+
+impl Serialize for Named<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.1.iter().map(|name| (*name, self.0.get(*name).copied().unwrap_or(0))))
+    }
+}
+
+struct SourceSheet<'a> {
+    frames: i64,
+    outcomes: &'a BTreeMap<String, i64>,
+    reasons: &'a BTreeMap<String, i64>,
+}
+
+impl Serialize for SourceSheet<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap as _;
+        let mut map = serializer.serialize_map(Some(FRAME.len() + 2))?;
+        map.serialize_entry("frames", &self.frames)?;
+        for name in FRAME {
+            map.serialize_entry(name, &self.outcomes.get(name).copied().unwrap_or(0))?;
+        }
+        map.serialize_entry("reasons", self.reasons)?;
+        map.end()
+    }
+}
+
+#[derive(Serialize)]
+struct LedgerSheet<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    t: Option<UnixMs>,
+    balance: i64,
+    sources: BTreeMap<&'a str, SourceSheet<'a>>,
+    events: Named<'a>,
+    letters: Named<'a>,
+}
+
+/// The ledger as the contract writes it; `sources` are those that are configured, so that a silent one is seen too.
+pub(super) fn ledger(ledger: &Ledger, sources: &[String], t: Option<UnixMs>) -> String {
+    let empty = BTreeMap::new();
+    let mut by_id: BTreeMap<&str, SourceSheet<'_>> =
+        sources.iter().map(|id| (id.as_str(), SourceSheet { frames: 0, outcomes: &empty, reasons: &empty })).collect();
+    for (id, source) in &ledger.sources {
+        let sheet = SourceSheet { frames: source.frames, outcomes: &source.outcomes, reasons: &source.reasons };
+        by_id.insert(id, sheet);
+    }
+    text(&LedgerSheet {
+        t,
+        balance: ledger.imbalance(),
+        sources: by_id,
+        events: Named(&ledger.events, &EVENTS),
+        letters: Named(&ledger.letters, &LETTERS),
+    })
+}
+
+#[derive(Serialize)]
+struct ReasonCount {
+    reason: &'static str,
+    n: i64,
+    class: &'static str,
+    retry: bool,
+    text: &'static str,
+    advice: &'static str,
+}
+
+#[derive(Serialize)]
+struct LettersSheet {
+    open: i64,
+    noise: i64,
+    by_reason: Vec<ReasonCount>,
+}
+
+/// The open letters: how many wait for a person, how many are noise, and each reason with its words.
+pub(super) fn letters(counts: &Counts) -> String {
+    let by_reason = counts.letters.iter().map(|(reason, n)| ReasonCount {
+        reason: reason.as_str(),
+        n: *n,
+        class: reason.class().as_str(),
+        retry: reason.retry_helps(),
+        text: reason.sentence(),
+        advice: reason.advice(),
+    });
+    let open = counts.to_decide();
+    let all: i64 = counts.letters.iter().map(|(_, n)| n).sum();
+    // A person's desk comes first, noise after it.
+    let (decide, noise): (Vec<_>, Vec<_>) = by_reason.partition(|one| one.class == Class::Decide.as_str());
+    text(&LettersSheet { open, noise: all - open, by_reason: decide.into_iter().chain(noise).collect() })
+}
+
+#[derive(Serialize)]
+struct UplinkSheet<'a> {
+    #[serde(flatten)]
+    state: &'a UplinkState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsent: Option<Named<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_unsent_s: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_try_s: Option<i64>,
+}
+
+/// The uplink's state with what waits for it.
+pub(super) fn uplink(state: &UplinkState, counts: Option<&Counts>, boot: i64, now: Stamp) -> String {
+    text(&UplinkSheet {
+        state,
+        unsent: counts.map(|counts| Named(&counts.ledger.unsent, &["scan", "fix"])),
+        oldest_unsent_s: counts.and_then(|counts| counts.oldest_unsent_s(boot, now)),
+        next_try_s: state.next_try_ms.map(|at| ((at - now.wall_ms) / 1000).max(0)),
+    })
+}
+
+/// Bytes of the store's files, and what is free beside them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Disk {
+    pub(super) db_bytes: u64,
+    pub(super) wal_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) free_bytes: Option<u64>,
+    pub(super) used_pct: u8,
+}
+
+impl Disk {
+    /// Measures the files beside `db`; `max_mib` is the room that all of them may take.
+    pub(super) fn measure(db: &Path, max_mib: u64) -> Self {
+        let length = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+        let mut wal = db.as_os_str().to_owned();
+        wal.push("-wal");
+        let (db_bytes, wal_bytes) = (length(db), length(&PathBuf::from(wal)));
+        let room = max_mib.saturating_mul(1 << 20).max(1);
+        let kept: u64 = ["archive", "quarantine", "captures"].iter().map(|name| Self::folder(db, name)).sum();
+        let used = db_bytes.saturating_add(wal_bytes).saturating_add(kept);
+        let used_pct = u8::try_from((used.saturating_mul(100) / room).min(100)).unwrap_or(100);
+        Self { db_bytes, wal_bytes, free_bytes: free_bytes(db), used_pct }
+    }
+
+    /// The files of a folder beside the database. Bytes.
+    pub(super) fn folder(db: &Path, name: &str) -> u64 {
+        let Ok(entries) = std::fs::read_dir(db.with_file_name(name)) else { return 0 };
+        entries.filter_map(|entry| entry.ok()?.metadata().ok()).map(|file| file.len()).sum()
+    }
+
+    /// As the board has it when somebody watches over the disk, else as measured.
+    pub(super) fn json(&self, posted: Option<&DiskState>) -> String {
+        posted.map_or_else(|| text(self), text)
+    }
+}
+
+/// Free for us on the file system of a path. Bytes.
+fn free_bytes(path: &Path) -> Option<u64> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    // SAFETY: all-zero is a valid `statvfs`: it holds integers only.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` ends with a zero byte and `stat` is a valid place for the answer; both outlive the call.
+    let failed = unsafe { libc::statvfs(path.as_ptr(), &raw mut stat) } != 0;
+    #[expect(clippy::unnecessary_fallible_conversions, clippy::useless_conversion, reason = "32 bits wide on armv7")]
+    let free = u64::try_from(stat.f_bavail).ok()?.saturating_mul(u64::try_from(stat.f_frsize).ok()?);
+    (!failed).then_some(free)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_has_counted_nothing_stands_in_the_ledger_with_zeros() {
+        let sheet: serde_json::Value =
+            serde_json::from_str(&ledger(&Ledger::default(), &["gps0".into()], Some(7))).unwrap();
+        let zeros = serde_json::json!({"frames":0,"stored":0,"repeat":0,"duplicate":0,"no_fix":0,"thinned":0,
+            "rejected":0,"test":0,"reasons":{}});
+        assert_eq!(sheet["sources"]["gps0"], zeros);
+        assert_eq!((&sheet["t"], &sheet["balance"]), (&serde_json::json!(7), &serde_json::json!(0)));
+    }
+
+    #[test]
+    fn noise_never_counts_among_the_letters_that_wait_for_a_person() {
+        let counts = Counts { letters: vec![(Reason::BadChecksum, 900), (Reason::UnknownTag, 2)], ..Counts::default() };
+        let sheet: serde_json::Value = serde_json::from_str(&letters(&counts)).unwrap();
+        assert_eq!((&sheet["open"], &sheet["noise"]), (&serde_json::json!(2), &serde_json::json!(900)));
+        assert_eq!(sheet["by_reason"][0]["reason"], "unknown_tag");
+    }
+
+    #[test]
+    fn the_wait_of_the_oldest_event_is_measured_by_the_clock_that_never_steps() {
+        let counts = Counts { oldest_unsent: Some((3, 10_000, 5)), ..Counts::default() };
+        let now = Stamp { mono_us: 25_000_000, wall_ms: 9_000_005 };
+        assert_eq!(counts.oldest_unsent_s(3, now), Some(15));
+        assert_eq!(counts.oldest_unsent_s(4, now), Some(9_000));
+    }
+}
