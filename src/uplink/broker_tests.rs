@@ -491,6 +491,7 @@ async fn a_silent_broker_is_left_for_a_new_connection() {
     let mut events = broker.events();
     events.sort_unstable();
     assert_eq!(events, [(0, 1), (0, 2), (1, 1), (1, 2)]);
+    assert_eq!(rig.published.load(Ordering::Acquire), 1, "repeats are counted onto no scan that was read for sending");
     assert!(rig.log().iter().any(|line| line.starts_with("lost no_ack")), "{:?}", rig.log());
     rig.assert_balanced();
     stop.cancel();
