@@ -38,6 +38,8 @@ struct Conn {
     oldest: u64,
     events: usize,
     answers: u64,
+    /// Events it has taken.
+    passed: u64,
     /// When the broker last answered, or was first asked after it had answered all. µs.
     heard_us: i64,
     dropped: bool,
@@ -212,6 +214,7 @@ impl Session {
             oldest: 1,
             events: 0,
             answers: 0,
+            passed: 0,
             heard_us: now_us,
             dropped: false,
         });
@@ -245,13 +248,14 @@ impl Session {
             }
         }
         if let Some(oldest) = flying.first().copied().filter(|_| by_peer) {
-            self.blame(oldest, flying.len() == 1 && conn.answers > 0, code);
+            let alone = flying.len() == 1 && conn.answers > 0;
+            self.blame(oldest, alone, conn.passed > 0, code);
         }
         self.lines.iter_mut().for_each(|line| line.advance(now_us));
     }
 
     /// The connection ended with this event as the oldest unanswered: perhaps because of it.
-    fn blame(&mut self, (lane, n): (usize, u64), alone: bool, code: Option<u8>) {
+    fn blame(&mut self, (lane, n): (usize, u64), alone: bool, others_passed: bool, code: Option<u8>) {
         let letter = code.and_then(letter_of);
         let Some(item) = self.lines[lane].item(n) else { return };
         item.losses += 1;
@@ -260,6 +264,10 @@ impl Session {
         match (letter, alone) {
             (Some(reason), true) => {
                 self.lines[lane].stand(n, Stand::Dead(reason, code.unwrap_or_default()));
+                self.forget((lane, n));
+            }
+            (None, true) if strikes > STRIKES && others_passed => {
+                self.lines[lane].stand(n, Stand::Dead(Reason::Poison, 0));
                 self.forget((lane, n));
             }
             (None, true) if strikes >= STRIKES => {
@@ -331,13 +339,15 @@ impl Session {
         self.lines[lane].advance(now_us);
     }
 
-    /// An event has passed: what was put aside while none did is to blame for itself.
+    /// An event has passed. What was put aside while none did is tried alone once more, on this connection that works:
+    /// if that ends too, it is to blame.
     fn pass(&mut self) {
         self.passed += 1;
         self.refused = false;
-        if let Some((lane, n)) = self.aside.take() {
-            self.lines[lane].stand(n, Stand::Dead(Reason::Poison, 0));
+        if let Some(conn) = &mut self.conn {
+            conn.passed += 1;
         }
+        self.suspect = self.suspect.or_else(|| self.aside.take());
     }
 
     fn hold(&mut self, (lane, n): (usize, u64), cause: Cause, now_us: i64) {
@@ -357,11 +367,14 @@ impl Session {
 
     fn refuse(&mut self, (lane, n): (usize, u64), code: u8, now_us: i64) {
         let passed = self.passed;
+        let ahead = self.ahead();
         let Rules { retry_base_us, retry_cap_us, attempts, .. } = self.rules;
         let line = &mut self.lines[lane];
+        // When all that may overtake it has done so, nothing more can.
+        let overtaken = line.acked() >= ahead / 2;
         let Some(item) = line.item(n) else { return };
         // A broker that refuses everything says nothing about this event.
-        item.attempts += u32::from(item.refusals == 0 || passed > item.passed);
+        item.attempts += u32::from(item.refusals == 0 || passed > item.passed || overtaken);
         item.passed = passed;
         let wait = wait_us(retry_base_us, retry_cap_us, item.refusals);
         item.refusals += 1;
@@ -452,7 +465,7 @@ impl Session {
         if self.conn.is_none() || self.stopping {
             return;
         }
-        let ahead = (2 * self.rules.window).max(AHEAD_MIN);
+        let ahead = self.ahead();
         for line in &mut self.lines {
             let room = ahead.saturating_sub(line.items.len());
             if line.reading || line.read_to >= self.head || room < ahead / 2 || now_us < line.read_again_us {
@@ -461,6 +474,11 @@ impl Session {
             line.reading = true;
             effects.push(Effect::Read { lane: line.lane, after: line.read_to, limit: room });
         }
+    }
+
+    /// Rows that a lane may hold.
+    fn ahead(&self) -> usize {
+        (2 * self.rules.window).max(AHEAD_MIN)
     }
 
     fn waits(&self) -> bool {

@@ -249,6 +249,8 @@ pub struct Stream {
     reader: BufReader<TcpStream>,
     /// The cursor of the last event seen.
     pub cursor: Option<String>,
+    /// Events of a message that nobody asked for yet.
+    waiting: std::collections::VecDeque<Value>,
 }
 
 impl Stream {
@@ -264,7 +266,7 @@ impl Stream {
             line.clear();
             reader.read_line(&mut line).unwrap();
         }
-        Self { reader, cursor: None }
+        Self { reader, cursor: None, waiting: std::collections::VecDeque::new() }
     }
 
     /// The next message; none when the node has closed the stream. Chunk sizes between the lines are passed over.
@@ -297,12 +299,14 @@ impl Stream {
     pub fn event(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            let message = self.next().unwrap_or_else(|| panic!("the stream ended before {what}"));
-            for item in message.data["items"].as_array().into_iter().flatten() {
-                if item["k"] == "event" && is_it(&item["v"]) {
-                    return item["v"].clone();
+            while let Some(event) = self.waiting.pop_front() {
+                if is_it(&event) {
+                    return event;
                 }
             }
+            let message = self.next().unwrap_or_else(|| panic!("the stream ended before {what}"));
+            let items = message.data["items"].as_array().into_iter().flatten();
+            self.waiting.extend(items.filter(|item| item["k"] == "event").map(|item| item["v"].clone()));
         }
         panic!("never came on the stream: {what}");
     }
