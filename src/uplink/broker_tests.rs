@@ -491,6 +491,7 @@ async fn a_silent_broker_is_left_for_a_new_connection() {
     let mut events = broker.events();
     events.sort_unstable();
     assert_eq!(events, [(0, 1), (0, 2), (1, 1), (1, 2)]);
+    assert_eq!(rig.published.load(Ordering::Acquire), 1, "repeats are counted onto no scan that was read for sending");
     assert!(rig.log().iter().any(|line| line.starts_with("lost no_ack")), "{:?}", rig.log());
     rig.assert_balanced();
     stop.cancel();
@@ -667,6 +668,64 @@ async fn the_node_speaks_of_itself_first_and_takes_old_alarms_off() {
     .await;
     stop.cancel();
     until("offline", || said("status", r#""state":"offline""#)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_will_has_no_time_and_what_lasts_is_retained() {
+    let mut rig = Rig::new();
+    let mut tasks = JoinSet::new();
+    let broker = FakeBroker::start(&mut tasks, Manner::default(), always(0)).await;
+    rig.append(&MIX).await;
+    let stop = rig.uplink(config(broker.port), quick());
+    until("all to be sent", || rig.is_drained()).await;
+    until("the watermark", || broker.last("/watermark").is_some()).await;
+    let wills = broker.wills();
+    let will = &wills[0][wills[0].find("{\"v\":1,\"state\":\"offline\"").unwrap()..];
+    assert!(!will.contains("ts_ms") && will.contains("\"epoch\""), "{will}");
+    let got = broker.got();
+    assert!(got[0].topic.ends_with("/status"), "no own asset is known, so status is first: {got:?}");
+    assert!(got.iter().all(|got| got.retain != got.topic.contains("/event/")), "{got:?}");
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_of_mqtt_3_gets_all_and_the_blindness_is_said() {
+    let Some(mosquitto) = Mosquitto::start() else { return };
+    mosquitto.is_up().await;
+    let mut rig = Rig::new();
+    let mut tasks = JoinSet::new();
+    let heard = platform(&mut tasks, mosquitto.port).await;
+    rig.append(&MIX).await;
+    let stop = rig.uplink(Uplink { protocol: Protocol::V311, ..config(mosquitto.port) }, quick());
+    until("all to be sent", || rig.is_drained()).await;
+    until("the platform to hear all", || by_seq(&heard).len() == 5).await;
+    assert!(rig.alarm("protocol_311"));
+    rig.assert_balanced();
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_in_the_middle_leaves_a_cursor_and_the_next_start_sends_the_rest() {
+    let mut rig = Rig::new();
+    let mut tasks = JoinSet::new();
+    let broker = FakeBroker::start(&mut tasks, Manner { receive_max: Some(2), ..Manner::default() }, always(0)).await;
+    rig.append(&[Kind::Scan; 2_000]).await;
+    let stop = rig.uplink(config(broker.port), quick());
+    until("some to be sent", || broker.events().len() > 100).await;
+    stop.cancel();
+    until("the uplink to end", || rig.tasks.try_join_next().is_some()).await;
+    assert_eq!(
+        usize::try_from(rig.count("sent")).unwrap(),
+        broker.events().len(),
+        "each acknowledgement is in the store"
+    );
+    assert!(rig.count("unsent") > 0, "it was the middle");
+    let again = rig.uplink(config(broker.port), quick());
+    until("the rest to be sent", || rig.is_drained()).await;
+    let seqs: Vec<i64> = broker.events().iter().map(|(_, seq)| *seq).collect();
+    assert_eq!(seqs, (1..=2_000).collect::<Vec<_>>(), "none twice, none left out");
+    rig.assert_balanced();
+    again.cancel();
 }
 
 /// The rate by hand: `WAYPOST_DRAIN_ROWS=20000 cargo test the_rate_is_printed -- --nocapture`.

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use crate::domain::{Lane, Reason, Seq};
 
+use super::conn::Conn;
 use super::lane::{Cause, Hold, Item, Line, Message, Stand};
 use super::ration::Ration;
 use super::script::{Answer, Effect, Input, Rules, Trouble, code_word, letter_of};
@@ -22,29 +23,6 @@ const LOSSES: u32 = 2;
 /// Lost connections with an event alone in flight before it must wait for another to pass.
 const STRIKES: u32 = 3;
 
-#[derive(Clone, Copy, Debug)]
-struct Flight {
-    event: Option<(usize, u64)>,
-    at_us: i64,
-}
-
-#[derive(Debug)]
-struct Conn {
-    window: usize,
-    packet_max: usize,
-    /// From the oldest unanswered on; its front is never none.
-    flights: VecDeque<Option<Flight>>,
-    /// Ticket of the front flight.
-    oldest: u64,
-    events: usize,
-    answers: u64,
-    /// Events it has taken.
-    passed: u64,
-    /// When the broker last answered, or was first asked after it had answered all. µs.
-    heard_us: i64,
-    dropped: bool,
-}
-
 /// The machine.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -58,6 +36,8 @@ pub(super) struct Session {
     passed: u64,
     refused: bool,
     suspect: Option<(usize, u64)>,
+    /// Whether the last connection ended for an event that is known, or is to be sent alone now.
+    blamed: bool,
     aside: Option<(usize, u64)>,
     rate: Ration,
     budget: Ration,
@@ -87,6 +67,7 @@ impl Session {
             passed: 0,
             refused: false,
             suspect: None,
+            blamed: false,
             aside: None,
             rate: Ration::new(per_s, 1e6, per_s.max(1.0)),
             // A day's budget may be spent in bursts of an hour's worth.
@@ -100,7 +81,9 @@ impl Session {
     /// Takes an input in. Answers what was answered when that was an event.
     pub fn step(&mut self, input: Input, now_us: i64) -> Option<Answer> {
         match input {
-            Input::Connected { receive_max, packet_max } => self.connected(receive_max, packet_max, now_us),
+            Input::Connected { receive_max, packet_max, retains } => {
+                self.connected(receive_max, packet_max, retains, now_us);
+            }
             Input::Lost { by_peer, code } => self.lost(by_peer, code, now_us),
             Input::Head(seq) => self.head = self.head.max(seq),
             Input::Read { lane, rows, seen } => {
@@ -189,6 +172,11 @@ impl Session {
         self.head
     }
 
+    /// Whether the last connection ended for one event: the broker is well then.
+    pub const fn is_one_to_blame(&self) -> bool {
+        self.blamed
+    }
+
     /// Events the broker has taken since the start.
     pub const fn passed(&self) -> u64 {
         self.passed
@@ -205,19 +193,10 @@ impl Session {
         }
     }
 
-    fn connected(&mut self, receive_max: usize, packet_max: usize, now_us: i64) {
+    fn connected(&mut self, receive_max: usize, packet_max: usize, retains: bool, now_us: i64) {
         self.desk.clear();
-        self.conn = Some(Conn {
-            window: self.rules.window.min(receive_max).max(1),
-            packet_max,
-            flights: VecDeque::new(),
-            oldest: 1,
-            events: 0,
-            answers: 0,
-            passed: 0,
-            heard_us: now_us,
-            dropped: false,
-        });
+        let window = self.rules.window.min(receive_max).max(1);
+        self.conn = Some(Conn::new(window, packet_max, retains, now_us));
         for line in &mut self.lines {
             if let Some(hold) = &mut line.hold {
                 hold.again_us = now_us;
@@ -237,6 +216,7 @@ impl Session {
 
     fn lost(&mut self, by_peer: bool, code: Option<u8>, now_us: i64) {
         let Some(conn) = self.conn.take() else { return };
+        self.blamed = false;
         let flying: Vec<(usize, u64)> = conn.flights.iter().flatten().filter_map(|flight| flight.event).collect();
         for (lane, n) in &flying {
             let line = &mut self.lines[*lane];
@@ -257,6 +237,7 @@ impl Session {
     /// The connection ended with this event as the oldest unanswered: perhaps because of it.
     fn blame(&mut self, (lane, n): (usize, u64), alone: bool, others_passed: bool, code: Option<u8>) {
         let letter = code.and_then(letter_of);
+        self.blamed = letter.is_some();
         let Some(item) = self.lines[lane].item(n) else { return };
         item.losses += 1;
         item.strikes += u32::from(alone);
@@ -286,22 +267,13 @@ impl Session {
     }
 
     fn answered(&mut self, ticket: u64, code: u8, now_us: i64) -> Option<Answer> {
-        let conn = self.conn.as_mut()?;
-        let at = usize::try_from(ticket.checked_sub(conn.oldest)?).ok()?;
-        let flight = conn.flights.get_mut(at)?.take()?;
-        conn.answers += 1;
-        conn.heard_us = now_us;
-        while let Some(None) = conn.flights.front() {
-            conn.flights.pop_front();
-            conn.oldest += 1;
-        }
+        let flight = self.conn.as_mut()?.answered(ticket, now_us)?;
         let Some((lane, n)) = flight.event else {
             if code >= 0x80 {
                 tracing::warn!(code = code_word(code), "the broker refused a message about this node");
             }
             return None;
         };
-        conn.events -= 1;
         let took_us = now_us - flight.at_us;
         self.settle((lane, n), code, took_us, now_us);
         Some(Answer { lane: self.lines[lane].lane, took_us })
@@ -390,8 +362,10 @@ impl Session {
             if conn.dropped || conn.flights.len() >= conn.window {
                 return;
             }
-            let packet_max = conn.packet_max;
-            if let Some(message) = self.desk.pop_front() {
+            let (packet_max, retains) = (conn.packet_max, conn.retains);
+            if let Some(mut message) = self.desk.pop_front() {
+                // A broker that keeps nothing would end the connection for it.
+                message.retain &= retains;
                 if message.wire_bytes() > packet_max {
                     tracing::warn!(topic = message.topic, packet_max, "larger than the broker takes; left out");
                 } else {
@@ -432,12 +406,7 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) {
         let Some(conn) = &mut self.conn else { return };
-        if conn.flights.is_empty() {
-            conn.heard_us = now_us;
-        }
-        let ticket = conn.oldest + conn.flights.len() as u64;
-        conn.flights.push_back(Some(Flight { event: flight, at_us: now_us }));
-        conn.events += usize::from(flight.is_some());
+        let ticket = conn.launch(flight, now_us);
         effects.push(Effect::Publish { ticket, message, event });
     }
 

@@ -151,7 +151,7 @@ impl World {
         self.up = true;
         self.wire.clear();
         self.window = 1 + self.pick(10);
-        self.session.step(Input::Connected { receive_max: self.window, packet_max: 1000 }, self.now_us);
+        self.session.step(Input::Connected { receive_max: self.window, packet_max: 1000, retains: true }, self.now_us);
         let hello = Message { topic: "status".into(), payload: "on".into(), retain: true };
         self.session.step(Input::Say(hello), self.now_us);
     }
