@@ -38,7 +38,7 @@ deny: ## licences, advisories and origins of all crates (needs cargo-deny)
 
 # The page has no build; node only tests it and reads its types.
 web:
-	@if command -v node >/dev/null; then node --test web/tests/*.test.js; else echo "SKIPPED: no node here, the page's own tests did not run"; fi
+	@if command -v node >/dev/null; then node --test --test-reporter=spec web/tests/*.test.js; else echo "SKIPPED: no node here, the page's own tests did not run"; fi
 	@if command -v npx >/dev/null; then npx -y -p typescript@$(TYPESCRIPT) tsc -p web/jsconfig.json; else echo "SKIPPED: no npx here, the page's types were not checked"; fi
 
 unit:
