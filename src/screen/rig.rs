@@ -30,7 +30,6 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub(super) struct Rig {
     pub(super) store: Store,
     pub(super) board: Board,
-    pub(super) tally: Tally,
     pub(super) clock: Clock,
     pub(super) addr: SocketAddr,
     pub(super) control: PathBuf,
@@ -77,7 +76,7 @@ impl Rig {
             control: Some(control.clone()),
             store: store.clone(),
             board: board.clone(),
-            tally: tally.clone(),
+            tally,
             roster: Roster::default(),
             clock: clock.clone(),
         });
@@ -93,7 +92,7 @@ impl Rig {
         }
         let addr = bound.borrow().first().copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 1)));
         let writer = Some(writer);
-        Self { store, board, tally, clock, addr, control, bound, stop, tasks, writer, writer_stop, _dir: dir }
+        Self { store, board, clock, addr, control, bound, stop, tasks, writer, writer_stop, _dir: dir }
     }
 
     /// Appends an event; `n` makes it different from others.
