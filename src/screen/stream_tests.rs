@@ -8,8 +8,9 @@ use tokio::time::timeout;
 use super::front::Limits;
 use super::rig::{Rig, Said, http};
 use crate::config::Http;
-use crate::domain::Kind;
+use crate::domain::{AssetState, EventId, Kind, Seq, TimeQuality};
 use crate::health::{Alarm, ClockState, Severity, State};
+use crate::store::Group;
 
 /// The cursor that follows the last event of an earlier one.
 fn cursor_of(said: &Said) -> String {
@@ -183,7 +184,67 @@ async fn a_reader_that_does_not_read_is_dropped_and_the_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn narrowed_to_assets_a_stream_carries_neither_events_nor_ids() {
+async fn a_reader_that_falls_far_behind_still_sees_every_event_once_in_order() {
+    let rig = Rig::start().await;
+    let mut slow = rig.stream("", None).await;
+    let mut quick = rig.stream("", None).await;
+    let mut seen = Vec::new();
+    // More than socket and feed hold together: what it missed comes from the store.
+    for n in 0..80_i64 {
+        rig.long_scans(n * 100, 100, 2_000).await;
+        while seen.len() < usize::try_from(n * 100).unwrap() {
+            seen.extend(quick.events().await.seqs());
+        }
+    }
+    let mut late = Vec::new();
+    while late.len() < 8_000 {
+        late.extend(slow.events().await.seqs());
+    }
+    assert_eq!(late, (1..=8_000).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn positions_come_without_id_at_most_four_a_second_and_never_turn_back() {
+    let rig = Rig::start().await;
+    let mut client = rig.stream("?items=asset", None).await;
+    assert_eq!(client.said().await.unwrap().event, "hello");
+    let at = |mono_ms: i64| AssetState {
+        asset: "TRK-07".into(),
+        id: EventId([1; 16]),
+        seq: Seq(1),
+        ts_ms: mono_ms,
+        tq: TimeQuality::Gnss,
+        received: (1, mono_ms),
+        position: Some((59.1, 11.3)),
+        speed_mps: None,
+        course_deg: None,
+        place: None,
+        since_ms: None,
+        source: Some("gps0".into()),
+    };
+    let begun = rig.clock.now().mono_us;
+    let (mut frames, mut newest) = (0, 0);
+    for n in 1..=300 {
+        rig.board.post(State::Asset(at(n)));
+        tokio::task::yield_now().await;
+    }
+    while newest < 300 {
+        let delta = client.until("delta").await;
+        assert_eq!(delta.id, None);
+        let ts = delta.json()["items"][0]["v"]["ts_ms"].as_i64().unwrap();
+        assert!(ts > newest, "{ts} after {newest}");
+        (frames, newest) = (frames + 1, ts);
+    }
+    let quarters = (rig.clock.now().mono_us - begun) / 250_000;
+    assert!(frames <= quarters + 1, "{frames} frames in {quarters} quarters");
+    // A commit that is behind the newest position tells that one again, not its own.
+    rig.store.submit(Group::Now, move |txn| txn.set_asset(&at(200))).await.unwrap();
+    rig.event(1, Kind::Fix, "{}").await;
+    assert_eq!(client.until("delta").await.json()["items"][0]["v"]["ts_ms"], 300);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_narrowed_stream_carries_only_the_kinds_that_were_asked_for() {
     let rig = Rig::start().await;
     let mut narrow = rig.stream("?items=event", None).await;
     let mut clock = rig.stream("?items=clock", None).await;
