@@ -78,12 +78,18 @@ impl Doors {
                 Err(error) => shut.push(why(listen, &error).await),
             }
         }
+        // The alarm first: who waits for the addresses finds it beside them.
+        self.judge(&shut);
         let bound = self.tcp.iter().flatten().filter_map(|listener| listener.local_addr().ok()).collect();
         self.front.bound.send_if_modified(|known| {
             let changed = *known != bound;
             *known = bound;
             changed
         });
+    }
+
+    /// Raises or ends the alarm of addresses that cannot be listened on.
+    fn judge(&self, shut: &[String]) {
         if shut.is_empty() {
             self.front.board.clear(LISTEN_ALARM);
             return;
