@@ -134,8 +134,11 @@ impl Intake {
             };
             ctx.beat.working(BATCH_BUDGET);
             let now = self.node.keeper.clock().now();
-            let heard = self.ears.tick(now);
-            self.file(heard, now);
+            // While bytes wait here, the line is not silent: we are late.
+            if rx.is_empty() {
+                let heard = self.ears.tick(now);
+                self.file(heard, now);
+            }
             if self.is_due(now) {
                 self.commit(ctx).await;
             }

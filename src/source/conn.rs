@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::open::Source;
-use super::pulse::Pulse;
+use super::pulse::{Pulse, or_wait};
 use super::serial::Bauds;
 use super::{CHUNK_MAX, Conn, Lost, REPLIES_MAX, SLOW_READER};
 use crate::health::SourceCondition;
@@ -82,33 +82,42 @@ impl Reading<'_> {
     pub async fn read(&mut self, from: &mut (impl AsyncRead + Unpin)) -> Lost {
         let mut buf = vec![0; CHUNK_MAX];
         let mut quiet_since = Instant::now();
+        // How much longer the silence must last to be told; none when it was, or nothing came yet.
+        let mut quiet = None;
         loop {
-            let patience = self.source.spec.silent_after.map(|all| self.next_look(all, quiet_since));
+            let silent = self.source.spec.silent_after.map(|all| self.next_look(all, quiet_since));
+            let patience = [silent, quiet].into_iter().flatten().min();
             let got = tokio::select! {
                 biased;
                 () = self.leash.halt.cancelled() => return self.leash.why(),
                 // A read that loses has read nothing.
-                got = self.pulse.wait(from.read(&mut buf), patience) => got,
+                got = self.pulse.wait(or_wait(from.read(&mut buf)), patience) => got,
             };
             match got {
+                None if quiet.take_if(|quiet| Some(*quiet) == patience).is_some()
+                    && self.source.quiet(self.pulse, self.conn).await.is_err() =>
+                {
+                    return Lost::Stopped;
+                }
                 None if self.is_silent_for_good(quiet_since) => return Lost::Idle,
                 None => {}
-                Some(Ok(0)) => return Lost::Eof,
-                Some(Ok(n)) => {
+                Some((Ok(0), _)) => return Lost::Eof,
+                Some((Ok(n), waited)) => {
                     let at = self.source.clock.now();
                     quiet_since = Instant::now();
                     self.leash.spoke.store(true, Ordering::Relaxed);
                     self.pulse.working();
-                    let Ok(rest) = self.source.bytes(self.pulse, self.conn, &buf[..n], at, None).await else {
+                    let Ok(rest) = self.source.bytes(self.pulse, self.conn, &buf[..n], at, None, waited).await else {
                         return Lost::Stopped;
                     };
                     self.rest(rest).await;
+                    quiet = self.source.spec.quiet_after;
                     if self.bauds.as_mut().is_some_and(|bauds| bauds.is_wrong(self.source)) {
                         return Lost::Baud;
                     }
                 }
-                Some(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
-                Some(Err(error)) => return Lost::Io(io_text(&error)),
+                Some((Err(error), _)) if error.kind() == ErrorKind::Interrupted => {}
+                Some((Err(error), _)) => return Lost::Io(io_text(&error)),
             }
         }
     }

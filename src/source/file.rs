@@ -69,7 +69,7 @@ async fn read(source: &Source, pulse: &Pulse, conn: Conn, mut file: File) -> Res
             Ok(0) => return Ok(Lost::Eof),
             Ok(n) => {
                 pulse.working();
-                let rest = source.bytes(pulse, conn, &buf[..n], source.clock.now(), None).await?;
+                let rest = source.bytes(pulse, conn, &buf[..n], source.clock.now(), None, false).await?;
                 pulse.rest(rest).await;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -81,7 +81,7 @@ async fn read(source: &Source, pulse: &Pulse, conn: Conn, keys: &mut Receiver) -
                 pulse.working();
                 let records = records(&buf[..n]);
                 if !records.is_empty() {
-                    source.bytes(pulse, conn, &records, at, None).await?;
+                    source.bytes(pulse, conn, &records, at, None, true).await?;
                 }
             }
             Some(Err(error)) if error.kind() == ErrorKind::Interrupted => {}

@@ -101,6 +101,12 @@ impl Source {
         self.send(pulse, Input::Opened { conn, peer, reply, at }).await
     }
 
+    /// Says that the line was silent, though it was listened to.
+    pub async fn quiet(&self, pulse: &Pulse, conn: Conn) -> Result<(), Gone> {
+        let at = self.clock.now();
+        self.send(pulse, Input::Quiet { conn, at }).await
+    }
+
     /// Hands on what one read returned; answers how long not to read.
     pub async fn bytes(
         &self,
@@ -109,11 +115,14 @@ impl Source {
         bytes: &[u8],
         at: Stamp,
         peer: Option<SocketAddr>,
+        waited: bool,
     ) -> Result<Duration, Gone> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.light.bytes();
+        let mut waited = waited;
         for chunk in bytes.chunks(super::CHUNK_MAX) {
-            self.send(pulse, Input::Bytes { conn, bytes: chunk.to_vec(), at, peer }).await?;
+            self.send(pulse, Input::Bytes { conn, bytes: chunk.to_vec(), at, peer, waited }).await?;
+            waited = false;
         }
         let Some(pace) = &self.pace else { return Ok(Duration::ZERO) };
         // A panic in between leaves whole numbers behind.

@@ -67,3 +67,16 @@ impl Pulse {
         sleep(FLUSH_AT_STOP).await;
     }
 }
+
+/// Awaits `wanted` and says whether it had to wait.
+pub async fn or_wait<F: Future>(wanted: F) -> (F::Output, bool) {
+    let mut wanted = pin!(wanted);
+    let mut waited = false;
+    let got = std::future::poll_fn(|cx| {
+        let poll = wanted.as_mut().poll(cx);
+        waited |= poll.is_pending();
+        poll
+    })
+    .await;
+    (got, waited)
+}

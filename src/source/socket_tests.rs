@@ -96,7 +96,7 @@ async fn the_seventeenth_connection_is_refused_in_words_until_a_silent_one_gives
             Input::Lost { conn, why, .. } => lost = Some((conn, why)),
             Input::Bytes { bytes, .. } => got = bytes == b"B\r",
             Input::Opened { .. } => {}
-            other @ Input::Refused { .. } => panic!("{other:?}"),
+            other @ (Input::Refused { .. } | Input::Quiet { .. }) => panic!("{other:?}"),
         }
     }
     assert_eq!(lost, Some((Conn(1), Lost::Idle)));
@@ -258,4 +258,18 @@ async fn eight_replying_connections_pass_more_than_twenty_thousand_lines_a_secon
     let per_s = 80_000.0 / began.elapsed().as_secs_f64();
     eprintln!("{per_s:.0} lines/s with replies");
     assert!(per_s > 20_000.0, "{per_s:.0} lines/s");
+}
+
+#[tokio::test]
+async fn silence_is_told_once_and_only_after_bytes() {
+    let mut spec = listener(false);
+    spec.quiet_after = Some(Duration::from_millis(20));
+    let mut rig = Rig::start(spec);
+    let mut peer = connect(&rig).await;
+    let (conn, ..) = rig.opened().await;
+    for piece in [b"AB", b"CD"] {
+        peer.write_all(piece).await.unwrap();
+        assert_eq!(rig.bytes().await, (conn, piece.to_vec()), "no silence was told before");
+        assert!(matches!(rig.next().await, Input::Quiet { conn: from, .. } if from == conn));
+    }
 }
