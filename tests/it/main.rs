@@ -9,3 +9,5 @@
 
 mod bench;
 mod path;
+mod ports;
+mod stream;
