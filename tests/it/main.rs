@@ -8,6 +8,8 @@
 )]
 
 mod bench;
+mod commands;
+mod config;
 mod path;
 mod ports;
 mod stream;
