@@ -8,6 +8,7 @@
 )]
 
 mod bench;
+mod browser;
 mod commands;
 mod config;
 mod path;
