@@ -1,5 +1,6 @@
 //! `waypost run`: the daemon in the foreground.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -98,9 +99,12 @@ pub(super) fn log_to(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,rumqttc=error"));
     let registry = tracing_subscriber::registry().with(filter);
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let done = match (journal, format) {
         (Some(journal), _) => registry.with(journal).try_init(),
-        (None, LogFormat::Text) => registry.with(fmt::layer().with_writer(std::io::stderr)).try_init(),
+        (None, LogFormat::Text) => {
+            registry.with(fmt::layer().with_ansi(colour).with_writer(std::io::stderr)).try_init()
+        }
         (None, LogFormat::Json) => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),
     };
     if let Err(error) = done {

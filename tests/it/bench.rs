@@ -327,20 +327,28 @@ pub struct Pty {
 impl Pty {
     /// Makes a pty in raw mode and links it. The slave stays open, so that the node may come and go.
     pub fn new(link: &Path) -> Self {
-        let (mut master, mut slave) = (0, 0);
-        // SAFETY: openpty writes two descriptors and reads no name, termios or size when they are null.
-        let made = unsafe {
-            libc::openpty(
-                &raw mut master,
-                &raw mut slave,
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-            )
+        // No child that another test starts meanwhile may hold the master: then pulling the plug would not pull it.
+        let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+        // SAFETY: takes flags only; the descriptor is new and owned by nobody else once it is known to be one.
+        let master = unsafe {
+            let master = libc::posix_openpt(flags);
+            assert!(master >= 0, "posix_openpt");
+            File::from_raw_fd(master)
         };
-        assert_eq!(made, 0, "openpty");
-        // SAFETY: both were just made and are owned by nobody else.
-        let (master, slave) = unsafe { (File::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
+        let mut name = [0; 64];
+        // SAFETY: the descriptor is an open master and the name has the length that is told.
+        let named = unsafe {
+            libc::grantpt(master.as_raw_fd()) == 0
+                && libc::unlockpt(master.as_raw_fd()) == 0
+                && libc::ptsname_r(master.as_raw_fd(), name.as_mut_ptr(), name.len()) == 0
+        };
+        assert!(named, "ptsname_r");
+        // SAFETY: the name ends with a zero byte; the descriptor is new and owned by nobody else.
+        let slave = unsafe {
+            let slave = libc::open(name.as_ptr(), flags);
+            assert!(slave >= 0, "open the slave");
+            OwnedFd::from_raw_fd(slave)
+        };
         // SAFETY: zeroed termios is a value that tcgetattr overwrites; the descriptor is open.
         unsafe {
             let mut mode: libc::termios = std::mem::zeroed();
@@ -503,4 +511,16 @@ pub fn play(link: &Path, log: &Path) -> u64 {
     };
     assert_eq!(bytes(" bytes nobody read"), 0, "{said}");
     bytes(" bytes sent")
+}
+
+/// Dice that fall alike in every run: each roll answers 0..n.
+pub fn dice(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut state = seed | 1;
+    move |n| {
+        // xorshift64: good enough to choose moments by.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % n
+    }
 }

@@ -8,4 +8,9 @@
 )]
 
 mod bench;
+mod browser;
+mod commands;
+mod config;
 mod path;
+mod ports;
+mod stream;

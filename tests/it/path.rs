@@ -107,3 +107,26 @@ fn a_log_of_a_real_receiver_that_is_played_twice_is_stored_once() {
     }
     twice(&log);
 }
+
+#[test]
+fn a_scanners_noisy_capture_leaves_no_byte_and_no_frame_without_an_outcome() {
+    let capture = std::fs::read(repository("hardware/captures/dock-3-noisy.scan")).unwrap();
+    let site = Site::new();
+    let mut door3 = Pty::new(&site.path("door-3"));
+    site.configure(&door(&site));
+    let node = site.start();
+    let sent = capture.len() as f64;
+    door3.write(&capture);
+    // What is unfinished is held open for as long as more may follow; the metrics tell of it once it has its outcome.
+    wait_for("every byte with its outcome", || {
+        let counted = metric(&node, "waypost_bytes_total", &["source=\"door-3\""]);
+        assert!(counted <= sent, "{counted} bytes counted of {sent}");
+        (counted == sent).then_some(())
+    });
+    let frames = wait_for("the ledger", || {
+        let counts = balanced(&node)["sources"]["door-3"].clone();
+        (counts["frames"].as_i64().unwrap() > 0).then_some(counts)
+    });
+    assert!(frames["stored"].as_i64().unwrap() > 0 && frames["rejected"].as_i64().unwrap() > 0, "{frames}");
+    assert!(node.stop().success());
+}

@@ -1,0 +1,145 @@
+//! What a node does with files that are not valid, at the first start and later.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::bench::{Pty, Site, Stream, binary, stderr, stdout, wait_for};
+
+fn door(site: &Site) -> String {
+    format!("[[scanner]]\nid = \"door-3\"\nport = \"{}\"\n", site.path("door-3").display())
+}
+
+/// Appends to the configuration what no node can run with; the line it stands on.
+fn spoil(site: &Site, what: &str) -> usize {
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    std::fs::write(site.config(), format!("{text}{what}\n")).unwrap();
+    text.lines().count() + 1
+}
+
+#[test]
+fn an_invalid_file_at_the_first_start_is_told_with_place_key_and_remedy() {
+    let site = Site::new();
+    site.configure(&(door(&site) + "buad = 9600\n\n"));
+    let line = spoil(&site, "[[gps]]\nid = \"gps0\"\nport = \"/dev/x\"\nbaud = 12");
+    for args in [&["run"][..], &["run", "--strict"], &["check"], &["config"]] {
+        let output = site.ask(args);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(78), "{args:?}: {said}");
+        let file = site.config().display().to_string();
+        let typo = said.lines().find(|line| line.contains("buad")).unwrap_or_else(|| panic!("{args:?}: {said}"));
+        assert!(typo.contains(&format!("{file}:{}:1:", line - 2)), "{typo}");
+        assert!(typo.contains("scanner.door-3.buad") && typo.contains("baud") && typo.contains(';'), "{typo}");
+        let value = said.lines().find(|line| line.contains("gps0")).unwrap_or_else(|| panic!("{args:?}: {said}"));
+        assert!(value.contains(&format!("{file}:{}:8:", line + 3)) && value.contains("gps.gps0.baud"), "{value}");
+        assert!(value.contains("12") && value.contains(';'), "{value}");
+    }
+    assert!(!site.path("store/waypost.db").exists(), "nothing was made");
+}
+
+#[test]
+fn an_invalid_file_at_a_later_start_leaves_the_node_on_its_last_good_configuration() {
+    let site = Site::new();
+    let mut door3 = Pty::new(&site.path("door-3"));
+    site.configure(&door(&site));
+    assert!(site.start().stop().success());
+    for broken in ["nonsense = 1", "[never closed", "[[gps]]\nid = \"gps0\"\n"] {
+        site.configure(&door(&site));
+        spoil(&site, broken);
+        let node = site.start();
+        let (status, health) = node.get("/healthz");
+        assert_eq!(status, 503, "{health}");
+        assert!(health.contains("config_invalid") && health.contains("waypost.toml"), "{health}");
+        let mut stream = node.stream(None);
+        let alarm = std::iter::from_fn(|| stream.next())
+            .find_map(|message| {
+                let items = message.data["items"].as_array()?.clone();
+                items.into_iter().find(|item| item["k"] == "alarm" && item["v"]["name"] == "config_invalid")
+            })
+            .unwrap();
+        assert!(alarm["v"]["advice"].as_str().unwrap().contains("waypost check"), "{alarm}");
+        door3.write(format!("{}\r\n", broken.len()).as_bytes());
+        stream.event("a scan on the kept configuration", |event| event["code"] == broken.len().to_string());
+        let said = site.ask(&["status"]);
+        assert_eq!(said.status.code(), Some(1), "{}", stderr(&said));
+        assert!(stdout(&said).contains("last good one runs"), "{}", stdout(&said));
+        let json: Value = serde_json::from_str(&stdout(&site.ask(&["status", "--json"]))).unwrap();
+        assert_eq!(json["status"], "degraded");
+        assert!(node.stop().success(), "{broken}");
+        let strict = site.ask(&["run", "--strict"]);
+        assert_eq!(strict.status.code(), Some(78), "{}", stderr(&strict));
+    }
+    site.configure(&door(&site));
+    let node = site.start();
+    let (status, health) = node.get("/healthz");
+    assert!(status == 200 && !health.contains("config_invalid"), "the mended file is taken: {health}");
+    assert!(node.stop().success());
+}
+
+#[test]
+fn a_part_in_conf_d_that_is_invalid_is_named_and_the_rest_still_says_where_the_store_is() {
+    let site = Site::new();
+    let _door3 = Pty::new(&site.path("door-3"));
+    site.configure(&door(&site));
+    assert!(site.start().stop().success());
+    std::fs::create_dir(site.path("conf.d")).unwrap();
+    std::fs::write(site.path("conf.d/50-bad.toml"), b"[http]\nlisten = [\"127.0.0.1:0\"\n\xff").unwrap();
+    let node = site.start();
+    let (status, health) = node.get("/healthz");
+    assert!(status == 503 && health.contains("50-bad.toml"), "{health}");
+    assert!(node.stop().success());
+}
+
+#[test]
+fn what_systemd_names_as_the_state_folder_is_where_the_kept_configuration_is_looked_for() {
+    let site = Site::new();
+    site.configure("");
+    assert!(site.start().stop().success());
+    // Nothing in this file says where the store is.
+    std::fs::write(site.config(), "nonsense = 1\n").unwrap();
+    let store = site.path("store").display().to_string();
+    let node = site.start_with(&[("STATE_DIRECTORY", &store)]);
+    assert_eq!(node.get("/healthz").0, 503);
+    assert!(node.stop().success());
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_alarm_and_intake_runs_on() {
+    let site = Site::new();
+    let mut door3 = Pty::new(&site.path("door-3"));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    site.configure(&door(&site));
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    let both = format!("listen = [\"127.0.0.1:0\", \"{}\"]", taken.local_addr().unwrap());
+    std::fs::write(site.config(), text.replace("listen = [\"127.0.0.1:0\"]", &both)).unwrap();
+    let node = site.start();
+    let health = wait_for("the alarm", || {
+        let (status, health) = node.get("/healthz");
+        assert_eq!(status, 200, "a port is no reason to be restarted: {health}");
+        health.contains("alarm").then_some(health)
+    });
+    assert!(health.contains(&taken.local_addr().unwrap().to_string()), "{health}");
+    let mut stream = Stream::open(node.address(), "/api/v1/stream", "");
+    door3.write(b"TRL-7\r\n");
+    stream.event("the scan", |event| event["code"] == "TRL-7");
+    drop(taken);
+    wait_for("the end of the alarm once the port is free", || {
+        (!node.get("/healthz").1.contains("alarm")).then_some(())
+    });
+    assert!(node.stop().success());
+}
+
+#[test]
+fn a_node_that_may_not_write_its_store_says_so_and_ends() {
+    let site = Site::new();
+    site.configure("");
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    let file = site.path("file");
+    std::fs::write(&file, "").unwrap();
+    let text = text.replace(&site.path("store").display().to_string(), &file.join("store").display().to_string());
+    std::fs::write(site.config(), text).unwrap();
+    let started = std::time::Instant::now();
+    let output = binary().arg("--config").arg(site.config()).arg("run").output().unwrap();
+    assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
+    assert!(stderr(&output).contains("store.dir") && started.elapsed() < Duration::from_secs(10));
+}
