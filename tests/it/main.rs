@@ -8,4 +8,9 @@
 )]
 
 mod bench;
+mod broker;
+mod feeder;
+mod kill;
 mod path;
+mod upstream;
+mod wedge;
