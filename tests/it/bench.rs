@@ -505,3 +505,19 @@ impl Site {
         )
     }
 }
+
+impl Pty {
+    /// Writes as far as there is room: a node that does not read never holds up the test.
+    pub fn offer(&mut self, bytes: &[u8]) {
+        let fd = self.master.as_raw_fd();
+        // SAFETY: the descriptor is open for as long as `self` is, and fcntl touches no memory of ours.
+        unsafe {
+            let flags = libc::fcntl(fd, libc::F_GETFL);
+            assert!(libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) >= 0);
+        }
+        match self.master.write(bytes) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "{error}"),
+        }
+    }
+}
