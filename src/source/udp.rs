@@ -59,7 +59,7 @@ async fn read(source: &Source, pulse: &Pulse, conn: Conn, socket: &UdpSocket) ->
             }
             Some(Ok((0, _))) => {}
             Some(Ok((n, peer))) => {
-                pulse.working();
+                pulse.working().await;
                 quiet_since = Instant::now();
                 rest = source.bytes(pulse, conn, &buf[..n], at, Some(peer)).await?;
             }
