@@ -159,7 +159,12 @@ impl Ears {
 
     fn feed(&mut self, conn: Conn, bytes: &[u8], at: Stamp, waited: bool, peer: Option<String>) -> Vec<Heard> {
         if !self.open.contains_key(&conn) {
-            // The worker was restarted in the middle of a connection: the decoder begins anew and finds its feet.
+            // The worker was restarted in the middle of a connection.
+            if matches!(&self.feed, Feed::Scanner(scanner) if scanner.reply) {
+                // Its peer gets no answers any more: it comes again with all of this, and what is here may be half a frame.
+                return Vec::new();
+            }
+            // The decoder begins anew and finds its feet.
             self.open.insert(conn, self.ear(None, None));
         }
         self.with(conn, |ear| {

@@ -62,18 +62,22 @@ pub(super) struct Reading<'a> {
     pub bauds: Option<&'a mut Bauds>,
 }
 
-/// How many replies wait to be written.
+/// How many replies wait to be written. It keeps the channel not open: only the intake does.
 pub(super) struct Backlog<'a> {
-    replies: mpsc::Sender<String>,
+    replies: mpsc::WeakSender<String>,
     shorter: &'a Notify,
 }
 
 impl Backlog<'_> {
     /// Waits until no more than half of the channel is taken.
     async fn settle(&self) {
-        while self.replies.max_capacity() - self.replies.capacity() > REPLIES_MAX / 2 {
+        while self.len() > REPLIES_MAX / 2 {
             self.shorter.notified().await;
         }
+    }
+
+    fn len(&self) -> usize {
+        self.replies.upgrade().map_or(0, |replies| replies.max_capacity() - replies.capacity())
     }
 }
 
@@ -106,7 +110,7 @@ impl Reading<'_> {
                     let at = self.source.clock.now();
                     quiet_since = Instant::now();
                     self.leash.spoke.store(true, Ordering::Relaxed);
-                    self.pulse.working();
+                    self.pulse.working().await;
                     let Ok(rest) = self.source.bytes(self.pulse, self.conn, &buf[..n], at, None, waited).await else {
                         return Lost::Stopped;
                     };
@@ -182,7 +186,7 @@ pub(super) async fn serve(
     let shorter = Notify::new();
     let read_over = CancellationToken::new();
     let read = async {
-        let backlog = Backlog { replies: replies.clone(), shorter: &shorter };
+        let backlog = Backlog { replies: replies.downgrade(), shorter: &shorter };
         let ended = async {
             source.opened(pulse, conn, Some(peer), Some(replies)).await?;
             let backlog = Some(&backlog);
@@ -190,18 +194,18 @@ pub(super) async fn serve(
             source.lost(pulse, conn, why).await
         }
         .await;
-        // The channel ends when the intake has dropped its sender too: with that every reply is in it.
-        drop(backlog);
         read_over.cancel();
         ended
     };
     let write = async {
         tokio::select! {
             biased;
-            written = write(&mut to, &mut lines, &shorter) => if let Err(why) = written {
+            written = write(&mut to, &mut lines, &shorter) => {
                 // Closed first: an intake that waits for room here would not take the `Lost`.
                 lines.close();
-                leash.pull(why);
+                // The intake lets go after the last reply; before the end of reading only when it was started anew. A
+                // peer that went on would wait for ever: it is to come again and ask for what was not answered.
+                leash.pull(written.err().unwrap_or_else(|| Lost::Io("the intake was started anew".to_owned())));
             },
             () = replies_over(pulse, &read_over) => {}
         }

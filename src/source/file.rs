@@ -68,7 +68,7 @@ async fn read(source: &Source, pulse: &Pulse, conn: Conn, mut file: File) -> Res
         match got {
             Ok(0) => return Ok(Lost::Eof),
             Ok(n) => {
-                pulse.working();
+                pulse.working().await;
                 let rest = source.bytes(pulse, conn, &buf[..n], source.clock.now(), None, false).await?;
                 pulse.rest(rest).await;
             }

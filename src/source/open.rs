@@ -16,7 +16,7 @@ use super::{Conn, Input, LINES_PER_S, Lost, SourceSpec, client, file, hid, liste
 use crate::clock::Clock;
 use crate::config::Port;
 use crate::domain::{Reason, Stamp};
-use crate::health::{Ctx, Light, Outcome, SourceCondition, wedge};
+use crate::health::{Ctx, Light, Outcome, SourceCondition};
 
 /// A configured input at work; it outlives the worker's restarts, so that no [`Conn`] is used twice and none stays open.
 pub(super) struct Source {
@@ -186,7 +186,6 @@ impl Source {
 
 /// One run of the worker. Its loop waits on the port, on the next try and on the stop.
 pub(super) async fn run(source: Arc<Source>, ctx: Ctx) -> Outcome {
-    let worker = ctx.beat.worker().to_owned();
     let pulse = Pulse { beat: Some(ctx.beat), light: source.light.clone(), stop: ctx.stop };
     source.light.port(SourceCondition::Opening, "");
     let left: Vec<Conn> = source.open_now().iter().copied().collect();
@@ -198,8 +197,7 @@ pub(super) async fn run(source: Arc<Source>, ctx: Ctx) -> Outcome {
     }
     let mut turns = Turns::new(&source);
     loop {
-        wedge::hang(&worker).await;
-        pulse.working();
+        pulse.working().await;
         let rest = turns.turn(&source, &pulse).await;
         if pulse.stop.is_cancelled() {
             return Ok(());

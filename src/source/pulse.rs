@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::FLUSH_AT_STOP;
-use crate::health::{Beat, Light, PARKED_MAX};
+use crate::health::{Beat, Light, PARKED_MAX, wedge};
 
 /// How a task of this room waits. Only the worker itself has a beat; the connections of a listener have none.
 #[derive(Clone)]
@@ -24,9 +24,10 @@ impl Pulse {
         Self { beat: None, ..self.clone() }
     }
 
-    /// "I have something to do."
-    pub fn working(&self) {
+    /// "I have something to do." In debug builds also where the test hook strikes, an endless await included.
+    pub async fn working(&self) {
         if let Some(beat) = &self.beat {
+            wedge::hang(beat.worker()).await;
             beat.working(PARKED_MAX);
         }
     }

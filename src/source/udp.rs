@@ -61,7 +61,7 @@ async fn read(source: &Source, pulse: &Pulse, conn: Conn, socket: &UdpSocket) ->
             }
             Some((Ok((0, _)), _)) => {}
             Some((Ok((n, peer)), waited)) => {
-                pulse.working();
+                pulse.working().await;
                 quiet_since = Instant::now();
                 rest = source.bytes(pulse, conn, &buf[..n], at, Some(peer), waited).await?;
                 quiet = source.spec.quiet_after;
