@@ -20,6 +20,8 @@ use crate::simulate;
 
 /// Exit codes of the contract, after sysexits(3).
 mod exit {
+    /// Done.
+    pub(super) const DONE: u8 = 0;
     /// Done, but not well.
     pub(super) const NOT_WELL: u8 = 1;
     /// The command line is wrong.
@@ -168,6 +170,10 @@ impl Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
+        // A reader that went away (`| head`) has seen enough: nothing failed, and there is nothing to say.
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::new(exit::DONE, "");
+        }
         Self::new(exit::IO, format!("reading or writing: {error}"))
     }
 }
@@ -189,7 +195,9 @@ pub fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("waypost: {}", failure.text);
+            if failure.code != exit::DONE {
+                eprintln!("waypost: {}", failure.text);
+            }
             ExitCode::from(failure.code)
         }
     }
@@ -275,8 +283,11 @@ fn decode_nmea(file: Option<&Path>) -> Done {
 }
 
 fn decode_scan(profile: Option<&str>, timed: bool, file: Option<&Path>) -> Done {
-    use scan::report::{ReportProfile, report, report_timed};
-    let bad = |error: scan::report::ReportError| Failure::new(exit::USAGE, error.to_string());
+    use scan::report::{ReportError, ReportProfile, report, report_timed};
+    let bad = |error| match error {
+        ReportError::Read(error) | ReportError::Write(error) => error.into(),
+        error => Failure::new(exit::USAGE, error.to_string()),
+    };
     let profile = profile.map_or_else(|| Ok(ReportProfile::default()), ReportProfile::from_json).map_err(bad)?;
     let input = open(file)?;
     let out = io::BufWriter::new(io::stdout().lock());
@@ -284,11 +295,8 @@ fn decode_scan(profile: Option<&str>, timed: bool, file: Option<&Path>) -> Done 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints to stdout; a reader that went away (`| head`) has seen enough.
+/// Prints to stdout.
 fn print(text: &str) -> Done {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(error.into()),
-    }
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }

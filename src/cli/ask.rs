@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::run::likely_store_dir;
 use super::{Done, Failure, exit, load, print};
 use crate::app::control_path;
 
@@ -24,7 +26,7 @@ pub(super) struct Running {
 impl Running {
     /// The running node of this configuration; none when no socket answers.
     pub(super) fn find(config: &Path) -> Result<Option<Self>, Failure> {
-        for socket in sockets(config)? {
+        for socket in sockets(config) {
             match UnixStream::connect(&socket) {
                 Ok(_) => return Ok(Some(Self { socket })),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -40,19 +42,23 @@ impl Running {
     }
 
     /// GETs a path below `/api/v1`.
-    pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
-        let (status, body) = self.exchange(path)?;
-        let value: Value = serde_json::from_str(&body).map_err(|error| {
-            Failure::new(exit::INTERNAL, format!("the node's answer to {path} is no JSON: {error}"))
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let (status, body) = self.exchange(path).map_err(|error| {
+            let text =
+                format!("the node went away while it was asked ({}: {error}); see its log", self.socket.display());
+            Failure::new(exit::UNAVAILABLE, text)
         })?;
         if status != 200 {
+            let value: Value = serde_json::from_str(&body).unwrap_or_default();
             let message = value["error"]["message"].as_str().unwrap_or("no reason given");
             return Err(Failure::new(exit::NOT_WELL, format!("{path}: {status}: {message}")));
         }
-        Ok(value)
+        serde_json::from_str(&body).map_err(|error| {
+            Failure::new(exit::INTERNAL, format!("the node's answer to {path} cannot be understood: {error}"))
+        })
     }
 
-    fn exchange(&self, path: &str) -> Result<(u16, String), Failure> {
+    fn exchange(&self, path: &str) -> io::Result<(u16, String)> {
         let mut stream = UnixStream::connect(&self.socket)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -61,20 +67,22 @@ impl Running {
         stream.take(ANSWER_MAX).read_to_string(&mut answer)?;
         let (head, body) = answer
             .split_once("\r\n\r\n")
-            .ok_or_else(|| Failure::new(exit::INTERNAL, format!("the node cut its answer to {path} short")))?;
+            .ok_or_else(|| io::Error::other(format!("its answer to {path} is cut short")))?;
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
         Ok((status, body.to_owned()))
     }
 }
 
 /// Where a node may be found: where systemd puts it, and beside its store.
-fn sockets(config: &Path) -> Result<Vec<PathBuf>, Failure> {
+fn sockets(config: &Path) -> Vec<PathBuf> {
     let mut found = vec![PathBuf::from("/run/waypost/control.sock")];
     if config != Path::new(crate::config::DEFAULT_FILE) {
         found.clear();
     }
-    found.push(control_path(&load(config)?.config.store.dir));
-    Ok(found)
+    // A node that runs on its last good configuration is asked just then when the files are invalid.
+    let dir = load(config).map_or_else(|_| likely_store_dir(config), |loaded| loaded.config.store.dir);
+    found.push(control_path(&dir));
+    found
 }
 
 /// `waypost status`
@@ -83,7 +91,7 @@ pub(super) fn status(config: &Path, json: bool) -> Done {
         let text = "no waypost runs with this configuration; start it with `systemctl start waypost` or `waypost run`";
         return Err(Failure::new(exit::UNAVAILABLE, text));
     };
-    let health = node.get("/health")?;
+    let health: Value = node.get("/health")?;
     if json {
         print(&format!("{health:#}\n"))?;
     } else {
@@ -91,6 +99,14 @@ pub(super) fn status(config: &Path, json: bool) -> Done {
     }
     let well = health["status"] == "ok";
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(exit::NOT_WELL) })
+}
+
+/// What to do about a state, to be put behind it.
+fn advice_of(state: &Value) -> String {
+    state["advice"]
+        .as_str()
+        .filter(|advice| !advice.is_empty())
+        .map_or_else(String::new, |advice| format!("; {advice}"))
 }
 
 fn words(health: &Value) -> String {
@@ -108,35 +124,30 @@ fn words(health: &Value) -> String {
     for reason in health["reasons"].as_array().into_iter().flatten() {
         line("", text_of(reason));
     }
-    for state in health["states"].as_array().into_iter().flatten() {
-        let v = &state["v"];
-        let advice = v["advice"].as_str().map_or_else(String::new, |advice| format!("; {advice}"));
-        match state["k"].as_str() {
-            Some("source") => {
-                line(
-                    "source",
-                    format!("{} {} {}{advice}", text_of(&v["id"]), text_of(&v["state"]), text_of(&v["port"])),
-                );
-            }
-            Some("uplink") if v["configured"] == true => {
-                let error = v["last_error"].as_str().unwrap_or_default();
-                line("uplink", format!("{} {} {error}", text_of(&v["state"]), text_of(&v["url"])));
-            }
-            Some("disk") => {
-                let mib = |value: &Value| value.as_u64().unwrap_or(0) >> 20;
-                let (db, wal, free) = (mib(&v["db_bytes"]), mib(&v["wal_bytes"]), mib(&v["free_bytes"]));
-                line("disk", format!("{db} MiB stored, {wal} MiB WAL, {free} MiB free"));
-            }
-            Some("clock") => line("clock", text_of(&v["tq"])),
-            Some("alarm") => line("alarm", format!("{}{advice}", text_of(&v["text"]))),
-            Some("worker") if v["state"] != "fresh" && v["state"] != "ended" => {
-                line(
-                    "worker",
-                    format!("{} {} {}", text_of(&v["worker"]), text_of(&v["state"]), text_of(&v["last_reason"])),
-                );
-            }
-            _ => {}
-        }
+    let each = |list: &str| health[list].as_array().cloned().unwrap_or_default();
+    for v in each("sources") {
+        let advice = advice_of(&v);
+        line("source", format!("{} {} {}{advice}", text_of(&v["id"]), text_of(&v["state"]), text_of(&v["port"])));
+    }
+    let v = &health["uplink"];
+    if v["configured"] == true {
+        let error = v["last_error"].as_str().unwrap_or_default();
+        line("uplink", format!("{} {} {error}", text_of(&v["state"]), text_of(&v["url"])).trim_end().to_owned());
+    }
+    let v = &health["disk"];
+    if v.is_object() {
+        let mib = |value: &Value| value.as_u64().unwrap_or(0) >> 20;
+        let (db, wal, free) = (mib(&v["db_bytes"]), mib(&v["wal_bytes"]), mib(&v["free_bytes"]));
+        line("disk", format!("{db} MiB stored, {wal} MiB WAL, {free} MiB free"));
+    }
+    if health["clock"].is_object() {
+        line("clock", text_of(&health["clock"]["tq"]));
+    }
+    for v in each("alarms") {
+        line("alarm", format!("{}{}", text_of(&v["text"]), advice_of(&v)));
+    }
+    for v in each("workers").iter().filter(|v| v["state"] != "fresh" && v["state"] != "ended") {
+        line("worker", format!("{} {} {}", text_of(&v["worker"]), text_of(&v["state"]), text_of(&v["last_reason"])));
     }
     let ledger = &health["ledger"];
     let (events, letters) = (&ledger["events"], &ledger["letters"]);

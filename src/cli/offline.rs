@@ -4,11 +4,13 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::ask::Running;
 use super::{Done, Failure, exit, load, print};
-use crate::domain::{Lane, Row, Seq};
+use crate::domain::{Lane, Reason, Row, Seq};
 use crate::store::{Closed, Filter, Ledger, Letter, StoreError};
 use crate::wire;
 
@@ -56,7 +58,7 @@ fn of(ledger: &Ledger) -> Value {
 pub(super) fn letters(config: &Path, as_json: bool, noise: bool) -> Done {
     let letters: Vec<Value> = match Running::find(config)? {
         Some(node) => {
-            let answer = node.get(if noise { "/letters?limit=500&noise=true" } else { "/letters?limit=500" })?;
+            let answer: Value = node.get(if noise { "/letters?limit=500&all=1" } else { "/letters?limit=500" })?;
             answer["items"].as_array().cloned().unwrap_or_default()
         }
         None => {
@@ -71,7 +73,7 @@ pub(super) fn letters(config: &Path, as_json: bool, noise: bool) -> Done {
     let mut text = String::new();
     for letter in &letters {
         let at = wire::rfc3339(letter["received_ms"].as_i64().unwrap_or(0));
-        let (reason, source, shown) = (word(letter, "reason"), word(letter, "source"), word(letter, "text"));
+        let (reason, source, shown) = (word(letter, "reason"), word(letter, "source"), word(letter, "bytes"));
         text.push_str(&format!("{:>6} {at} {reason:<16} {source:<12} {shown}\n", letter["letter"]));
     }
     if letters.is_empty() {
@@ -80,13 +82,21 @@ pub(super) fn letters(config: &Path, as_json: bool, noise: bool) -> Done {
     print(&text)
 }
 
+/// As a running node answers it.
 fn wire_letter(letter: &Letter) -> Value {
-    json!({
+    let reason = Reason::from_code(&letter.reason);
+    let mut item = json!({
         "letter": letter.letter, "state": letter.state, "stage": letter.stage, "reason": letter.reason,
-        "class": letter.class, "source": letter.source, "peer": letter.peer, "seq": letter.seq,
+        "class": letter.class, "retry": reason.is_some_and(Reason::retry_helps),
+        "text": reason.map_or("", Reason::sentence), "advice": reason.map_or("", Reason::advice),
+        "source": letter.source, "peer": letter.peer, "seq": letter.seq,
         "length": letter.length, "detail": letter.detail, "received_ms": letter.received_ms,
-        "text": wire::printable(&letter.bytes),
-    })
+        "bytes": wire::printable(&letter.bytes),
+    });
+    if let Some(keys) = item.as_object_mut() {
+        keys.retain(|_, value| !value.is_null());
+    }
+    item
 }
 
 /// `waypost outbox export`
@@ -118,26 +128,44 @@ fn export_closed(store: &Closed, out: &mut impl Write, from: i64, to: i64, unsen
     }
 }
 
+/// A page of events as the node wrote them.
+#[derive(Deserialize)]
+struct EventPage {
+    items: Vec<Box<RawValue>>,
+    next: Option<String>,
+}
+
+/// What an export looks at of an event.
+#[derive(Deserialize)]
+struct Place {
+    seq: i64,
+    kind: String,
+}
+
 fn export_running(node: &Running, out: &mut impl Write, from: i64, to: i64, unsent: bool) -> Result<(), Failure> {
-    let health = node.get("/health")?;
-    let epoch = health["epoch"].as_str().unwrap_or_default().to_owned();
-    let head = health["head"].as_i64().unwrap_or(0).min(to);
-    let cursor = |lane: &str| health["cursors"][lane].as_i64().unwrap_or(0);
-    let cursors = [cursor("scan"), cursor("fix")];
-    let mut next = format!("{epoch}.{}", from - 1);
-    loop {
-        let page = node.get(&format!("/events?after={next}&limit={PAGE}"))?;
-        for event in page["items"].as_array().into_iter().flatten() {
-            let seq = event["seq"].as_i64().unwrap_or(0);
-            if seq <= to && (!unsent || seq > cursors[usize::from(event["kind"] == "fix")]) {
+    let strange = |error: serde_json::Error| Failure::new(exit::INTERNAL, format!("an event of the node: {error}"));
+    let health: Value = node.get("/health")?;
+    let place = |key: &str| {
+        let (epoch, seq) = health[key].as_str().unwrap_or_default().split_once('.').unwrap_or_default();
+        (epoch.to_owned(), seq.parse::<i64>().unwrap_or(0))
+    };
+    let ((epoch, head), (_, oldest)) = (place("cursor"), place("oldest"));
+    let head = head.min(to);
+    let lane = |lane: &str| health["cursors"][lane].as_i64().unwrap_or(0);
+    let cursors = [lane("scan"), lane("fix")];
+    // What is no longer in the log cannot be asked for.
+    let mut seen = oldest.max(from - 1);
+    while seen < head {
+        let page: EventPage = node.get(&format!("/events?after={epoch}.{seen}&limit={PAGE}"))?;
+        for event in &page.items {
+            let Place { seq, kind } = serde_json::from_str(event.get()).map_err(strange)?;
+            if seq <= to && (!unsent || seq > cursors[usize::from(kind == "fix")]) {
                 writeln!(out, "{event}")?;
             }
         }
-        let then = page["next"].as_str().unwrap_or_default().to_owned();
-        let seen = then.rsplit('.').next().and_then(|seq| seq.parse::<i64>().ok()).unwrap_or(head);
-        if seen >= head || then == next {
-            return Ok(());
-        }
-        next = then;
+        let next = page.next.as_deref().and_then(|next| next.rsplit('.').next()?.parse().ok());
+        let Some(next) = next.filter(|next| *next > seen) else { return Ok(()) };
+        seen = next;
     }
+    Ok(())
 }

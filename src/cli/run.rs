@@ -1,6 +1,6 @@
 //! `waypost run`: the daemon in the foreground.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
@@ -73,8 +73,7 @@ fn choose(file: &Path, strict: bool, machine: &Machine) -> Result<(Loaded, Optio
     if strict {
         return Err(refused());
     }
-    // Where the store lies is in the invalid files: the default, or the folder systemd names.
-    let dir = std::env::var_os("STATE_DIRECTORY").map_or_else(|| config::Store::default().dir, Into::into);
+    let dir = likely_store_dir(file);
     match config::last_good(&dir, machine) {
         Ok(Some(kept)) => Ok((kept, Some(text.lines().next().unwrap_or_default().to_owned()))),
         Ok(None) => Err(refused()),
@@ -83,6 +82,14 @@ fn choose(file: &Path, strict: bool, machine: &Machine) -> Result<(Loaded, Optio
             Err(refused())
         }
     }
+}
+
+/// Where the store of an invalid configuration most likely is: where a line of it says, the folder systemd names, or the
+/// default.
+pub(super) fn likely_store_dir(file: &Path) -> PathBuf {
+    config::named_store_dir(file)
+        .or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from))
+        .unwrap_or_else(|| config::Store::default().dir)
 }
 
 /// Sends the log to the journal under systemd, else to stderr.

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::finding::Invalid;
 use crate::config::load::{self, Loaded};
@@ -44,5 +44,51 @@ pub fn last_good(dir: &Path, machine: &Machine) -> Result<Option<Loaded>, Invali
     match fs::symlink_metadata(&path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         _ => load::parse_kept(&path, machine).map(Some),
+    }
+}
+
+/// The `store.dir` that files name which are not valid as a whole: the last one on a line that can be read by itself.
+/// None when no such line is there; what stands there is not checked.
+#[must_use]
+pub fn named_store_dir(main_file: &Path) -> Option<PathBuf> {
+    let parts = load::parts_of(main_file).unwrap_or_default();
+    let files = std::iter::once(main_file).chain(parts.iter().map(PathBuf::as_path));
+    files.filter_map(|file| store_dir_in(&String::from_utf8_lossy(&load::read(file).ok()?))).last()
+}
+
+fn store_dir_in(text: &str) -> Option<PathBuf> {
+    let (mut table, mut found) = (String::new(), None);
+    for line in text.lines() {
+        if line.trim_start().starts_with('[') {
+            line.split('#').next().unwrap_or_default().trim().clone_into(&mut table);
+        } else if let Ok(keys) =
+            format!("{}\n{line}", if table == "[store]" { "[store]" } else { "" }).parse::<toml::Table>()
+            && (table.is_empty() || table == "[store]")
+            && let Some(dir) = keys.get("store").and_then(|store| store.get("dir")?.as_str())
+        {
+            found = Some(PathBuf::from(dir));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_is_found_in_a_file_that_is_broken_around_it() {
+        let dir = |text: &str| store_dir_in(text).map(|dir| dir.display().to_string());
+        for (text, expect) in [
+            ("[node]\nid = \"never closed\n[store] # here\n dir = \"/data\"\n", Some("/data")),
+            ("store.dir = '/data'\n[[gps\n", Some("/data")),
+            ("store = { dir = \"/data\" }\nnode = 7\n", Some("/data")),
+            ("[store]\ndir = \"/old\"\ndir = \"/data\"\n", Some("/data")),
+            ("[other]\ndir = \"/data\"\n", None),
+            ("[store]\ndir = 7\n", None),
+            ("", None),
+        ] {
+            assert_eq!(dir(text).as_deref(), expect, "{text}");
+        }
     }
 }

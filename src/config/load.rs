@@ -178,7 +178,7 @@ fn in_order(mut findings: Vec<Finding>, files: &[PathBuf]) -> Vec<Finding> {
 }
 
 /// `conf.d/*.toml` beside the main file, in name order.
-fn parts_of(main_file: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
+pub(super) fn parts_of(main_file: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
     let folder = main_file.parent().unwrap_or(Path::new("")).join("conf.d");
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
@@ -197,7 +197,7 @@ fn parts_of(main_file: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
     Ok(parts)
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "this is no regular file"));

@@ -1,5 +1,6 @@
 //! The calls that say how things are now: the snapshot a page begins with, assets, sources, the ledger, health.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -7,7 +8,7 @@ use axum::http::Uri;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::domain::{Cursor, Kind, Row, Seq, UnixMs};
+use crate::domain::{Cursor, Kind, Lane, Row, Seq, UnixMs};
 use crate::health::{Board, SourceState, State as Posted};
 use crate::store::{Filter, Look, Reader};
 use crate::wire;
@@ -215,6 +216,8 @@ struct Health<'a> {
     epoch: String,
     cursor: String,
     oldest: String,
+    /// Per lane the seq up to which the platform has each event.
+    cursors: BTreeMap<&'static str, i64>,
     listen: Vec<String>,
     streams: usize,
     sources: Vec<Raw>,
@@ -239,8 +242,13 @@ struct Beat {
 pub(super) async fn health(State(front): State<Arc<Front>>, uri: Uri) -> Answer {
     Asked::of(&uri, &[])?;
     let known = front.feed.counts();
-    let (counts, oldest) =
-        front.look(move |reader| Ok((Counts::read(reader, known.as_deref())?, reader.oldest()?))).await?;
+    let (counts, oldest, cursors) = front
+        .look(move |reader| {
+            let cursors = Lane::ALL.map(|lane| Ok((lane.as_str(), reader.cursor(lane)?.0)));
+            let cursors = cursors.into_iter().collect::<Look<_>>()?;
+            Ok((Counts::read(reader, known.as_deref())?, reader.oldest()?, cursors))
+        })
+        .await?;
     front.feed.keep_counts(Arc::new(counts));
     let items = render::standing(&front);
     let all = |kind: &str| -> Vec<Raw> {
@@ -260,6 +268,7 @@ pub(super) async fn health(State(front): State<Arc<Front>>, uri: Uri) -> Answer 
         epoch: epoch.to_string(),
         cursor: front.store.cursor_now().to_string(),
         oldest: front.oldest_cursor(oldest).to_string(),
+        cursors,
         listen: front.bound.borrow().iter().map(ToString::to_string).collect(),
         streams: front.feed.streams(),
         sources: all("source"),

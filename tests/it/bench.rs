@@ -445,3 +445,62 @@ pub fn program(name: &str) -> Option<PathBuf> {
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
+
+/// The sum of the metric's series that carry every one of the labels, each written as `name="value"`.
+pub fn metric(node: &Node, name: &str, labels: &[&str]) -> f64 {
+    let (status, text) = node.get("/metrics");
+    assert_eq!(status, 200, "{text}");
+    let series = text.lines().filter(|line| {
+        let rest = line.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with(['{', ' '])) && labels.iter().all(|label| line.contains(label))
+    });
+    series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
+/// Asserts the identities of the ledger, per source and of the node, and that the node finds none broken itself.
+pub fn balanced(node: &Node) -> Value {
+    let ledger = node.ledger();
+    let sum = |counts: &Value, names: &[&str]| names.iter().map(|name| counts[name].as_i64().unwrap()).sum::<i64>();
+    for (source, counts) in ledger["sources"].as_object().unwrap() {
+        let outcomes = ["stored", "repeat", "duplicate", "no_fix", "thinned", "rejected", "test"];
+        assert_eq!(counts["frames"], sum(counts, &outcomes), "{source}: {counts}");
+    }
+    let events = ["unsent", "sent", "sent_unheard", "local", "dead", "discarded", "lost"];
+    assert_eq!(ledger["events"]["total"], sum(&ledger["events"], &events), "{ledger}");
+    let letters = ["open", "retried", "discarded", "expired", "sampled"];
+    assert_eq!(ledger["letters"]["total"], sum(&ledger["letters"], &letters), "{ledger}");
+    assert_eq!(ledger["balance"], 0, "{ledger}");
+    let (_, text) = node.get("/metrics");
+    assert!(text.lines().any(|line| line == "waypost_ledger_imbalance 0"), "{text}");
+    ledger
+}
+
+/// What a command printed.
+pub fn stdout(output: &std::process::Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// What a command said on the side.
+pub fn stderr(output: &std::process::Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A file of this repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Plays a log onto a link with the simulator, as fast as the line takes it, and unplugs; the bytes that were sent.
+pub fn play(link: &Path, log: &Path) -> u64 {
+    let mut command = binary();
+    command.args(["simulate", "gps", "--time", "recorded", "--rate", "200", "--at-end", "unplug", "--seed", "1"]);
+    let output = command.arg("--link").arg(link).arg("--log").arg(log).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = stdout(&output);
+    let bytes = |what: &str| -> u64 {
+        let before = said.split(what).next().unwrap();
+        before.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert_eq!(bytes(" bytes nobody read"), 0, "{said}");
+    bytes(" bytes sent")
+}

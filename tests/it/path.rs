@@ -1,6 +1,11 @@
 //! The way of one fix and one scan, from the wire to the screen and the broker.
 
-use crate::bench::{Pty, Site, epoch};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::bench::{Node, Pty, Site, balanced, epoch, metric, play, repository, run, stdout, wait_for};
 
 fn gps(site: &Site) -> String {
     format!(
@@ -30,4 +35,75 @@ fn a_fix_and_a_scan_reach_the_stream_from_their_ports() {
     assert_eq!(place["because"], scan["id"]);
     assert_eq!(node.ledger()["balance"], 0);
     assert!(node.stop().success());
+}
+
+/// Plays a log twice into one node and checks what the second time added.
+fn twice(log: &Path) {
+    let site = Site::new();
+    site.configure(&gps(&site));
+    let node = site.start();
+    let link = site.path("gps0");
+    // The bytes of a port balance: what came is used, ignored or refused, and what is open is no more once it is unplugged.
+    let all = |bytes: u64| {
+        wait_for("every byte with its outcome", || {
+            let counted = metric(&node, "waypost_bytes_total", &["source=\"gps0\""]);
+            assert!(counted <= bytes as f64, "{counted} bytes counted of {bytes}");
+            (counted == bytes as f64).then_some(())
+        });
+    };
+    let sent = play(&link, log);
+    assert_eq!(sent, std::fs::metadata(log).unwrap().len());
+    all(sent);
+    let (first, sentences) = (settled(&node, 1), metric(&node, "waypost_sentences_total", &["source=\"gps0\""]));
+    let stored = first["stored"].as_i64().unwrap();
+    assert_eq!(first["thinned"], 0, "{first}");
+    let decoded = run(&["decode", "nmea", log.to_str().unwrap()]);
+    let fixes = stdout(&decoded).lines().count();
+    assert_eq!(stored + first["duplicate"].as_i64().unwrap(), i64::try_from(fixes).unwrap(), "{first}");
+    all(sent + play(&link, log));
+    let second = settled(&node, 2 * first["frames"].as_i64().unwrap());
+    assert_eq!(second["frames"], 2 * first["frames"].as_i64().unwrap(), "{first} {second}");
+    assert_eq!(second["stored"], stored, "{first} {second}");
+    assert_eq!(second["duplicate"], 2 * first["duplicate"].as_i64().unwrap() + stored, "{first} {second}");
+    assert_eq!(second["no_fix"], 2 * first["no_fix"].as_i64().unwrap(), "{first} {second}");
+    assert!((metric(&node, "waypost_sentences_total", &["source=\"gps0\""]) - 2.0 * sentences).abs() < 0.5);
+    let export = stdout(&site.ask(&["outbox", "export"]));
+    let events: Vec<Value> = export.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let fixes: Vec<&Value> = events.iter().filter(|event| event["kind"] == "fix").collect();
+    let ids: BTreeSet<&str> = fixes.iter().map(|event| event["id"].as_str().unwrap()).collect();
+    assert_eq!((fixes.len(), ids.len()), (usize::try_from(stored).unwrap(), usize::try_from(stored).unwrap()));
+    assert!(node.stop().success());
+}
+
+/// The ledger of the receiver once it has counted so many frames and no more come; balanced.
+fn settled(node: &Node, frames: i64) -> Value {
+    let mut before = Value::Null;
+    wait_for("the last frame in the ledger", || {
+        let now = balanced(node)["sources"]["gps0"].clone();
+        let again = now == before && now["frames"].as_i64().unwrap() >= frames;
+        let committed = node.json("/api/v1/sources")["items"][0]["age_ms"].as_i64().unwrap() > 1_500;
+        before = now.clone();
+        (again && committed).then_some(now)
+    })
+}
+
+#[test]
+fn a_capture_that_is_played_twice_is_stored_once() {
+    twice(&repository("hardware/captures/truck.nmea"));
+}
+
+#[test]
+fn a_capture_with_line_noise_that_is_played_twice_is_stored_once() {
+    twice(&repository("hardware/captures/truck-noisy.nmea"));
+}
+
+#[test]
+fn a_log_of_a_real_receiver_that_is_played_twice_is_stored_once() {
+    let corpora = std::env::var_os("WAYPOST_CORPORA").map_or_else(|| repository("../shared/corpora"), Into::into);
+    let log = corpora.join("nmea/bu353s4.log");
+    if !log.is_file() {
+        eprintln!("SKIPPED: no corpora at {}; name them with WAYPOST_CORPORA", corpora.display());
+        return;
+    }
+    twice(&log);
 }
