@@ -350,3 +350,16 @@ async fn half_a_code_is_refused_when_the_line_was_silent_and_not_when_we_were_la
     assert_eq!(ledger.sources["door-3"].reasons["unterminated"], 1);
     assert_eq!(ledger.imbalance(), 0);
 }
+
+#[tokio::test]
+async fn half_a_frame_of_a_connection_that_gets_no_answers_any_more_is_no_scan() {
+    let bench = Bench::new();
+    // What a restarted intake finds: the rest of a frame whose beginning went with the one before.
+    bench.take(door(|scanner| scanner.reply = true), vec![bench.bytes(b"L-7\r"), lost(&bench)]).await;
+    assert_eq!(bench.rows().await, Vec::new());
+    let whole = vec![opened(&bench), bench.bytes(b"TRL-7\r"), lost(&bench)];
+    bench.take(door(|scanner| scanner.reply = true), whole).await;
+    let codes: Vec<_> = bench.rows().await.into_iter().filter(|row| row.kind == Kind::Scan).collect();
+    assert_eq!(codes.len(), 1);
+    assert_eq!(bench.ledger().await.imbalance(), 0);
+}

@@ -50,6 +50,22 @@ async fn replies_arrive_in_order_also_after_the_peer_has_closed_its_side() {
 }
 
 #[tokio::test]
+async fn a_connection_ends_when_the_intake_that_answered_it_is_gone() {
+    let mut rig = Rig::start(listener(true));
+    let mut peer = connect(&rig).await;
+    let (conn, _, reply) = rig.opened().await;
+    let reply = reply.unwrap();
+    peer.write_all(b"A\rB\r").await.unwrap();
+    assert_eq!(rig.bytes().await, (conn, b"A\rB\r".to_vec()));
+    reply.send("ok 1".to_owned()).await.unwrap();
+    drop(reply);
+    assert_eq!(rig.lost().await, (conn, Lost::Io("the intake was started anew".to_owned())));
+    assert_eq!(read_all(&mut peer).await, "ok 1\n");
+    connect(&rig).await;
+    assert_ne!(rig.opened().await.0, conn);
+}
+
+#[tokio::test]
 async fn a_peer_outside_the_allowed_networks_is_refused_without_a_word() {
     let mut spec = listener(false);
     spec.allow = vec![Network { addr: "10.0.0.0".parse().unwrap(), bits: 8 }];

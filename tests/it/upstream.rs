@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -226,7 +226,9 @@ pub struct Heard {
     pub events: HashMap<String, Value>,
     /// Messages with events, repeats included.
     pub messages: u64,
-    /// The last payload of each other topic.
+    /// When each event came for the first time.
+    pub firsts: Vec<Instant>,
+    /// The last payload of each of the other topics.
     pub topics: BTreeMap<String, Value>,
     subscribed: bool,
 }
@@ -288,7 +290,9 @@ impl Heard {
                 let value: Value = serde_json::from_slice(&publish.payload).unwrap_or(Value::Null);
                 if publish.topic.contains("/event/") {
                     self.messages += 1;
-                    self.events.insert(value["id"].as_str().unwrap().to_owned(), value);
+                    if self.events.insert(value["id"].as_str().unwrap().to_owned(), value).is_none() {
+                        self.firsts.push(Instant::now());
+                    }
                 } else {
                     let name = publish.topic.rsplit_once("wp-07/").unwrap().1.to_owned();
                     self.topics.insert(name, value);

@@ -217,7 +217,7 @@ fn a_worker_that_waits_for_ever_is_noticed_and_started_again() {
     if full() {
         all(&tasks("hang"));
     } else {
-        all(&[("gauge", "hang"), ("screen", "hang"), ("ingest:dock", "hang")]);
+        all(&[("gauge", "hang"), ("screen", "hang")]);
     }
 }
 
