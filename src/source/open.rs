@@ -158,12 +158,11 @@ impl Source {
 
     /// What to do about a port the service may not open: the line that gives it to the service.
     pub fn claim_advice(&self, path: &Path) -> String {
-        let name = match path.strip_prefix("/dev/waypost") {
-            Ok(name) => name.display().to_string(),
-            Err(_) => self.spec.id.clone(),
-        };
         let device = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        format!("Give it to the service: sudo waypost devices claim {name} {}", device.display())
+        format!(
+            "Give it to the service: a udev rule with GROUP=\"waypost\" for good (README, Install), now: sudo chgrp waypost {0} && sudo chmod g+rw {0}",
+            device.display()
+        )
     }
 
     /// Waits for room as long as it takes; after a stop for two more seconds.
