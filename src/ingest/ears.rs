@@ -159,7 +159,7 @@ impl Ears {
 
     fn feed(&mut self, conn: Conn, bytes: &[u8], at: Stamp, waited: bool, peer: Option<String>) -> Vec<Heard> {
         if !self.open.contains_key(&conn) {
-            // The worker was restarted in the middle of a connection.
+            // Its `Opened` was lost with a worker that was started anew in that moment.
             if matches!(&self.feed, Feed::Scanner(scanner) if scanner.reply) {
                 // Its peer gets no answers any more: it comes again with all of this, and what is here may be half a frame.
                 return Vec::new();

@@ -82,12 +82,18 @@ pub struct Node {
 }
 
 /// The worker `ingest:<id>`: takes in what its source reads.
+///
+/// What was read and not yet stored outlives a restart of the worker: it is taken in again, and what was stored already
+/// is known by its id.
 pub fn worker(node: Node, feed: Feed, light: Light, rx: mpsc::Receiver<Input>) -> Worker {
     let name = format!("ingest:{}", feed.id());
-    let rx = Arc::new(Mutex::new(rx));
+    let held = Arc::new(Mutex::new((Intake::new(node, feed, light), rx)));
     Worker::task(name, move |ctx| {
-        let (node, feed, light, rx) = (node.clone(), feed.clone(), light.clone(), Arc::clone(&rx));
-        async move { Intake::new(node, feed, light).run(&ctx, &mut *rx.lock().await).await }
+        let held = Arc::clone(&held);
+        async move {
+            let (intake, rx) = &mut *held.lock().await;
+            intake.run(&ctx, rx).await
+        }
     })
 }
 
@@ -122,7 +128,7 @@ impl Intake {
     }
 
     /// Waits for: bytes from the source, the end of an epoch or frame, the moment to commit, the word to stop.
-    async fn run(mut self, ctx: &Ctx, rx: &mut mpsc::Receiver<Input>) -> Outcome {
+    async fn run(&mut self, ctx: &Ctx, rx: &mut mpsc::Receiver<Input>) -> Outcome {
         loop {
             wedge::hang(ctx.beat.worker()).await;
             let wait = ctx.beat.parked(self.wait());
@@ -166,9 +172,9 @@ impl Intake {
 
     /// Takes the input and what else waits, up to a batch. Answers whether the source still lives.
     fn hear_all(&mut self, ctx: &Ctx, first: Option<Input>, rx: &mut mpsc::Receiver<Input>) -> bool {
-        ctx.beat.working(BATCH_BUDGET);
         let Some(first) = first else { return false };
         self.hear(first);
+        ctx.beat.working(BATCH_BUDGET);
         while self.waiting.len() < FRAMES_MAX {
             match rx.try_recv() {
                 Ok(input) => self.hear(input),

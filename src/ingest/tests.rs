@@ -363,3 +363,26 @@ async fn half_a_frame_of_a_connection_that_gets_no_answers_any_more_is_no_scan()
     assert_eq!(codes.len(), 1);
     assert_eq!(bench.ledger().await.imbalance(), 0);
 }
+
+#[tokio::test]
+async fn what_waits_for_its_commit_outlives_a_restart_of_the_worker() {
+    let mut bench = Bench::new();
+    bench.node.fix_group = Duration::from_secs(3600);
+    let (tx, rx) = mpsc::channel(4);
+    let light = Light::new(bench.node.board.clone(), bench.clock.clone(), "gps0", "gps", "test");
+    let worker = worker(bench.node.clone(), gps(), light, rx);
+    let crate::health::Body::Task(run) = worker.body else { panic!("a task") };
+    let ctx = || Ctx { beat: Beat::new("ingest", bench.clock.clone()), stop: CancellationToken::new() };
+    tx.send(bench.bytes(&drive(0..9))).await.unwrap();
+    let mut first = Box::pin(run(ctx()));
+    while tx.capacity() < tx.max_capacity() {
+        assert!(futures_util::poll!(&mut first).is_pending());
+        tokio::task::yield_now().await;
+    }
+    drop(first);
+    assert!(bench.rows().await.is_empty(), "nothing was due yet");
+    drop(tx);
+    run(ctx()).await.unwrap();
+    assert_eq!(bench.rows().await.len(), 9);
+    assert_eq!(bench.ledger().await.imbalance(), 0);
+}
