@@ -53,7 +53,7 @@ pub fn last_good(dir: &Path, machine: &Machine) -> Result<Option<Loaded>, Invali
 pub fn named_store_dir(main_file: &Path) -> Option<PathBuf> {
     let parts = load::parts_of(main_file).unwrap_or_default();
     let files = std::iter::once(main_file).chain(parts.iter().map(PathBuf::as_path));
-    files.filter_map(|file| store_dir_in(&String::from_utf8_lossy(&load::read(file).ok()?))).last()
+    files.filter_map(|file| store_dir_in(&String::from_utf8_lossy(&load::read(file).ok()?))).next_back()
 }
 
 fn store_dir_in(text: &str) -> Option<PathBuf> {
