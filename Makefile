@@ -1,6 +1,6 @@
 # The commands of waypost; CI runs the same ones. `make` alone prints the list.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check build fmt deny web unit
+.PHONY: help demo test check faults bench build fmt deny web unit
 
 export CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
 TYPESCRIPT := 5.9.3
@@ -25,6 +25,14 @@ check: ## format, lints, documentation, house rules, the page's own tests, the u
 	$(CARGO) test --locked --quiet --test tidy
 	@$(MAKE) --no-print-directory web unit
 
+faults: ## the faults in full size: broker away, wire cut, a thousand kills, every worker wedged (6 minutes)
+	@scripts/ready test
+	WAYPOST_FAULTS=full $(CARGO) test --locked --test it -- --nocapture --test-threads 2 broker:: kill:: wedge::
+
+bench: ## latency from the wire to four screens, beside a floor in C; medians of turns (10 minutes)
+	@scripts/ready build
+	$(CARGO) bench --locked --bench latency
+
 build: ## the release binary, target/release/waypost
 	@scripts/ready build
 	$(CARGO) build --locked --release
@@ -38,7 +46,7 @@ deny: ## licences, advisories and origins of all crates (needs cargo-deny)
 
 # The page has no build; node only tests it and reads its types.
 web:
-	@if command -v node >/dev/null; then node --test web/tests/*.test.js; else echo "SKIPPED: no node here, the page's own tests did not run"; fi
+	@if command -v node >/dev/null; then node --test --test-reporter=spec web/tests/*.test.js; else echo "SKIPPED: no node here, the page's own tests did not run"; fi
 	@if command -v npx >/dev/null; then npx -y -p typescript@$(TYPESCRIPT) tsc -p web/jsconfig.json; else echo "SKIPPED: no npx here, the page's types were not checked"; fi
 
 unit:

@@ -113,7 +113,7 @@ enum Decode {
     },
     /// Scanner frames: a JSON line each
     Scan {
-        /// Keys of a [[scanner]] table as JSON
+        /// Keys of a `[[scanner]]` table as JSON
         #[arg(long, value_name = "JSON")]
         profile: Option<String>,
         /// Lines [ms,"bytes"] on a virtual clock

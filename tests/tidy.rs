@@ -304,6 +304,13 @@ fn links(text: &str) -> Vec<&str> {
     targets.filter(|to| !to.is_empty() && !to.contains("://") && !to.starts_with("mailto:")).collect()
 }
 
+/// The names that a text gives by their path, as `store::Txn`: each part of it.
+fn names(text: &str) -> Vec<&str> {
+    let quoted =
+        text.split('`').skip(1).step_by(2).filter(|name| name.contains("::") && !name.contains([' ', '/', '[']));
+    quoted.flat_map(|name| name.split("::")).collect()
+}
+
 fn documents() -> Vec<String> {
     let mut found: Vec<String> = ["docs", "config", "hardware", "migrations", "cross", "systemd"]
         .iter()
@@ -329,7 +336,7 @@ fn every_file_keeps_the_house_rules() {
 }
 
 #[test]
-fn every_room_has_its_heading_on_a_map_that_is_short() {
+fn the_map_is_short_and_names_every_room_and_only_what_there_is() {
     let map = read("ARCHITECTURE.md");
     let mut found: Vec<String> = ARROWS
         .iter()
@@ -339,6 +346,14 @@ fn every_room_has_its_heading_on_a_map_that_is_short() {
     if map.lines().count() > MAP_LINES_MAX {
         found.push(format!("ARCHITECTURE.md: {} lines, {MAP_LINES_MAX} at most", map.lines().count()));
     }
+    let sources: String = files("src", ".rs").iter().map(|path| read(path)).collect();
+    let words: BTreeSet<&str> = sources.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    found.extend(
+        names(&map)
+            .iter()
+            .filter(|name| !words.contains(*name))
+            .map(|name| format!("ARCHITECTURE.md: no {name} in src")),
+    );
     none(&found);
 }
 
@@ -445,5 +460,6 @@ fn an_arrow_that_points_the_wrong_way_is_refused() {
     ] {
         assert_eq!(check(path, &file(line), false), Vec::<String>::new(), "{path}");
     }
+    assert_eq!(names("see `store::Txn`, `not this` and `a`"), ["store", "Txn"]);
     assert_eq!(links("[a](b.md#c) [d](https://x) [e](f)"), ["b.md", "f"]);
 }

@@ -53,15 +53,15 @@ labels! {
     }
     /// Why the connection to the broker was made again.
     ReconnectReason {
-        Dns, "dns", "The broker's name could not be resolved.";
-        Io, "io", "The connection failed or broke.";
-        Tls, "tls", "No trusted TLS session came about.";
-        Refused, "refused", "The broker refused the connection.";
-        Disconnected, "disconnected", "The broker ended the connection and said so.";
+        Unreachable, "unreachable", "No connection came about: name, address, port or network.";
+        Refused, "refused", "The broker refused the connection, or ended it and said why.";
+        Auth, "auth", "The broker does not take user, password or client id.";
+        Protocol, "protocol", "The broker does not speak this version of MQTT.";
+        Closed, "closed", "The connection broke or was closed without a word.";
         KeepAlive, "keep_alive", "The broker did not answer a ping.";
         NoAck, "no_ack", "The broker left a publish without acknowledgement for too long.";
-        Protocol, "protocol", "The broker sent what it may not send.";
-        Reload, "reload", "The configuration or a certificate changed.";
+        Client, "client", "The client got out of step and was made anew.";
+        Stopped, "stopped", "It was told to stop.";
     }
     /// How a request for the stream began.
     StreamOpen {

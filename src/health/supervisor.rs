@@ -219,7 +219,7 @@ impl Supervisor {
             if let Some(within) = shared.asked() {
                 self.notify.stopping("stopping");
                 info!(within_ms = within.as_millis(), "told to stop");
-                let left = self.drain(within, shared, &waker);
+                let left = self.drain(within, true, shared, &waker);
                 return End::Stopped { left };
             }
             if let Err(gave_up) = self.look(&waker) {
@@ -343,15 +343,16 @@ impl Supervisor {
         });
         (self.last_words)(&gave_up);
         // What the others hold in memory still gets to the disk; what does not is covered by the crash promise.
-        let left = self.drain(LAST_DRAIN, shared, waker);
+        let left = self.drain(LAST_DRAIN, false, shared, waker);
         if !left.is_empty() {
             warn!(?left, "workers did not end in time");
         }
         End::GaveUp(gave_up)
     }
 
-    /// Stops stage after stage, each with its share of the time that is left; answers who missed its share.
-    fn drain(&mut self, within: Duration, shared: &Shared, waker: &Waker) -> Vec<String> {
+    /// Stops stage after stage, each with its share of the time that is left; answers who missed its share. `well`:
+    /// whether the node stops because it was told to, and not because a worker cannot be brought back.
+    fn drain(&mut self, within: Duration, well: bool, shared: &Shared, waker: &Waker) -> Vec<String> {
         let within_us = i64::try_from(within.as_micros()).unwrap_or(i64::MAX);
         let end_us = self.clock.now().mono_us.saturating_add(within_us);
         let mut stages: Vec<u8> = self.seats.iter().map(|seat| seat.stage).collect();
@@ -364,8 +365,8 @@ impl Supervisor {
             let until_us = now_us + (end_us - now_us).max(0) / to_go;
             self.seats.iter().rev().filter(|seat| seat.stage == *stage).for_each(Seat::stop);
             while self.stage_runs(*stage, waker) && self.clock.now().mono_us < until_us {
-                // The deadline bounds the drain, so it is a sign of life itself.
-                self.notify.turn(true);
+                // The deadline bounds the drain, so it is a sign of life itself; but not of a node with a worker that hangs.
+                self.notify.turn(well);
                 shared.looks.fetch_add(1, Ordering::AcqRel);
                 std::thread::park_timeout(self.tick.min(DRAIN_TICK));
             }

@@ -95,7 +95,10 @@ impl Ears {
                 self.open.insert(conn, self.ear(peer, reply));
                 vec![Heard::Frame(Frame::Port { what: "opened", detail }, None)]
             }
-            Input::Bytes { conn, bytes, at, peer } => self.feed(conn, &bytes, at, peer.map(|peer| peer.to_string())),
+            Input::Bytes { conn, bytes, at, peer, waited } => {
+                self.feed(conn, &bytes, at, waited, peer.map(|peer| peer.to_string()))
+            }
+            Input::Quiet { conn, .. } => self.with(conn, Ear::quiet),
             Input::Lost { conn, why, at } => {
                 let mut heard = self.close(conn, at);
                 heard.push(Heard::Frame(Frame::Port { what: "lost", detail: format!("{why:?}") }, None));
@@ -116,18 +119,19 @@ impl Ears {
     pub(super) fn deadline_us(&self) -> Option<i64> {
         let of = |ear: &Ear| match &ear.decoder {
             Decoder::Nmea(decoder) => decoder.deadline_us(),
-            Decoder::Scan(decoder) => decoder.deadline_us(),
+            // Its source says when the line was silent; here nobody knows whether it was listened to.
+            Decoder::Scan(_) => None,
         };
         self.open.values().filter_map(of).min()
     }
 
-    /// Ends epochs and frames whose time has come.
+    /// Ends epochs whose time has come.
     pub(super) fn tick(&mut self, now: Stamp) -> Vec<Heard> {
         if self.deadline_us().is_none_or(|due| due > now.mono_us) {
             return Vec::new();
         }
         let conns: Vec<Conn> = self.open.keys().copied().collect();
-        conns.into_iter().flat_map(|conn| self.with(conn, |ear| ear.quiet(now))).collect()
+        conns.into_iter().flat_map(|conn| self.with(conn, |ear| ear.tick(now))).collect()
     }
 
     /// The source is done: what is unfinished is accounted for.
@@ -153,14 +157,22 @@ impl Ears {
         Ear { decoder, peer, reply, reported: Reported::default() }
     }
 
-    fn feed(&mut self, conn: Conn, bytes: &[u8], at: Stamp, peer: Option<String>) -> Vec<Heard> {
+    fn feed(&mut self, conn: Conn, bytes: &[u8], at: Stamp, waited: bool, peer: Option<String>) -> Vec<Heard> {
         if !self.open.contains_key(&conn) {
-            // The worker was restarted in the middle of a connection: the decoder begins anew and finds its feet.
+            // The worker was restarted in the middle of a connection.
+            if matches!(&self.feed, Feed::Scanner(scanner) if scanner.reply) {
+                // Its peer gets no answers any more: it comes again with all of this, and what is here may be half a frame.
+                return Vec::new();
+            }
+            // The decoder begins anew and finds its feet.
             self.open.insert(conn, self.ear(None, None));
         }
         self.with(conn, |ear| {
             if peer.is_some() {
                 ear.peer = peer;
+            }
+            if !waited {
+                ear.behind(at);
             }
             ear.hear(bytes, at)
         })
@@ -260,10 +272,24 @@ impl Ear {
         }
     }
 
-    fn quiet(&mut self, now: Stamp) -> Vec<Out> {
+    /// The bytes that come next had been waiting: the time since the last ones is no silence of the line.
+    fn behind(&mut self, at: Stamp) {
+        if let Decoder::Scan(decoder) = &mut self.decoder {
+            decoder.behind(at);
+        }
+    }
+
+    fn tick(&mut self, now: Stamp) -> Vec<Out> {
         match &mut self.decoder {
             Decoder::Nmea(decoder) => collect(Out::Nmea, |out| decoder.quiet(now.mono_us, out)),
-            Decoder::Scan(decoder) => collect(Out::Scan, |out| decoder.idle(now.mono_us, out)),
+            Decoder::Scan(_) => Vec::new(),
+        }
+    }
+
+    fn quiet(&mut self) -> Vec<Out> {
+        match &mut self.decoder {
+            Decoder::Nmea(_) => Vec::new(),
+            Decoder::Scan(decoder) => collect(Out::Scan, |out| decoder.idle(i64::MAX, out)),
         }
     }
 

@@ -27,8 +27,8 @@ use take::{Answer, Desk, Frame, Taken};
 pub const CHUNKS: usize = 64;
 /// Frames that share a transaction at most.
 const FRAMES_MAX: usize = 512;
-/// Counts without a row wait no longer than this. ms (contract section 6)
-const COUNT_WAIT_MS: i64 = 1_000;
+/// Counts without a row wait no longer than this. µs (contract section 6: 1 s)
+const COUNT_WAIT_US: i64 = 1_000_000;
 /// How long one batch may take to decode and commit before the worker counts as stalled.
 const BATCH_BUDGET: Duration = Duration::from_secs(25);
 /// Tries of a batch before scanners that want replies are told `rejected`.
@@ -134,8 +134,11 @@ impl Intake {
             };
             ctx.beat.working(BATCH_BUDGET);
             let now = self.node.keeper.clock().now();
-            let heard = self.ears.tick(now);
-            self.file(heard, now);
+            // While bytes wait here, the line is not silent: we are late.
+            if rx.is_empty() {
+                let heard = self.ears.tick(now);
+                self.file(heard, now);
+            }
             if self.is_due(now) {
                 self.commit(ctx).await;
             }
@@ -182,28 +185,34 @@ impl Intake {
         self.file(heard, now);
     }
 
-    /// Puts what was heard where it waits, and says how long it may.
+    /// Puts what was heard where it waits, and says until when it may.
     fn file(&mut self, heard: Vec<Heard>, now: Stamp) {
         for one in heard {
-            let wait_ms = match one {
+            let due_us = match one {
                 Heard::Frame(frame, reply) => {
-                    let wait_ms = match &frame {
-                        Frame::Scan { .. } => 0,
-                        Frame::Refused { is_frame, .. } if *is_frame => 0,
-                        Frame::Fix { keep: motion::Keep::Thin(_), .. } => COUNT_WAIT_MS,
-                        _ => i64::try_from(self.node.fix_group.as_millis()).unwrap_or(COUNT_WAIT_MS).min(COUNT_WAIT_MS),
-                    };
+                    let due_us = self.due_of(&frame, now);
                     self.show(&frame);
                     self.waiting.push_back((frame, reply));
-                    wait_ms
+                    due_us
                 }
                 Heard::Counted { reason, is_frame } => {
                     *self.counted.entry((reason, is_frame)).or_default() += 1;
-                    COUNT_WAIT_MS
+                    now.mono_us + COUNT_WAIT_US
                 }
             };
-            let due_us = now.mono_us + wait_ms * 1000;
             self.due_us = Some(self.due_us.map_or(due_us, |due| due.min(due_us)));
+        }
+    }
+
+    /// Until when a frame may wait for company: a scan not at all, a fix until `fix_group_ms` after its last byte, less
+    /// the time a commit takes.
+    fn due_of(&self, frame: &Frame, now: Stamp) -> i64 {
+        let group_us = i64::try_from(self.node.fix_group.as_micros()).unwrap_or(COUNT_WAIT_US).min(COUNT_WAIT_US);
+        match frame {
+            Frame::Scan { .. } | Frame::Refused { is_frame: true, .. } => now.mono_us,
+            Frame::Fix { keep: motion::Keep::Thin(_), .. } => now.mono_us + COUNT_WAIT_US,
+            Frame::Fix { at, .. } => at.mono_us + group_us - group_us / 50,
+            _ => now.mono_us + group_us,
         }
     }
 

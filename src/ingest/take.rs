@@ -273,11 +273,13 @@ fn read_point(scanner: &Scanner) -> Option<String> {
     }
 }
 
-/// Where the read happened, when the node knows where it is: aboard an asset, or at the node itself.
+/// Where the read happened, when the node knows it: aboard an asset, or at the node itself; a place says it by its name.
 fn where_read(txn: &Txn<'_>, desk: &Desk, scanner: &Scanner) -> Result<Option<(f64, f64)>> {
     let carrier = match &scanner.place {
         ReadPoint::Aboard(asset) => asset,
-        ReadPoint::Unknown | ReadPoint::Place(_) => &desk.own_asset,
+        ReadPoint::Unknown => &desk.own_asset,
+        // A door does not move with the truck that stands before it.
+        ReadPoint::Place(_) => return Ok(None),
     };
     Ok(txn.asset(carrier)?.and_then(|state| state.position))
 }

@@ -81,7 +81,7 @@ impl Bench {
     }
 
     fn bytes(&self, bytes: &[u8]) -> Input {
-        Input::Bytes { conn: Conn(1), bytes: bytes.to_vec(), at: self.clock.now(), peer: None }
+        Input::Bytes { conn: Conn(1), bytes: bytes.to_vec(), at: self.clock.now(), peer: None, waited: true }
     }
 
     /// Stops the writer and opens the same store again, as after a restart.
@@ -334,4 +334,32 @@ async fn the_port_log_says_what_happened_at_the_port() {
     bench.take(gps(), vec![opened(&bench), lost(&bench)]).await;
     let log = bench.node.store.read(|reader| reader.log(crate::store::Log::Inbound, i64::MAX, 10)).await.unwrap();
     assert_eq!(log.iter().map(|entry| entry.what.as_str()).collect::<Vec<_>>(), ["lost", "opened"]);
+}
+
+#[tokio::test]
+async fn half_a_code_is_refused_when_the_line_was_silent_and_not_when_we_were_late() {
+    let bench = Bench::new();
+    let first = bench.bytes(b"TRL-");
+    bench.clock.advance_ms(900);
+    let at = bench.clock.now();
+    let late = Input::Bytes { conn: Conn(1), bytes: b"7\r".to_vec(), at, peer: None, waited: false };
+    bench.take(door(|_| ()), vec![first, late]).await;
+    assert_eq!(bench.rows().await[0].code.as_deref(), Some("TRL-7"));
+    bench.take(door(|_| ()), vec![bench.bytes(b"TRL-"), Input::Quiet { conn: Conn(1), at }, bench.bytes(b"8\r")]).await;
+    let ledger = bench.ledger().await;
+    assert_eq!(ledger.sources["door-3"].reasons["unterminated"], 1);
+    assert_eq!(ledger.imbalance(), 0);
+}
+
+#[tokio::test]
+async fn half_a_frame_of_a_connection_that_gets_no_answers_any_more_is_no_scan() {
+    let bench = Bench::new();
+    // What a restarted intake finds: the rest of a frame whose beginning went with the one before.
+    bench.take(door(|scanner| scanner.reply = true), vec![bench.bytes(b"L-7\r"), lost(&bench)]).await;
+    assert_eq!(bench.rows().await, Vec::new());
+    let whole = vec![opened(&bench), bench.bytes(b"TRL-7\r"), lost(&bench)];
+    bench.take(door(|scanner| scanner.reply = true), whole).await;
+    let codes: Vec<_> = bench.rows().await.into_iter().filter(|row| row.kind == Kind::Scan).collect();
+    assert_eq!(codes.len(), 1);
+    assert_eq!(bench.ledger().await.imbalance(), 0);
 }

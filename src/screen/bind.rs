@@ -78,12 +78,18 @@ impl Doors {
                 Err(error) => shut.push(why(listen, &error).await),
             }
         }
+        // The alarm first: who waits for the addresses finds it beside them.
+        self.judge(&shut);
         let bound = self.tcp.iter().flatten().filter_map(|listener| listener.local_addr().ok()).collect();
         self.front.bound.send_if_modified(|known| {
             let changed = *known != bound;
             *known = bound;
             changed
         });
+    }
+
+    /// Raises or ends the alarm of addresses that cannot be listened on.
+    fn judge(&self, shut: &[String]) {
         if shut.is_empty() {
             self.front.board.clear(LISTEN_ALARM);
             return;
@@ -126,15 +132,16 @@ impl Doors {
         });
     }
 
-    /// The next connection at any door. Nothing is lost when it is dropped.
-    pub(super) async fn accept(&mut self) -> io::Result<Socket> {
+    /// The next connection at any door, or with `tcp` false at the control socket only. Nothing is lost when it is
+    /// dropped.
+    pub(super) async fn accept(&mut self, tcp: bool) -> io::Result<Socket> {
         self.turn = self.turn.wrapping_add(1);
         let turn = self.turn;
-        poll_fn(|cx| self.poll_accept(turn, cx)).await
+        poll_fn(|cx| self.poll_accept(turn, tcp, cx)).await
     }
 
-    fn poll_accept(&self, turn: usize, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
-        let doors = self.tcp.len();
+    fn poll_accept(&self, turn: usize, tcp: bool, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
+        let doors = if tcp { self.tcp.len() } else { 0 };
         for step in 0..doors {
             if let Some(listener) = &self.tcp[(turn + step) % doors]
                 && let Poll::Ready(accepted) = listener.poll_accept(cx)
@@ -225,7 +232,7 @@ async fn why(listen: &Listen, error: &io::Error) -> String {
 }
 
 /// Listens on the control socket. What a node left there that was killed is replaced; anything but a socket is not.
-fn bind_control(path: &Path) -> io::Result<UnixListener> {
+pub(super) fn bind_control(path: &Path) -> io::Result<UnixListener> {
     match std::fs::symlink_metadata(path) {
         Ok(there) if there.file_type().is_socket() => std::fs::remove_file(path)?,
         Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there")),

@@ -169,6 +169,8 @@ pub(super) struct Feed {
     /// How far the board has been told; kept here so that a restart of the tail misses no end of a state.
     pub(super) told_version: AtomicU64,
     counts: RwLock<Option<Arc<Counts>>>,
+    /// The number of the newest heartbeat: most looks end here, without a lock.
+    beats: AtomicU64,
 }
 
 struct Ring {
@@ -190,6 +192,7 @@ impl Feed {
             open: watch::Sender::new(0),
             told_version: AtomicU64::new(0),
             counts: RwLock::new(None),
+            beats: AtomicU64::new(0),
         }
     }
 
@@ -236,9 +239,16 @@ impl Feed {
     pub(super) fn beat(&self, t: UnixMs) {
         {
             let mut ring = self.write();
-            ring.beat = (ring.beat.0 + 1, Bytes::from(format!("event: hb\ndata: {{\"t\":{t}}}\n\n")));
+            let number = ring.beat.0 + 1;
+            ring.beat = (number, Bytes::from(format!("event: hb\ndata: {{\"t\":{t}}}\n\n")));
+            self.beats.store(number, Ordering::Release);
         }
         self.wake();
+    }
+
+    /// The number of the newest heartbeat.
+    pub(super) fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Acquire)
     }
 
     /// The newest heartbeat and its number.

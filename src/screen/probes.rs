@@ -17,7 +17,7 @@ use crate::health::{
     FrameOutcome, LetterState, ProcessUse, Sample, Severity, SourceCondition, SourceFrames, SourceSample,
     State as Posted, StoreFile,
 };
-use crate::store::Ledger;
+use crate::store::{Ledger, SourceLedger};
 
 use super::answer::{Answer, Fault, json, text, typed};
 use super::front::Front;
@@ -183,7 +183,7 @@ fn sample(front: &Front, counts: &Counts) -> Sample {
 }
 
 fn frames(ledger: &Ledger) -> Vec<SourceFrames> {
-    let one = |(id, source): (&String, &crate::store::SourceLedger)| SourceFrames {
+    let one = |(id, source): (&String, &SourceLedger)| SourceFrames {
         source: id.clone(),
         outcomes: FrameOutcome::ALL
             .iter()

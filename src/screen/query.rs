@@ -20,8 +20,8 @@ impl Asked {
     /// # Errors
     /// 400: it cannot be decoded, names something else, or names something twice.
     pub(super) fn of(uri: &Uri, known: &[&str]) -> Result<Self, Fault> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-            .map_err(|error| Fault::bad(format!("the query cannot be read: {error}"), "Percent-encode each value."))?;
+        let asked = Self::any_of(uri)?;
+        let pairs = &asked.0;
         for (at, (name, value)) in pairs.iter().enumerate() {
             let hint = || format!("This call takes: {}.", known.join(", "));
             if !known.contains(&name.as_str()) {
@@ -34,6 +34,16 @@ impl Asked {
                 return Err(Fault::bad(format!("{name} is longer than {VALUE_MAX} bytes"), "Shorten it."));
             }
         }
+        Ok(asked)
+    }
+
+    /// As [`Asked::of`], with anything else beside it: a stream that is refused makes a browser give up for good.
+    ///
+    /// # Errors
+    /// 400: it cannot be decoded.
+    pub(super) fn any_of(uri: &Uri) -> Result<Self, Fault> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map_err(|error| Fault::bad(format!("the query cannot be read: {error}"), "Percent-encode each value."))?;
         Ok(Self(pairs))
     }
 

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -30,14 +29,12 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub(super) struct Rig {
     pub(super) store: Store,
     pub(super) board: Board,
-    pub(super) tally: Tally,
     pub(super) clock: Clock,
     pub(super) addr: SocketAddr,
     pub(super) control: PathBuf,
     pub(super) bound: watch::Receiver<Vec<SocketAddr>>,
     pub(super) stop: CancellationToken,
     tasks: JoinSet<Outcome>,
-    writer: Option<JoinHandle<Outcome>>,
     writer_stop: CancellationToken,
     _dir: TempDir,
 }
@@ -61,7 +58,7 @@ impl Rig {
         let (store, seat) = Store::open(dir.path(), &who, &clock, |_| ()).expect("a fresh store");
         let writer_stop = CancellationToken::new();
         let ctx = Ctx { beat: Beat::new("writer", clock.clone()), stop: writer_stop.clone() };
-        let writer = std::thread::spawn(move || seat.run(&ctx));
+        drop(std::thread::spawn(move || seat.run(&ctx)));
         let (board, tally) = (Board::default(), Tally::new(clock.clone()));
         let control = dir.path().join("control.sock");
         let wants_tcp = !http.listen.is_empty();
@@ -77,7 +74,7 @@ impl Rig {
             control: Some(control.clone()),
             store: store.clone(),
             board: board.clone(),
-            tally: tally.clone(),
+            tally,
             roster: Roster::default(),
             clock: clock.clone(),
         });
@@ -92,8 +89,7 @@ impl Rig {
             timeout(DEADLINE, found).await.expect("the screen listens").expect("the screen lives");
         }
         let addr = bound.borrow().first().copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 1)));
-        let writer = Some(writer);
-        Self { store, board, tally, clock, addr, control, bound, stop, tasks, writer, writer_stop, _dir: dir }
+        Self { store, board, clock, addr, control, bound, stop, tasks, writer_stop, _dir: dir }
     }
 
     /// Appends an event; `n` makes it different from others.
@@ -119,6 +115,12 @@ impl Rig {
 
     /// Appends `n` scans.
     pub(super) async fn scans(&self, from: i64, n: i64) {
+        self.long_scans(from, n, 0).await;
+    }
+
+    /// Appends `n` scans with so many bytes more.
+    pub(super) async fn long_scans(&self, from: i64, n: i64, more: usize) {
+        let text = "x".repeat(more);
         let stamp = self.clock.now();
         self.store
             .submit(Group::Now, move |txn| {
@@ -135,7 +137,7 @@ impl Rig {
                         asset: None,
                         place: None,
                         code: Some(format!("code-{at}")),
-                        body: format!("{{\"key\":\"raw:code-{at}\",\"code_kind\":\"plain\"}}"),
+                        body: format!("{{\"key\":\"raw:{text}{at}\",\"code_kind\":\"plain\"}}"),
                     })?;
                 }
                 Ok(())
@@ -195,10 +197,8 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
+        // Its thread ends by itself; to wait for it would make each test a second longer.
         self.writer_stop.cancel();
-        if let Some(writer) = self.writer.take() {
-            drop(writer.join());
-        }
     }
 }
 

@@ -21,6 +21,8 @@ use super::{api, assets, conn, events, guard, probes, records, stream};
 const TURN: Duration = Duration::from_secs(10);
 /// After an accept that failed: no descriptor is free, most likely.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Connections kept for commands on this machine when strangers hold all others.
+const CONTROL_SPARE: usize = 8;
 
 /// The worker `screen`.
 ///
@@ -28,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// None: a door that cannot be opened is an alarm and is tried again.
 pub(super) async fn run(front: Arc<Front>, ctx: Ctx) -> Outcome {
     let router = router(&front);
-    let connections_max = front.http.max_streams.saturating_add(front.limits.spare);
+    let tcp_max = front.http.max_streams.saturating_add(front.limits.spare);
     let mut doors = Doors::new(Arc::clone(&front));
     let mut connections = JoinSet::new();
     while !ctx.stop.is_cancelled() {
@@ -38,7 +40,7 @@ pub(super) async fn run(front: Arc<Front>, ctx: Ctx) -> Outcome {
         let wait = ctx.beat.parked(front.limits.retry);
         tokio::select! {
             // A connection that is not accepted waits in the kernel's queue, which is bounded too.
-            accepted = doors.accept(), if connections.len() < connections_max => match accepted {
+            accepted = doors.accept(connections.len() < tcp_max), if connections.len() < tcp_max + CONTROL_SPARE => match accepted {
                 Ok(socket) => {
                     let (front, router, stop) = (Arc::clone(&front), router.clone(), ctx.stop.clone());
                     connections.spawn(conn::talk(front, router, socket, stop));

@@ -218,8 +218,11 @@ fn free_bytes(path: &Path) -> Option<u64> {
     let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
     // SAFETY: `path` ends with a zero byte and `stat` is a valid place for the answer; both outlive the call.
     let failed = unsafe { libc::statvfs(path.as_ptr(), &raw mut stat) } != 0;
-    #[expect(clippy::unnecessary_fallible_conversions, clippy::useless_conversion, reason = "32 bits wide on armv7")]
-    let free = u64::try_from(stat.f_bavail).ok()?.saturating_mul(u64::try_from(stat.f_frsize).ok()?);
+    #[cfg_attr(
+        target_pointer_width = "64",
+        expect(clippy::useless_conversion, reason = "these fields are 32 bits wide on 32-bit targets")
+    )]
+    let free = u64::from(stat.f_bavail).saturating_mul(u64::from(stat.f_frsize));
     (!failed).then_some(free)
 }
 

@@ -24,7 +24,7 @@ use super::assets;
 use super::conn::Conn;
 use super::feed::{Frame, KINDS, Kinds, Place, Span, Step};
 use super::front::Front;
-use super::query::{Asked, cursor};
+use super::query::{Asked, cursor, cut};
 use super::render;
 use super::tail::{BEAT_MS, ITEMS_MAX};
 
@@ -45,17 +45,22 @@ pub(super) async fn open(
     headers: HeaderMap,
 ) -> Answer {
     let (from, kinds) = wanted(&uri, &headers).inspect_err(|_| front.tally.stream_opens(StreamOpen::Bad))?;
-    let Some(seat) = Seat::take(&front, &conn) else {
+    let Some(mut seat) = Seat::take(&front, &conn) else {
         front.tally.stream_opens(StreamOpen::Full);
-        let mut response = events(Body::from(format!("retry: {RETRY_MS}\n{}", bye("full", BACK_MS.1))));
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        return Ok(response);
+        return Ok(farewell("full", BACK_MS.1));
     };
     // Registered before anything is read: what is committed meanwhile wakes the stream.
     let moved = front.feed.watch();
     let now = front.now_ms();
     let head = front.store.cursor_now();
-    let oldest = front.look(|reader| reader.oldest()).await?;
+    let oldest = match front.look(|reader| reader.oldest()).await {
+        Ok(oldest) => oldest,
+        Err(error) => {
+            warn!(%error, "a stream cannot begin because the log cannot be read");
+            seat.over = Some(StreamDrop::Error);
+            return Ok(farewell("shutdown", BACK_MS.1));
+        }
+    };
     let begin = begin(from, head, oldest);
     front.tally.stream_opens(match (from, begin) {
         (_, Err(_)) => StreamOpen::Reset,
@@ -66,7 +71,7 @@ pub(super) async fn open(
     if let Err(reason) = begin {
         hello.push_str(&format!("event: reset\ndata: {{\"reason\":\"{reason}\"}}\n\n"));
     }
-    let (place, heard) = (front.feed.enter(now), front.feed.heartbeat().0);
+    let (place, heard) = (front.feed.enter(now), front.feed.beats());
     let mut stream =
         Stream { front, conn, moved, kinds, place, seq: begin.unwrap_or(head.seq), heard, out: VecDeque::new(), seat };
     stream.out.push_back(Bytes::from(hello));
@@ -79,7 +84,7 @@ pub(super) async fn open(
 
 /// The cursor and the kinds that are asked for.
 fn wanted(uri: &Uri, headers: &HeaderMap) -> Result<(Option<Cursor>, Kinds), Fault> {
-    let asked = Asked::of(uri, &["after", "items"])?;
+    let asked = Asked::any_of(uri)?;
     let last = match headers.get(LAST_EVENT_ID) {
         Some(value) => match value.to_str() {
             Ok(text) => Some(text.trim()).filter(|text| !text.is_empty()),
@@ -95,7 +100,10 @@ fn wanted(uri: &Uri, headers: &HeaderMap) -> Result<(Option<Cursor>, Kinds), Fau
     let kinds = match asked.text("items") {
         None => Kinds::ALL,
         Some(list) => Kinds::parse(list).ok_or_else(|| {
-            Fault::bad(format!("items={list:?} names a kind that is not sent"), format!("Kinds: {}.", KINDS.join(", ")))
+            Fault::bad(
+                format!("items={:?} names a kind that is not sent", cut(list)),
+                format!("Kinds: {}.", KINDS.join(", ")),
+            )
         })?,
     };
     Ok((from, kinds))
@@ -146,6 +154,13 @@ fn bye(reason: &str, retry_ms: u32) -> String {
     format!("event: bye\ndata: {{\"reason\":\"{reason}\",\"retry_ms\":{retry_ms}}}\n\n")
 }
 
+/// A stream that only says goodbye: a status would make a browser give up for good.
+fn farewell(reason: &str, retry_ms: u32) -> Response {
+    let mut response = events(Body::from(format!("retry: {RETRY_MS}\n{}", bye(reason, retry_ms))));
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
 fn events(body: Body) -> Response {
     let mut response = typed(body, "text/event-stream");
     response.headers_mut().insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
@@ -183,8 +198,8 @@ impl Stream {
             }
             // Marked as seen before the feed is looked at: a frame that comes in between wakes us again.
             self.moved.borrow_and_update();
-            let (number, beat) = self.front.feed.heartbeat();
-            if number != self.heard {
+            if self.front.feed.beats() != self.heard {
+                let (number, beat) = self.front.feed.heartbeat();
                 self.heard = number;
                 return Some(beat);
             }

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::front::Limits;
 use super::rig::{Rig, Said, http};
 use crate::config::Http;
-use crate::domain::Kind;
+use crate::domain::{AssetState, EventId, Kind, Seq, TimeQuality};
 use crate::health::{Alarm, ClockState, Severity, State};
+use crate::store::Group;
 
 /// The cursor that follows the last event of an earlier one.
 fn cursor_of(said: &Said) -> String {
@@ -41,24 +43,27 @@ async fn a_stream_says_hello_first_and_then_what_is_committed_from_now_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resumed_a_hundred_times_at_any_moment_every_event_comes_exactly_once_in_order() {
     let rig = Rig::start().await;
+    let resumed = watch::Sender::new(0_usize);
+    // Written while it resumes: each four commits wait for one more resumption.
     let writing = async {
-        for n in 0..400 {
+        for n in 0..400_i64 {
+            resumed.subscribe().wait_for(|so_far| *so_far >= usize::try_from(n / 4).unwrap()).await.unwrap();
             match n % 7 {
                 0 => rig.scans(10_000 + n * 40, 37).await,
                 _ => drop(rig.event(n, Kind::Fix, "{\"lat\":59.1,\"lon\":11.3}").await),
             }
-            tokio::task::yield_now().await;
         }
+        rig.store.cursor_now().seq.0
     };
     let reading = async {
-        let (mut cursor, mut seen, mut resumed) = (format!("{}.0", rig.store.epoch()), Vec::new(), 0_usize);
-        while resumed < 100 {
+        let (mut cursor, mut seen) = (format!("{}.0", rig.store.epoch()), Vec::new());
+        for turn in 0..110 {
             // By header and by query in turns, and after a different number of frames each time.
-            let mut client = match resumed % 2 {
+            let mut client = match turn % 2 {
                 0 => rig.stream("", Some(&cursor)).await,
                 _ => rig.stream(&format!("?after={cursor}"), None).await,
             };
-            for _ in 0..=(resumed * 7 % 5) {
+            for _ in 0..=(turn * 7 % 5) {
                 if rig.store.cursor_now().to_string() == cursor {
                     break;
                 }
@@ -66,17 +71,16 @@ async fn resumed_a_hundred_times_at_any_moment_every_event_comes_exactly_once_in
                 seen.extend(delta.seqs());
                 cursor = cursor_of(&delta);
             }
-            resumed += 1;
+            resumed.send_replace(turn + 1);
         }
         (cursor, seen)
     };
-    let ((), (cursor, mut seen)) = tokio::join!(writing, reading);
-    let head = rig.store.cursor_now();
+    let (head, (cursor, mut seen)) = tokio::join!(writing, reading);
     let mut client = rig.stream("", Some(&cursor)).await;
-    while *seen.last().unwrap() < head.seq.0 {
+    while seen.last() != Some(&head) {
         seen.extend(client.events().await.seqs());
     }
-    assert_eq!(seen, (1..=head.seq.0).collect::<Vec<_>>());
+    assert_eq!(seen, (1..=head).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -124,11 +128,12 @@ async fn more_than_five_thousand_events_behind_is_a_reset_and_five_thousand_are_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_garbage_is_refused_and_the_header_wins_over_the_query() {
     let rig = Rig::start().await;
-    for query in ["?after=garbage", "?after=00000000000000ff.-1", "?items=event,scan", "?before=1", "?after=%ff"] {
+    for query in ["?after=garbage", "?after=00000000000000ff.-1", "?items=event,scan", "?after=%ff"] {
         let (status, said) = rig.get(&format!("/api/v1/stream{query}")).await;
         assert_eq!((status, &said["error"]["code"]), (400, &"bad_request".into()), "{query}: {said}");
     }
     assert_eq!(rig.stream("", Some("garbage")).await.status, 400);
+    assert_eq!(rig.stream("?after=&lastEventId=&r=0.5", None).await.status, 200);
     rig.scans(1, 3).await;
     let epoch = rig.store.epoch();
     let mut client = rig.stream(&format!("?after={epoch}.0"), Some(&format!("{epoch}.2"))).await;
@@ -179,7 +184,67 @@ async fn a_reader_that_does_not_read_is_dropped_and_the_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn narrowed_to_assets_a_stream_carries_neither_events_nor_ids() {
+async fn a_reader_that_falls_far_behind_still_sees_every_event_once_in_order() {
+    let rig = Rig::start().await;
+    let mut slow = rig.stream("", None).await;
+    let mut quick = rig.stream("", None).await;
+    let mut seen = Vec::new();
+    // More than socket and feed hold together: what it missed comes from the store.
+    for n in 0..80_i64 {
+        rig.long_scans(n * 100, 100, 2_000).await;
+        while seen.len() < usize::try_from(n * 100).unwrap() {
+            seen.extend(quick.events().await.seqs());
+        }
+    }
+    let mut late = Vec::new();
+    while late.len() < 8_000 {
+        late.extend(slow.events().await.seqs());
+    }
+    assert_eq!(late, (1..=8_000).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn positions_come_without_id_at_most_four_a_second_and_never_turn_back() {
+    let rig = Rig::start().await;
+    let mut client = rig.stream("?items=asset", None).await;
+    assert_eq!(client.said().await.unwrap().event, "hello");
+    let at = |mono_ms: i64| AssetState {
+        asset: "TRK-07".into(),
+        id: EventId([1; 16]),
+        seq: Seq(1),
+        ts_ms: mono_ms,
+        tq: TimeQuality::Gnss,
+        received: (1, mono_ms),
+        position: Some((59.1, 11.3)),
+        speed_mps: None,
+        course_deg: None,
+        place: None,
+        since_ms: None,
+        source: Some("gps0".into()),
+    };
+    let begun = rig.clock.now().mono_us;
+    let (mut frames, mut newest) = (0, 0);
+    for n in 1..=300 {
+        rig.board.post(State::Asset(at(n)));
+        tokio::task::yield_now().await;
+    }
+    while newest < 300 {
+        let delta = client.until("delta").await;
+        assert_eq!(delta.id, None);
+        let ts = delta.json()["items"][0]["v"]["ts_ms"].as_i64().unwrap();
+        assert!(ts > newest, "{ts} after {newest}");
+        (frames, newest) = (frames + 1, ts);
+    }
+    let quarters = (rig.clock.now().mono_us - begun) / 250_000;
+    assert!(frames <= quarters + 1, "{frames} frames in {quarters} quarters");
+    // A commit that is behind the newest position tells that one again, not its own.
+    rig.store.submit(Group::Now, move |txn| txn.set_asset(&at(200))).await.unwrap();
+    rig.event(1, Kind::Fix, "{}").await;
+    assert_eq!(client.until("delta").await.json()["items"][0]["v"]["ts_ms"], 300);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_narrowed_stream_carries_only_the_kinds_that_were_asked_for() {
     let rig = Rig::start().await;
     let mut narrow = rig.stream("?items=event", None).await;
     let mut clock = rig.stream("?items=clock", None).await;

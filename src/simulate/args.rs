@@ -43,7 +43,7 @@ pub struct GpsArgs {
     /// A log of sentences to play
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
-    /// A route to drive: GeoJSON LineString, or lines lat,lon[,speed_mps[,stop_s]]
+    /// A route to drive: GeoJSON LineString, or lines `lat,lon[,speed_mps[,stop_s]]`
     #[arg(long, value_name = "FILE")]
     pub route: Option<PathBuf>,
     /// The time in the sentences

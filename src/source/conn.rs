@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::open::Source;
-use super::pulse::Pulse;
+use super::pulse::{Pulse, or_wait};
 use super::serial::Bauds;
 use super::{CHUNK_MAX, Conn, Lost, REPLIES_MAX, SLOW_READER};
 use crate::health::SourceCondition;
@@ -62,18 +62,22 @@ pub(super) struct Reading<'a> {
     pub bauds: Option<&'a mut Bauds>,
 }
 
-/// How many replies wait to be written.
+/// How many replies wait to be written. It keeps the channel not open: only the intake does.
 pub(super) struct Backlog<'a> {
-    replies: mpsc::Sender<String>,
+    replies: mpsc::WeakSender<String>,
     shorter: &'a Notify,
 }
 
 impl Backlog<'_> {
     /// Waits until no more than half of the channel is taken.
     async fn settle(&self) {
-        while self.replies.max_capacity() - self.replies.capacity() > REPLIES_MAX / 2 {
+        while self.len() > REPLIES_MAX / 2 {
             self.shorter.notified().await;
         }
+    }
+
+    fn len(&self) -> usize {
+        self.replies.upgrade().map_or(0, |replies| replies.max_capacity() - replies.capacity())
     }
 }
 
@@ -82,33 +86,42 @@ impl Reading<'_> {
     pub async fn read(&mut self, from: &mut (impl AsyncRead + Unpin)) -> Lost {
         let mut buf = vec![0; CHUNK_MAX];
         let mut quiet_since = Instant::now();
+        // How much longer the silence must last to be told; none when it was, or nothing came yet.
+        let mut quiet = None;
         loop {
-            let patience = self.source.spec.silent_after.map(|all| self.next_look(all, quiet_since));
+            let silent = self.source.spec.silent_after.map(|all| self.next_look(all, quiet_since));
+            let patience = [silent, quiet].into_iter().flatten().min();
             let got = tokio::select! {
                 biased;
                 () = self.leash.halt.cancelled() => return self.leash.why(),
                 // A read that loses has read nothing.
-                got = self.pulse.wait(from.read(&mut buf), patience) => got,
+                got = self.pulse.wait(or_wait(from.read(&mut buf)), patience) => got,
             };
             match got {
+                None if quiet.take_if(|quiet| Some(*quiet) == patience).is_some()
+                    && self.source.quiet(self.pulse, self.conn).await.is_err() =>
+                {
+                    return Lost::Stopped;
+                }
                 None if self.is_silent_for_good(quiet_since) => return Lost::Idle,
                 None => {}
-                Some(Ok(0)) => return Lost::Eof,
-                Some(Ok(n)) => {
+                Some((Ok(0), _)) => return Lost::Eof,
+                Some((Ok(n), waited)) => {
                     let at = self.source.clock.now();
                     quiet_since = Instant::now();
                     self.leash.spoke.store(true, Ordering::Relaxed);
-                    self.pulse.working();
-                    let Ok(rest) = self.source.bytes(self.pulse, self.conn, &buf[..n], at, None).await else {
+                    self.pulse.working().await;
+                    let Ok(rest) = self.source.bytes(self.pulse, self.conn, &buf[..n], at, None, waited).await else {
                         return Lost::Stopped;
                     };
                     self.rest(rest).await;
+                    quiet = self.source.spec.quiet_after;
                     if self.bauds.as_mut().is_some_and(|bauds| bauds.is_wrong(self.source)) {
                         return Lost::Baud;
                     }
                 }
-                Some(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
-                Some(Err(error)) => return Lost::Io(io_text(&error)),
+                Some((Err(error), _)) if error.kind() == ErrorKind::Interrupted => {}
+                Some((Err(error), _)) => return Lost::Io(io_text(&error)),
             }
         }
     }
@@ -173,7 +186,7 @@ pub(super) async fn serve(
     let shorter = Notify::new();
     let read_over = CancellationToken::new();
     let read = async {
-        let backlog = Backlog { replies: replies.clone(), shorter: &shorter };
+        let backlog = Backlog { replies: replies.downgrade(), shorter: &shorter };
         let ended = async {
             source.opened(pulse, conn, Some(peer), Some(replies)).await?;
             let backlog = Some(&backlog);
@@ -181,18 +194,18 @@ pub(super) async fn serve(
             source.lost(pulse, conn, why).await
         }
         .await;
-        // The channel ends when the intake has dropped its sender too: with that every reply is in it.
-        drop(backlog);
         read_over.cancel();
         ended
     };
     let write = async {
         tokio::select! {
             biased;
-            written = write(&mut to, &mut lines, &shorter) => if let Err(why) = written {
+            written = write(&mut to, &mut lines, &shorter) => {
                 // Closed first: an intake that waits for room here would not take the `Lost`.
                 lines.close();
-                leash.pull(why);
+                // The intake lets go after the last reply; before the end of reading only when it was started anew. A
+                // peer that went on would wait for ever: it is to come again and ask for what was not answered.
+                leash.pull(written.err().unwrap_or_else(|| Lost::Io("the intake was started anew".to_owned())));
             },
             () = replies_over(pulse, &read_over) => {}
         }

@@ -68,8 +68,8 @@ async fn read(source: &Source, pulse: &Pulse, conn: Conn, mut file: File) -> Res
         match got {
             Ok(0) => return Ok(Lost::Eof),
             Ok(n) => {
-                pulse.working();
-                let rest = source.bytes(pulse, conn, &buf[..n], source.clock.now(), None).await?;
+                pulse.working().await;
+                let rest = source.bytes(pulse, conn, &buf[..n], source.clock.now(), None, false).await?;
                 pulse.rest(rest).await;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -78,10 +78,10 @@ async fn read(source: &Source, pulse: &Pulse, conn: Conn, keys: &mut Receiver) -
         match got {
             Some(Ok(0)) => return Ok(Lost::Eof),
             Some(Ok(n)) => {
-                pulse.working();
+                pulse.working().await;
                 let records = records(&buf[..n]);
                 if !records.is_empty() {
-                    source.bytes(pulse, conn, &records, at, None).await?;
+                    source.bytes(pulse, conn, &records, at, None, true).await?;
                 }
             }
             Some(Err(error)) if error.kind() == ErrorKind::Interrupted => {}

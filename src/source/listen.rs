@@ -18,7 +18,7 @@ use super::open::{Gone, Source, Trouble, absent_advice};
 use super::pace::{Retry, Say};
 use super::pulse::Pulse;
 use super::{CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS, Conn, FLUSH_AT_STOP, Lost};
-use crate::health::{SourceCondition, wedge};
+use crate::health::SourceCondition;
 
 /// A connection that never sent a byte keeps its place against a newcomer for this long.
 const IDLE_KEEPS_PLACE: Duration = Duration::from_secs(30);
@@ -35,7 +35,7 @@ pub(super) async fn pass(source: &Arc<Source>, pulse: &Pulse, addr: SocketAddr) 
     let mut room = Room::new(source, pulse);
     // An error is the end of the intake: the run ends after this.
     if room.serve(&listener).await.is_err() {
-        pulse.working();
+        pulse.working().await;
     }
     source.spec.bound.send_replace(None);
     drop(listener);
@@ -100,9 +100,7 @@ impl<'a> Room<'a> {
 
     /// Waits on the stop, on connections that end and on those that come.
     async fn serve(&mut self, listener: &TcpListener) -> Result<(), Gone> {
-        let worker = format!("source:{}", self.source.spec.id);
         loop {
-            wedge::hang(&worker).await;
             // Losing the race loses nothing: an ended task stays in its set, a peer in the kernel's backlog.
             tokio::select! {
                 biased;
@@ -112,7 +110,7 @@ impl<'a> Room<'a> {
                 accepted = self.pulse.wait(listener.accept(), None) => match accepted {
                     Some(Ok((stream, peer))) => {
                         self.accept_retry.reset();
-                        self.pulse.working();
+                        self.pulse.working().await;
                         self.admit(stream, peer).await?;
                     }
                     Some(Err(error)) => self.accept_failed(&error).await,

@@ -78,6 +78,9 @@ pub enum Input {
         at: Stamp,
         /// Who sent this datagram; none for a stream, whose peer came with `Opened`.
         peer: Option<SocketAddr>,
+        /// Whether the line was listened to before these bytes: the read had to wait for them. If not, they may be older
+        /// than `at` says, and the time since the bytes before them is no silence of the line.
+        waited: bool,
     },
     /// The port or connection is over; nothing more comes from it.
     Lost {
@@ -86,6 +89,13 @@ pub enum Input {
         /// Why.
         why: Lost,
         /// When.
+        at: Stamp,
+    },
+    /// The line was listened to for `quiet_after` and said nothing since the last bytes; once a silence.
+    Quiet {
+        /// Which.
+        conn: Conn,
+        /// When that was seen.
         at: Stamp,
     },
     /// A connection or datagram was not taken.
@@ -133,6 +143,8 @@ pub struct SourceSpec {
     pub allow: Vec<Network>,
     /// Whether frames are answered (tcp, tcp-listen).
     pub reply: bool,
+    /// After which silence behind the last byte [`Input::Quiet`] is said; none is never.
+    pub quiet_after: Option<Duration>,
     /// After which time without a byte it is silent; none is never.
     pub silent_after: Option<Duration>,
     /// The address a listener has bound, as soon as it has.
@@ -148,6 +160,7 @@ impl From<&Gps> for SourceSpec {
             line: gps.line,
             allow: gps.allow.clone(),
             reply: false,
+            quiet_after: None,
             silent_after: Some(GPS_SILENT_AFTER),
             bound: watch::Sender::new(None),
         }
@@ -163,6 +176,7 @@ impl From<&Scanner> for SourceSpec {
             line: scanner.line,
             allow: scanner.allow.clone(),
             reply: scanner.reply,
+            quiet_after: Some(scanner.idle),
             silent_after: None,
             bound: watch::Sender::new(None),
         }

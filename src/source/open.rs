@@ -16,7 +16,7 @@ use super::{Conn, Input, LINES_PER_S, Lost, SourceSpec, client, file, hid, liste
 use crate::clock::Clock;
 use crate::config::Port;
 use crate::domain::{Reason, Stamp};
-use crate::health::{Ctx, Light, Outcome, SourceCondition, wedge};
+use crate::health::{Ctx, Light, Outcome, SourceCondition};
 
 /// A configured input at work; it outlives the worker's restarts, so that no [`Conn`] is used twice and none stays open.
 pub(super) struct Source {
@@ -101,6 +101,12 @@ impl Source {
         self.send(pulse, Input::Opened { conn, peer, reply, at }).await
     }
 
+    /// Says that the line was silent, though it was listened to.
+    pub async fn quiet(&self, pulse: &Pulse, conn: Conn) -> Result<(), Gone> {
+        let at = self.clock.now();
+        self.send(pulse, Input::Quiet { conn, at }).await
+    }
+
     /// Hands on what one read returned; answers how long not to read.
     pub async fn bytes(
         &self,
@@ -109,11 +115,14 @@ impl Source {
         bytes: &[u8],
         at: Stamp,
         peer: Option<SocketAddr>,
+        waited: bool,
     ) -> Result<Duration, Gone> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.light.bytes();
+        let mut waited = waited;
         for chunk in bytes.chunks(super::CHUNK_MAX) {
-            self.send(pulse, Input::Bytes { conn, bytes: chunk.to_vec(), at, peer }).await?;
+            self.send(pulse, Input::Bytes { conn, bytes: chunk.to_vec(), at, peer, waited }).await?;
+            waited = false;
         }
         let Some(pace) = &self.pace else { return Ok(Duration::ZERO) };
         // A panic in between leaves whole numbers behind.
@@ -149,12 +158,11 @@ impl Source {
 
     /// What to do about a port the service may not open: the line that gives it to the service.
     pub fn claim_advice(&self, path: &Path) -> String {
-        let name = match path.strip_prefix("/dev/waypost") {
-            Ok(name) => name.display().to_string(),
-            Err(_) => self.spec.id.clone(),
-        };
         let device = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        format!("Give it to the service: sudo waypost devices claim {name} {}", device.display())
+        format!(
+            "Give it to the service: a udev rule with GROUP=\"waypost\" for good (README, Install), now: sudo chgrp waypost {0} && sudo chmod g+rw {0}",
+            device.display()
+        )
     }
 
     /// Waits for room as long as it takes; after a stop for two more seconds.
@@ -177,7 +185,6 @@ impl Source {
 
 /// One run of the worker. Its loop waits on the port, on the next try and on the stop.
 pub(super) async fn run(source: Arc<Source>, ctx: Ctx) -> Outcome {
-    let worker = ctx.beat.worker().to_owned();
     let pulse = Pulse { beat: Some(ctx.beat), light: source.light.clone(), stop: ctx.stop };
     source.light.port(SourceCondition::Opening, "");
     let left: Vec<Conn> = source.open_now().iter().copied().collect();
@@ -189,8 +196,7 @@ pub(super) async fn run(source: Arc<Source>, ctx: Ctx) -> Outcome {
     }
     let mut turns = Turns::new(&source);
     loop {
-        wedge::hang(&worker).await;
-        pulse.working();
+        pulse.working().await;
         let rest = turns.turn(&source, &pulse).await;
         if pulse.stop.is_cancelled() {
             return Ok(());

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::FLUSH_AT_STOP;
-use crate::health::{Beat, Light, PARKED_MAX};
+use crate::health::{Beat, Light, PARKED_MAX, wedge};
 
 /// How a task of this room waits. Only the worker itself has a beat; the connections of a listener have none.
 #[derive(Clone)]
@@ -24,9 +24,10 @@ impl Pulse {
         Self { beat: None, ..self.clone() }
     }
 
-    /// "I have something to do."
-    pub fn working(&self) {
+    /// "I have something to do." In debug builds also where the test hook strikes, an endless await included.
+    pub async fn working(&self) {
         if let Some(beat) = &self.beat {
+            wedge::hang(beat.worker()).await;
             beat.working(PARKED_MAX);
         }
     }
@@ -66,4 +67,17 @@ impl Pulse {
         self.stop.cancelled().await;
         sleep(FLUSH_AT_STOP).await;
     }
+}
+
+/// Awaits `wanted` and says whether it had to wait.
+pub async fn or_wait<F: Future>(wanted: F) -> (F::Output, bool) {
+    let mut wanted = pin!(wanted);
+    let mut waited = false;
+    let got = std::future::poll_fn(|cx| {
+        let poll = wanted.as_mut().poll(cx);
+        waited |= poll.is_pending();
+        poll
+    })
+    .await;
+    (got, waited)
 }

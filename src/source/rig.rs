@@ -39,6 +39,7 @@ pub struct Rig {
 
 pub fn spec(kind: &'static str, port: Port) -> SourceSpec {
     SourceSpec {
+        quiet_after: None,
         id: "s1".into(),
         kind,
         port,

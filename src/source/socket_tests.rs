@@ -50,6 +50,22 @@ async fn replies_arrive_in_order_also_after_the_peer_has_closed_its_side() {
 }
 
 #[tokio::test]
+async fn a_connection_ends_when_the_intake_that_answered_it_is_gone() {
+    let mut rig = Rig::start(listener(true));
+    let mut peer = connect(&rig).await;
+    let (conn, _, reply) = rig.opened().await;
+    let reply = reply.unwrap();
+    peer.write_all(b"A\rB\r").await.unwrap();
+    assert_eq!(rig.bytes().await, (conn, b"A\rB\r".to_vec()));
+    reply.send("ok 1".to_owned()).await.unwrap();
+    drop(reply);
+    assert_eq!(rig.lost().await, (conn, Lost::Io("the intake was started anew".to_owned())));
+    assert_eq!(read_all(&mut peer).await, "ok 1\n");
+    connect(&rig).await;
+    assert_ne!(rig.opened().await.0, conn);
+}
+
+#[tokio::test]
 async fn a_peer_outside_the_allowed_networks_is_refused_without_a_word() {
     let mut spec = listener(false);
     spec.allow = vec![Network { addr: "10.0.0.0".parse().unwrap(), bits: 8 }];
@@ -96,7 +112,7 @@ async fn the_seventeenth_connection_is_refused_in_words_until_a_silent_one_gives
             Input::Lost { conn, why, .. } => lost = Some((conn, why)),
             Input::Bytes { bytes, .. } => got = bytes == b"B\r",
             Input::Opened { .. } => {}
-            other @ Input::Refused { .. } => panic!("{other:?}"),
+            other @ (Input::Refused { .. } | Input::Quiet { .. }) => panic!("{other:?}"),
         }
     }
     assert_eq!(lost, Some((Conn(1), Lost::Idle)));
@@ -258,4 +274,18 @@ async fn eight_replying_connections_pass_more_than_twenty_thousand_lines_a_secon
     let per_s = 80_000.0 / began.elapsed().as_secs_f64();
     eprintln!("{per_s:.0} lines/s with replies");
     assert!(per_s > 20_000.0, "{per_s:.0} lines/s");
+}
+
+#[tokio::test]
+async fn silence_is_told_once_and_only_after_bytes() {
+    let mut spec = listener(false);
+    spec.quiet_after = Some(Duration::from_millis(20));
+    let mut rig = Rig::start(spec);
+    let mut peer = connect(&rig).await;
+    let (conn, ..) = rig.opened().await;
+    for piece in [b"AB", b"CD"] {
+        peer.write_all(piece).await.unwrap();
+        assert_eq!(rig.bytes().await, (conn, piece.to_vec()), "no silence was told before");
+        assert!(matches!(rig.next().await, Input::Quiet { conn: from, .. } if from == conn));
+    }
 }

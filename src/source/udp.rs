@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::conn::io_text;
 use super::listen::bind_trouble;
 use super::open::{Gone, Source, Trouble};
-use super::pulse::Pulse;
+use super::pulse::{Pulse, or_wait};
 use super::{Conn, Lost};
 use crate::health::SourceCondition;
 
@@ -41,6 +41,8 @@ async fn read(source: &Source, pulse: &Pulse, conn: Conn, socket: &UdpSocket) ->
     let mut buf = vec![0; DATAGRAM_MAX];
     let mut quiet_since = Instant::now();
     let mut rest = Duration::ZERO;
+    // How long a silence must last to be told; none when it was, or nothing came yet.
+    let mut quiet = None;
     loop {
         let got = tokio::select! {
             biased;
@@ -48,22 +50,24 @@ async fn read(source: &Source, pulse: &Pulse, conn: Conn, socket: &UdpSocket) ->
             // Losing the rest or the wait for a datagram loses nothing: it stays in the kernel.
             got = async {
                 pulse.rest(rest).await;
-                pulse.wait(socket.recv_from(&mut buf), source.spec.silent_after).await
+                pulse.wait(or_wait(socket.recv_from(&mut buf)), quiet.or(source.spec.silent_after)).await
             } => got,
         };
         rest = Duration::ZERO;
         let at = source.clock.now();
         match got {
-            Some(Ok((_, peer))) if !source.allows(peer.ip()) => {
+            Some((Ok((_, peer)), _)) if !source.allows(peer.ip()) => {
                 source.refused(pulse, peer, "the sender's address is not in `allow` of this source").await?;
             }
-            Some(Ok((0, _))) => {}
-            Some(Ok((n, peer))) => {
-                pulse.working();
+            Some((Ok((0, _)), _)) => {}
+            Some((Ok((n, peer)), waited)) => {
+                pulse.working().await;
                 quiet_since = Instant::now();
-                rest = source.bytes(pulse, conn, &buf[..n], at, Some(peer)).await?;
+                rest = source.bytes(pulse, conn, &buf[..n], at, Some(peer), waited).await?;
+                quiet = source.spec.quiet_after;
             }
-            Some(Err(error)) => return Ok(Lost::Io(io_text(&error))),
+            Some((Err(error), _)) => return Ok(Lost::Io(io_text(&error))),
+            None if quiet.take().is_some() => source.quiet(pulse, conn).await?,
             None => {}
         }
         if source.spec.silent_after.is_some_and(|after| quiet_since.elapsed() >= after) {

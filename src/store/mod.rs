@@ -160,6 +160,12 @@ impl Store {
         });
         task.await.map_err(|_| StoreError::Gone)?
     }
+
+    /// As [`Store::read`], on this thread: for tests without a runtime.
+    #[cfg(test)]
+    pub(crate) fn read_here<T>(&self, look: impl FnOnce(&Reader<'_>) -> rusqlite::Result<T>) -> Result<T> {
+        self.readers.with(&self.path, look)
+    }
 }
 
 /// A store that nobody runs, opened to be looked at under its lock.

@@ -303,6 +303,11 @@ impl Line {
         self.done.as_ref().map(|_| self.done_since_us + gather_us)
     }
 
+    /// Events that the broker has taken while an older one holds the cursor.
+    pub fn acked(&self) -> usize {
+        self.items.iter().filter(|item| matches!(item.stand, Stand::Acked(_))).count()
+    }
+
     /// Whether nothing waits and nothing is being committed.
     pub fn is_settled(&self, head: Seq) -> bool {
         self.items.is_empty() && self.read_to >= head

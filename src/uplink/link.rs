@@ -33,8 +33,8 @@ const PACKET_MAX: usize = 268_435_455;
 /// What a connection says.
 #[derive(Debug)]
 pub(super) enum Said {
-    /// The broker took the connection; publishes and bytes it takes at once.
-    Connected { receive_max: usize, packet_max: usize },
+    /// The broker took the connection; publishes and bytes it takes at once, and whether it retains.
+    Connected { receive_max: usize, packet_max: usize, retains: bool },
     /// A publish went out under this packet id.
     Published(u16),
     /// The broker's answer to a packet id.
@@ -255,10 +255,12 @@ fn said_v5(event: v5::Event) -> Option<Said> {
         v5::Event::Incoming(v5::Incoming::ConnAck(connack)) => {
             let limits = connack.properties;
             let receive_max = limits.as_ref().and_then(|p| p.receive_max).unwrap_or(u16::MAX);
+            let retains = limits.as_ref().and_then(|p| p.retain_available) != Some(0);
             let packet_max = limits.and_then(|p| p.max_packet_size).and_then(|max| usize::try_from(max).ok());
             Some(Said::Connected {
                 receive_max: usize::from(receive_max),
                 packet_max: packet_max.unwrap_or(PACKET_MAX),
+                retains,
             })
         }
         v5::Event::Incoming(v5::Incoming::PubAck(ack)) => {
@@ -287,7 +289,7 @@ fn said_v5(event: v5::Event) -> Option<Said> {
 fn said_v4(event: rumqttc::Event) -> Option<Said> {
     match event {
         rumqttc::Event::Incoming(rumqttc::Packet::ConnAck(_)) => {
-            Some(Said::Connected { receive_max: usize::from(u16::MAX), packet_max: PACKET_MAX })
+            Some(Said::Connected { receive_max: usize::from(u16::MAX), packet_max: PACKET_MAX, retains: true })
         }
         rumqttc::Event::Incoming(rumqttc::Packet::PubAck(ack)) => Some(Said::Acked { pkid: ack.pkid, code: 0 }),
         rumqttc::Event::Incoming(rumqttc::Packet::Publish(publish)) if publish.retain => {

@@ -2,6 +2,7 @@
 //! cursors. `session` decides, `link` is one connection, `work` carries out.
 
 mod backoff;
+mod conn;
 mod fault;
 mod figures;
 mod lane;

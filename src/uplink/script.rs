@@ -22,8 +22,8 @@ pub(super) struct Rules {
 /// Something that happened.
 #[derive(Clone, Debug)]
 pub(super) enum Input {
-    /// The broker took the connection; how many publishes and bytes it takes at once.
-    Connected { receive_max: usize, packet_max: usize },
+    /// The broker took the connection; how many publishes and bytes it takes at once, and whether it retains.
+    Connected { receive_max: usize, packet_max: usize, retains: bool },
     /// The connection is gone; whether the broker ended it, and with which code.
     Lost { by_peer: bool, code: Option<u8> },
     /// The log goes up to here.

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use crate::domain::{Lane, Reason, Seq};
 
+use super::conn::Conn;
 use super::lane::{Cause, Hold, Item, Line, Message, Stand};
 use super::ration::Ration;
 use super::script::{Answer, Effect, Input, Rules, Trouble, code_word, letter_of};
@@ -22,27 +23,6 @@ const LOSSES: u32 = 2;
 /// Lost connections with an event alone in flight before it must wait for another to pass.
 const STRIKES: u32 = 3;
 
-#[derive(Clone, Copy, Debug)]
-struct Flight {
-    event: Option<(usize, u64)>,
-    at_us: i64,
-}
-
-#[derive(Debug)]
-struct Conn {
-    window: usize,
-    packet_max: usize,
-    /// From the oldest unanswered on; its front is never none.
-    flights: VecDeque<Option<Flight>>,
-    /// Ticket of the front flight.
-    oldest: u64,
-    events: usize,
-    answers: u64,
-    /// When the broker last answered, or was first asked after it had answered all. µs.
-    heard_us: i64,
-    dropped: bool,
-}
-
 /// The machine.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -56,6 +36,8 @@ pub(super) struct Session {
     passed: u64,
     refused: bool,
     suspect: Option<(usize, u64)>,
+    /// Whether the last connection ended for an event that is known, or is to be sent alone now.
+    blamed: bool,
     aside: Option<(usize, u64)>,
     rate: Ration,
     budget: Ration,
@@ -85,6 +67,7 @@ impl Session {
             passed: 0,
             refused: false,
             suspect: None,
+            blamed: false,
             aside: None,
             rate: Ration::new(per_s, 1e6, per_s.max(1.0)),
             // A day's budget may be spent in bursts of an hour's worth.
@@ -98,7 +81,9 @@ impl Session {
     /// Takes an input in. Answers what was answered when that was an event.
     pub fn step(&mut self, input: Input, now_us: i64) -> Option<Answer> {
         match input {
-            Input::Connected { receive_max, packet_max } => self.connected(receive_max, packet_max, now_us),
+            Input::Connected { receive_max, packet_max, retains } => {
+                self.connected(receive_max, packet_max, retains, now_us);
+            }
             Input::Lost { by_peer, code } => self.lost(by_peer, code, now_us),
             Input::Head(seq) => self.head = self.head.max(seq),
             Input::Read { lane, rows, seen } => {
@@ -187,6 +172,11 @@ impl Session {
         self.head
     }
 
+    /// Whether the last connection ended for one event: the broker is well then.
+    pub const fn is_one_to_blame(&self) -> bool {
+        self.blamed
+    }
+
     /// Events the broker has taken since the start.
     pub const fn passed(&self) -> u64 {
         self.passed
@@ -203,18 +193,10 @@ impl Session {
         }
     }
 
-    fn connected(&mut self, receive_max: usize, packet_max: usize, now_us: i64) {
+    fn connected(&mut self, receive_max: usize, packet_max: usize, retains: bool, now_us: i64) {
         self.desk.clear();
-        self.conn = Some(Conn {
-            window: self.rules.window.min(receive_max).max(1),
-            packet_max,
-            flights: VecDeque::new(),
-            oldest: 1,
-            events: 0,
-            answers: 0,
-            heard_us: now_us,
-            dropped: false,
-        });
+        let window = self.rules.window.min(receive_max).max(1);
+        self.conn = Some(Conn::new(window, packet_max, retains, now_us));
         for line in &mut self.lines {
             if let Some(hold) = &mut line.hold {
                 hold.again_us = now_us;
@@ -234,6 +216,7 @@ impl Session {
 
     fn lost(&mut self, by_peer: bool, code: Option<u8>, now_us: i64) {
         let Some(conn) = self.conn.take() else { return };
+        self.blamed = false;
         let flying: Vec<(usize, u64)> = conn.flights.iter().flatten().filter_map(|flight| flight.event).collect();
         for (lane, n) in &flying {
             let line = &mut self.lines[*lane];
@@ -245,14 +228,16 @@ impl Session {
             }
         }
         if let Some(oldest) = flying.first().copied().filter(|_| by_peer) {
-            self.blame(oldest, flying.len() == 1 && conn.answers > 0, code);
+            let alone = flying.len() == 1 && conn.answers > 0;
+            self.blame(oldest, alone, conn.passed > 0, code);
         }
         self.lines.iter_mut().for_each(|line| line.advance(now_us));
     }
 
     /// The connection ended with this event as the oldest unanswered: perhaps because of it.
-    fn blame(&mut self, (lane, n): (usize, u64), alone: bool, code: Option<u8>) {
+    fn blame(&mut self, (lane, n): (usize, u64), alone: bool, others_passed: bool, code: Option<u8>) {
         let letter = code.and_then(letter_of);
+        self.blamed = letter.is_some();
         let Some(item) = self.lines[lane].item(n) else { return };
         item.losses += 1;
         item.strikes += u32::from(alone);
@@ -260,6 +245,10 @@ impl Session {
         match (letter, alone) {
             (Some(reason), true) => {
                 self.lines[lane].stand(n, Stand::Dead(reason, code.unwrap_or_default()));
+                self.forget((lane, n));
+            }
+            (None, true) if strikes > STRIKES && others_passed => {
+                self.lines[lane].stand(n, Stand::Dead(Reason::Poison, 0));
                 self.forget((lane, n));
             }
             (None, true) if strikes >= STRIKES => {
@@ -278,22 +267,13 @@ impl Session {
     }
 
     fn answered(&mut self, ticket: u64, code: u8, now_us: i64) -> Option<Answer> {
-        let conn = self.conn.as_mut()?;
-        let at = usize::try_from(ticket.checked_sub(conn.oldest)?).ok()?;
-        let flight = conn.flights.get_mut(at)?.take()?;
-        conn.answers += 1;
-        conn.heard_us = now_us;
-        while let Some(None) = conn.flights.front() {
-            conn.flights.pop_front();
-            conn.oldest += 1;
-        }
+        let flight = self.conn.as_mut()?.answered(ticket, now_us)?;
         let Some((lane, n)) = flight.event else {
             if code >= 0x80 {
                 tracing::warn!(code = code_word(code), "the broker refused a message about this node");
             }
             return None;
         };
-        conn.events -= 1;
         let took_us = now_us - flight.at_us;
         self.settle((lane, n), code, took_us, now_us);
         Some(Answer { lane: self.lines[lane].lane, took_us })
@@ -331,13 +311,15 @@ impl Session {
         self.lines[lane].advance(now_us);
     }
 
-    /// An event has passed: what was put aside while none did is to blame for itself.
+    /// An event has passed. What was put aside while none did is tried alone once more, on this connection that works:
+    /// if that ends too, it is to blame.
     fn pass(&mut self) {
         self.passed += 1;
         self.refused = false;
-        if let Some((lane, n)) = self.aside.take() {
-            self.lines[lane].stand(n, Stand::Dead(Reason::Poison, 0));
+        if let Some(conn) = &mut self.conn {
+            conn.passed += 1;
         }
+        self.suspect = self.suspect.or_else(|| self.aside.take());
     }
 
     fn hold(&mut self, (lane, n): (usize, u64), cause: Cause, now_us: i64) {
@@ -357,11 +339,14 @@ impl Session {
 
     fn refuse(&mut self, (lane, n): (usize, u64), code: u8, now_us: i64) {
         let passed = self.passed;
+        let ahead = self.ahead();
         let Rules { retry_base_us, retry_cap_us, attempts, .. } = self.rules;
         let line = &mut self.lines[lane];
+        // When all that may overtake it has done so, nothing more can.
+        let overtaken = line.acked() >= ahead / 2;
         let Some(item) = line.item(n) else { return };
         // A broker that refuses everything says nothing about this event.
-        item.attempts += u32::from(item.refusals == 0 || passed > item.passed);
+        item.attempts += u32::from(item.refusals == 0 || passed > item.passed || overtaken);
         item.passed = passed;
         let wait = wait_us(retry_base_us, retry_cap_us, item.refusals);
         item.refusals += 1;
@@ -377,8 +362,10 @@ impl Session {
             if conn.dropped || conn.flights.len() >= conn.window {
                 return;
             }
-            let packet_max = conn.packet_max;
-            if let Some(message) = self.desk.pop_front() {
+            let (packet_max, retains) = (conn.packet_max, conn.retains);
+            if let Some(mut message) = self.desk.pop_front() {
+                // A broker that keeps nothing would end the connection for it.
+                message.retain &= retains;
                 if message.wire_bytes() > packet_max {
                     tracing::warn!(topic = message.topic, packet_max, "larger than the broker takes; left out");
                 } else {
@@ -419,12 +406,7 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) {
         let Some(conn) = &mut self.conn else { return };
-        if conn.flights.is_empty() {
-            conn.heard_us = now_us;
-        }
-        let ticket = conn.oldest + conn.flights.len() as u64;
-        conn.flights.push_back(Some(Flight { event: flight, at_us: now_us }));
-        conn.events += usize::from(flight.is_some());
+        let ticket = conn.launch(flight, now_us);
         effects.push(Effect::Publish { ticket, message, event });
     }
 
@@ -452,7 +434,7 @@ impl Session {
         if self.conn.is_none() || self.stopping {
             return;
         }
-        let ahead = (2 * self.rules.window).max(AHEAD_MIN);
+        let ahead = self.ahead();
         for line in &mut self.lines {
             let room = ahead.saturating_sub(line.items.len());
             if line.reading || line.read_to >= self.head || room < ahead / 2 || now_us < line.read_again_us {
@@ -461,6 +443,11 @@ impl Session {
             line.reading = true;
             effects.push(Effect::Read { lane: line.lane, after: line.read_to, limit: room });
         }
+    }
+
+    /// Rows that a lane may hold.
+    fn ahead(&self) -> usize {
+        (2 * self.rules.window).max(AHEAD_MIN)
     }
 
     fn waits(&self) -> bool {

@@ -214,7 +214,9 @@ impl Run {
     async fn hear(&mut self, said: Said) -> anyhow::Result<()> {
         let now = self.now();
         match said {
-            Said::Connected { receive_max, packet_max } => self.connected(receive_max, packet_max).await?,
+            Said::Connected { receive_max, packet_max, retains } => {
+                self.connected(receive_max, packet_max, retains).await;
+            }
             Said::Published(pkid) => {
                 if let Some(link) = &mut self.link {
                     link.published(pkid);
@@ -259,7 +261,7 @@ impl Run {
         self.link = Some(Link::open(config, greeting));
     }
 
-    async fn connected(&mut self, receive_max: usize, packet_max: usize) -> anyhow::Result<()> {
+    async fn connected(&mut self, receive_max: usize, packet_max: usize, retains: bool) {
         let now = self.now();
         self.connected_us = Some(now.mono_us);
         self.sign.mend(None, "", now);
@@ -271,13 +273,12 @@ impl Run {
         {
             tracing::debug!("the client took no subscription; old alarms may stand at the broker");
         }
-        self.session.step(Input::Connected { receive_max, packet_max }, now.mono_us);
+        self.session.step(Input::Connected { receive_max, packet_max, retains }, now.mono_us);
         self.speaker.look();
-        let placed = figures::places(self.kit.store.clone(), self.speaker.assets()).await.unwrap_or_default();
+        let placed = figures::places(self.kit.store.clone(), self.speaker.assets()).await.unwrap_or_else(unplaced);
         for message in self.speaker.greet(&placed, now) {
             self.session.step(Input::Say(message), now.mono_us);
         }
-        Ok(())
     }
 
     /// The connection, or the try to make one, is over: what waits for it, and when the next is.
@@ -291,8 +292,8 @@ impl Run {
         }
         self.session.step(Input::Lost { by_peer: fault.by_peer && stood, code: fault.code }, now.mono_us);
         let wait = match (stood, fault.mend) {
-            // One event is to blame and will be sent alone: the broker is well.
-            (true, None) if fault.code.is_some() => self.kit.limits.retry_base,
+            // Known, or sent alone next.
+            (true, None) if self.session.is_one_to_blame() => self.kit.limits.retry_base,
             (true, None) => self.policy.after_loss(),
             _ => self.policy.next_wait(),
         };
@@ -390,7 +391,7 @@ impl Run {
                 Input::CommitFailed(lane)
             }
             Done::Committed(_, Err(error)) => return Err(error.into()),
-            Done::Placed(placed) => match self.speaker.state(&placed.unwrap_or_default(), now) {
+            Done::Placed(placed) => match self.speaker.state(&placed.unwrap_or_else(unplaced), now) {
                 Some(state) => Input::Say(state),
                 None => return Ok(()),
             },
@@ -460,6 +461,12 @@ impl Run {
         };
         self.sign.post(way, self.session.in_flight(), now);
     }
+}
+
+/// Positions go out without the store's word on places rather than not at all.
+fn unplaced(error: store::StoreError) -> Vec<AssetState> {
+    tracing::warn!(%error, "the places of the node's assets cannot be read; the state goes by the last known");
+    Vec::new()
 }
 
 fn url(config: &Uplink) -> String {

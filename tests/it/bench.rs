@@ -43,7 +43,12 @@ pub struct Site {
 
 impl Site {
     pub fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// In a folder of its own below `parent`.
+    pub fn new_in(parent: &Path) -> Self {
+        let dir = tempfile::tempdir_in(parent).unwrap();
         std::fs::create_dir(dir.path().join("store")).unwrap();
         Self { dir }
     }
@@ -517,5 +522,86 @@ pub fn dice(seed: u64) -> impl FnMut(u64) -> u64 {
         state ^= state >> 7;
         state ^= state << 17;
         state % n
+    }
+}
+
+/// Whether the faults are tried in full size, as the promise has them; `make faults` asks for it.
+pub fn full() -> bool {
+    std::env::var("WAYPOST_FAULTS").is_ok_and(|size| size == "full")
+}
+
+/// As [`wait_for`], with a deadline of its own.
+pub fn wait_within<T>(within: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// GETs a path and gives up after `within`: for a node that may be in any state.
+pub fn try_get(address: SocketAddr, path: &str, within: Duration) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&address, within).ok()?;
+    stream.set_read_timeout(Some(within)).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    head.contains(" 200 ")
+        .then(|| if head.to_ascii_lowercase().contains("chunked") { dechunk(body) } else { body.into() })
+}
+
+impl Site {
+    /// The events of the store of a node that has ended, by `outbox export`; asks for no gap in `seq` on the way.
+    pub fn exported(&self) -> Vec<Value> {
+        let out = self.ask(&["outbox", "export"]);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let lines = String::from_utf8(out.stdout).unwrap();
+        let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        for (at, event) in events.iter().enumerate() {
+            assert_eq!(event["seq"].as_u64(), Some(at as u64 + 1), "seq is dense");
+        }
+        events
+    }
+
+    /// The events that `outbox export --unsent` names.
+    pub fn unsent(&self) -> usize {
+        let out = self.ask(&["outbox", "export", "--unsent"]);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap().lines().count()
+    }
+
+    /// A scanner on a loopback port that answers each frame; its scans put things at a dock.
+    pub fn dock(port: u16) -> String {
+        format!(
+            "[[scanner]]\nid = \"dock\"\nport = \"tcp-listen://127.0.0.1:{port}\"\nplace = \"dock-1\"\nreply = true\nrepeat_window_ms = 0\n\n"
+        )
+    }
+
+    /// An uplink to a loopback port that comes back as fast as the settings allow.
+    pub fn uplink(port: u16, no_subscriber: &str) -> String {
+        format!(
+            "[uplink]\nurl = \"mqtt://127.0.0.1:{port}\"\nno_subscriber = \"{no_subscriber}\"\nbackoff_max_s = 5\nbackoff_spread_s = 0\n\n"
+        )
+    }
+}
+
+impl Pty {
+    /// Writes as far as there is room and answers how far: a node that does not read never holds up the test.
+    pub fn offer(&mut self, bytes: &[u8]) -> usize {
+        let fd = self.master.as_raw_fd();
+        // SAFETY: the descriptor is open for as long as `self` is, and fcntl touches no memory of ours.
+        unsafe {
+            let flags = libc::fcntl(fd, libc::F_GETFL);
+            assert!(libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) >= 0);
+        }
+        self.master.write(bytes).unwrap_or_else(|error| {
+            assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "{error}");
+            0
+        })
     }
 }

@@ -8,9 +8,14 @@
 )]
 
 mod bench;
+mod broker;
 mod browser;
 mod commands;
 mod config;
+mod feeder;
+mod kill;
 mod path;
 mod ports;
 mod stream;
+mod upstream;
+mod wedge;

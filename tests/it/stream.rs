@@ -166,7 +166,7 @@ fn garbage_for_a_cursor_is_refused_and_says_what_a_cursor_is() {
     let site = Site::new();
     site.configure("");
     let node = site.start();
-    for garbage in ["?after=garbage", "?after=.", "?after=1.-1", "?items=event,nonsense", "?after=%ff", "?before=1.1"] {
+    for garbage in ["?after=garbage", "?after=.", "?after=1.-1", "?items=event,nonsense", "?after=%ff"] {
         let (status, body) = node.get(&format!("/api/v1/stream{garbage}"));
         assert_eq!(status, 400, "{garbage}: {body}");
         let error: Value = serde_json::from_str(&body).unwrap();

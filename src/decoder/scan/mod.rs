@@ -131,6 +131,11 @@ impl ScanDecoder {
         self.balance();
     }
 
+    /// Says that nobody listened until `at`: the time since the last bytes is no silence of the line.
+    pub fn behind(&mut self, at: Stamp) {
+        self.last = at;
+    }
+
     /// When what is open will have been silent for too long, in microseconds of `CLOCK_BOOTTIME`; none when nothing is open.
     #[must_use]
     pub fn deadline_us(&self) -> Option<i64> {
