@@ -93,7 +93,7 @@ impl Site {
         notify.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
         let mut command = binary();
-        command.arg("--config").arg(self.config()).arg("run").stdin(Stdio::null()).stderr(log);
+        command.arg("--config").arg(self.config()).arg("run").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command.env("NOTIFY_SOCKET", &socket).env_remove("WATCHDOG_USEC").env_remove("JOURNAL_STREAM");
         command.env("RUST_LOG", "info,rumqttc=error").envs(env.iter().copied());
         let child = command.spawn().unwrap();

@@ -224,7 +224,7 @@ fn scanned_text_is_shown_as_text_and_makes_no_element() {
     let Some(browser) = Browser::start() else { return };
     let (site, _gps0, mut door3) = yard();
     let node = site.start();
-    let kinds = "return [...new Set([...document.querySelectorAll('body, body *')].map((one) => one.tagName))].sort()";
+    let kinds = "return [...new Set([...document.querySelectorAll('#scans *')].map((one) => one.tagName))].sort()";
     browser.open(node.address());
     door3.write(b"PLAIN-1\r\n");
     browser.says("scans", &["PLAIN-1"]);

@@ -58,10 +58,9 @@ fn an_invalid_file_at_a_later_start_leaves_the_node_on_its_last_good_configurati
             })
             .unwrap();
         assert!(alarm["v"]["advice"].as_str().unwrap().contains("waypost check"), "{alarm}");
-        door3.write(format!("{}\r\n", broken.len()).as_bytes());
-        stream.event("a scan on the kept configuration", |event| {
-            event["code"].as_str() == Some(&broken.len().to_string())
-        });
+        let code = format!("TRL-{}", broken.len());
+        door3.write(format!("{code}\r\n").as_bytes());
+        stream.event("a scan on the kept configuration", |event| event["code"] == code.as_str());
         let said = site.ask(&["status"]);
         assert_eq!(said.status.code(), Some(1), "{}", stderr(&said));
         assert!(stdout(&said).contains("last good one runs"), "{}", stdout(&said));

@@ -22,6 +22,15 @@ fn events(items: &Value) -> Vec<(i64, String)> {
     items.map(|item| (item["v"]["seq"].as_i64().unwrap(), item["v"]["code"].as_str().unwrap().into())).collect()
 }
 
+/// Raises a flag when it is dropped.
+struct Raised<'a>(&'a AtomicBool);
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_stream_that_is_cut_thirty_times_while_scans_arrive_misses_and_repeats_nothing() {
     let site = Site::new();
@@ -30,12 +39,14 @@ fn a_stream_that_is_cut_thirty_times_while_scans_arrive_misses_and_repeats_nothi
     let node = site.start();
     let mut stream = Stream::open(node.address(), "/api/v1/stream", "");
     let mut cursor = stream.next().unwrap().data["cursor"].as_str().unwrap().to_owned();
-    let (over, mut roll) = (AtomicBool::new(false), dice(20_261_121));
+    let (fed, mut roll) = (AtomicBool::new(false), dice(20_261_121));
     let mut seen = Vec::new();
     let sent = std::thread::scope(|scope| {
+        // However this ends, the feeder ends with it.
+        let over = Raised(&fed);
         let feeder = scope.spawn(|| {
             let mut n = 0;
-            while !over.load(Ordering::Relaxed) {
+            while !fed.load(Ordering::Relaxed) {
                 n += 1;
                 door3.write(format!("TRL-{n}\r\n").as_bytes());
                 std::thread::park_timeout(Duration::from_millis(2));
@@ -67,7 +78,7 @@ fn a_stream_that_is_cut_thirty_times_while_scans_arrive_misses_and_repeats_nothi
             assert_eq!((hello.event.as_str(), hello.id), ("hello", None));
             assert_eq!(hello.data["cursor"], cursor.as_str(), "the greeting says where the stream goes on");
         }
-        over.store(true, Ordering::Relaxed);
+        drop(over);
         let sent = feeder.join().unwrap();
         while seen.len() < sent {
             seen.extend(events(&stream.next().unwrap().data["items"]));
