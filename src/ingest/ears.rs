@@ -326,14 +326,10 @@ impl Reported {
     }
 
     fn scan(&mut self, source: &str, tally: &Tally, counts: &ScanCounts) -> (u64, u64) {
-        let used = counts.scan_bytes + counts.delimiter_bytes;
-        let (good, _) = self.bytes(source, tally, &[("used", used)]);
-        // Which reason a refused byte belongs to is in the letters; here it counts as what most refused reads are.
-        let seen = self.bytes.entry("refused").or_default();
-        let bad = counts.reject_bytes.saturating_sub(*seen);
-        *seen = (*seen).max(counts.reject_bytes);
-        tally.bytes(source, PortOutcome::Refused(Reason::Framing), bad);
-        (good, bad)
+        let used = [("used", counts.scan_bytes + counts.delimiter_bytes)];
+        let refused = counts.reject_bytes.iter().map(|(reason, n)| (reason.as_str(), *n));
+        let now: Vec<_> = used.into_iter().chain(refused).collect();
+        self.bytes(source, tally, &now)
     }
 
     fn bytes(&mut self, source: &str, tally: &Tally, now: &[(&'static str, u64)]) -> (u64, u64) {

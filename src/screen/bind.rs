@@ -72,7 +72,8 @@ impl Doors {
             }
             match bind(listen) {
                 Ok(listener) => {
-                    info!(address = %named(listen), "the screen listens");
+                    let bound = listener.local_addr().map_or_else(|_| named(listen), |at| at.to_string());
+                    info!(address = %bound, "the screen listens");
                     self.tcp[at] = Some(listener);
                 }
                 Err(error) => shut.push(why(listen, &error).await),

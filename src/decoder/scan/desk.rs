@@ -10,15 +10,15 @@ use super::{ScanOut, ScanProfile, as_u64, licence};
 
 /// What became of every byte and frame of one connection.
 ///
-/// Balance: `fed = scan_bytes + reject_bytes + delimiter_bytes + open_bytes`, and `frames` is the scans and all rejects.
+/// Balance: `fed = scan_bytes + sum(reject_bytes) + delimiter_bytes + open_bytes`, and `frames` is the scans and all rejects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScanCounts {
     /// Bytes taken in.
     pub fed: u64,
     /// Bytes of accepted frames.
     pub scan_bytes: u64,
-    /// Bytes of refused stretches.
-    pub reject_bytes: u64,
+    /// Bytes of rejected frames, by reason.
+    pub reject_bytes: BTreeMap<Reason, u64>,
     /// Bytes of starts and terminators, and control characters between frames.
     pub delimiter_bytes: u64,
     /// Bytes of what is not ended yet.
@@ -79,7 +79,7 @@ impl Desk {
         }
         match cut {
             _ if self.in_licence && (licence::goes_on(bytes) || matches!(cut, Cut::Bad(Reason::Unterminated, ..))) => {
-                self.counts.reject_bytes += as_u64(length);
+                *self.counts.reject_bytes.entry(Reason::Pii).or_default() += as_u64(length);
             }
             Cut::Frame(frame) if self.waits(frame) => {
                 self.in_licence = false;
@@ -130,7 +130,7 @@ impl Desk {
 
     fn refuse(&mut self, loss: Loss, at: Stamp, out: &mut Vec<ScanOut>) {
         self.counts.frames += 1;
-        self.counts.reject_bytes += as_u64(loss.length);
+        *self.counts.reject_bytes.entry(loss.reason).or_default() += as_u64(loss.length);
         *self.counts.rejects.entry(loss.reason).or_default() += 1;
         out.push(ScanOut::Reject(loss, at));
     }

@@ -207,7 +207,7 @@ fn profile() -> impl Strategy<Value = ScanProfile> {
 fn assert_balanced(counts: &ScanCounts) {
     assert_eq!(
         counts.fed,
-        counts.scan_bytes + counts.reject_bytes + counts.delimiter_bytes + counts.open_bytes,
+        counts.scan_bytes + counts.reject_bytes.values().sum::<u64>() + counts.delimiter_bytes + counts.open_bytes,
         "{counts:?}"
     );
     assert_eq!(counts.frames, counts.scans + counts.rejects.values().sum::<u64>(), "{counts:?}");
