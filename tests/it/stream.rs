@@ -32,7 +32,7 @@ impl Drop for Raised<'_> {
 }
 
 #[test]
-fn a_stream_that_is_cut_thirty_times_while_scans_arrive_misses_and_repeats_nothing() {
+fn a_stream_that_is_cut_a_hundred_times_while_scans_arrive_misses_and_repeats_nothing() {
     let site = Site::new();
     let mut door3 = Pty::new(&site.path("door-3"));
     site.configure(&door(&site));
@@ -53,7 +53,7 @@ fn a_stream_that_is_cut_thirty_times_while_scans_arrive_misses_and_repeats_nothi
             }
             n
         });
-        for cut in 0..30 {
+        for cut in 0..100 {
             // Of the messages that come next some are read and one is lost on the way.
             for _ in 0..roll(6) {
                 let message = stream.next().unwrap();
