@@ -15,7 +15,9 @@ use crate::config::{
     Unknown, Uplink,
 };
 
-/// What this version says to keys whose meaning comes with a later one.
+/// Said of a key that may be written already.
+const NO_EFFECT: &str = "has no effect in this version yet";
+/// Said of what cannot be used yet.
 pub(super) const LATER: &str = "is not in this version yet";
 
 /// `[A-Za-z0-9_-]{1,64}`: ids become topic levels, labels and file names.
@@ -134,8 +136,16 @@ fn check_time_zone(table: &View<'_>, name: &str, reader: &mut Reader) {
     reader.error(table, "time_zone", format!("{} is no time zone", shown(name)), remedy);
 }
 
+/// Says of keys that this version takes and does not act upon yet: silence would be a promise.
+fn not_yet(table: &View<'_>, keys: &[&str], reader: &mut Reader) {
+    for key in keys.iter().filter(|key| table.is_changed(key)) {
+        reader.warn(table, key, NO_EFFECT, "leave it in for the version that acts on it, or take it out");
+    }
+}
+
 fn store(doc: &MergedDoc, reader: &mut Reader) -> Store {
     let table = view(doc, "store");
+    not_yet(&table, &["archive_days", "full_policy"], reader);
     if reader.text(&table, "dir") == Some("") {
         reader.error(&table, "dir", "is empty", "write a folder, as in /var/lib/waypost");
     }
@@ -211,6 +221,7 @@ fn pair(table: &View<'_>, keys: [&str; 2], reader: &mut Reader) -> Option<(PathB
 
 fn uplink(doc: &MergedDoc, node_id: &str, reader: &mut Reader) -> Option<Uplink> {
     let table = view(doc, "uplink");
+    not_yet(&table, &["hold_untrusted_s", "confirm"], reader);
     if !table.is_set("url") && !reader.is_broken && table.own.is_some_and(|own| !own.entries.is_empty()) {
         let remedy = "write url = \"mqtt://host:1883\", or url = \"\" for a node without upstream";
         reader.error(&table, "url", "is missing", remedy);
@@ -287,6 +298,7 @@ fn client_id(text: &str) -> Result<String, Wrong> {
 
 fn plan(doc: &MergedDoc, reader: &mut Reader) -> Plan {
     let table = view(doc, "plan");
+    not_yet(&table, &["zones", "bearing_deg", "overstay_min"], reader);
     let bearing_deg = reader.real(&table, "bearing_deg").unwrap_or_default();
     if !(0.0..360.0).contains(&bearing_deg) {
         reader.error(&table, "bearing_deg", format!("{bearing_deg} is out of range"), "write degrees from 0 to 359.9");

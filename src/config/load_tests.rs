@@ -817,3 +817,12 @@ fn a_profile_for_decode_is_a_scanner_in_json() {
         assert!(found.starts_with(expect), "{found}");
     }
 }
+
+#[test]
+fn a_key_without_an_effect_yet_says_so_and_does_no_harm() {
+    let loaded = parse("[store]\narchive_days = 7\n[plan]\nbearing_deg = 12\n").unwrap();
+    let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("t.toml:2:16: store.archive_days: has no effect in this version yet"), "{told:?}");
+    assert!(parse("[store]\narchive_days = 365\n").unwrap().warnings.is_empty());
+}
