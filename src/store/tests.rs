@@ -132,6 +132,19 @@ async fn a_bad_request_in_a_group_harms_nobody_else() {
 }
 
 #[tokio::test]
+async fn more_requests_than_there_are_places_are_all_carried_out_once() {
+    let bench = Bench::open(false, false);
+    let all = (0..1000).map(|_| {
+        bench.store().submit(Group::Now, |txn| {
+            txn.frame("door-3", Outcome::NoFix);
+            Ok(())
+        })
+    });
+    assert!(futures_util::future::join_all(all).await.iter().all(Result::is_ok));
+    assert_eq!(bench.ledger().await.sources["door-3"].frames, 1000);
+}
+
+#[tokio::test]
 async fn requests_that_can_wait_share_a_commit() {
     let bench = Bench::open(false, false);
     let all = (1..=20).map(|n| {
