@@ -60,7 +60,7 @@ impl App {
         let (board, tally) = (Board::default(), Tally::new(clock.clone()));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let (store, seat) = self.open_store(&clock, &tally)?;
-        let keeper = Keeper::new(clock.clone(), 0);
+        let keeper = Keeper::new(clock.clone(), store.newest_trusted_ms());
         let notify = Notify::from_env(clock.clone());
         let mut supervisor =
             Supervisor::new(clock.clone(), board.clone(), tally.clone(), runtime.handle().clone(), notify.clone());
