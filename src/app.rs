@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::{Clock, Keeper};
 use crate::config::{Config, SendFrom};
 use crate::health::{
-    Alarm, Board, End, Light, Notify, ReconnectReason, Running, Severity, State, Supervisor, Tally, UplinkState, Worker,
+    Alarm, Board, End, Light, Notify, Running, Severity, State, Supervisor, Tally, UplinkState, Worker,
 };
 use crate::ingest::{self, Feed};
 use crate::screen::{Parts, Screen};
@@ -60,7 +60,7 @@ impl App {
         let (board, tally) = (Board::default(), Tally::new(clock.clone()));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let (store, seat) = self.open_store(&clock, &tally)?;
-        let keeper = Keeper::new(clock.clone(), 0);
+        let keeper = Keeper::new(clock.clone(), store.newest_trusted_ms());
         let notify = Notify::from_env(clock.clone());
         let mut supervisor =
             Supervisor::new(clock.clone(), board.clone(), tally.clone(), runtime.handle().clone(), notify.clone());
@@ -176,8 +176,8 @@ impl App {
             config_digest: self.config.digest.clone(),
             quota_mib: Some(self.config.store.max_mib),
         };
-        let meter = meter(tally);
-        let worker = uplink::worker(config, names, store.clone(), board.clone(), clock.clone(), meter, published);
+        let worker =
+            uplink::worker(config, names, store.clone(), board.clone(), clock.clone(), tally.clone(), published);
         supervisor.add(STAGE_OUT, worker);
     }
 
@@ -235,25 +235,6 @@ impl Node {
         }
         self.runtime.shutdown_timeout(Duration::from_millis(200));
         Ok(ExitCode::from(end.exit_code()))
-    }
-}
-
-fn meter(tally: &Tally) -> uplink::Meter {
-    let (published, seconds, again) = (tally.clone(), tally.clone(), tally.clone());
-    uplink::Meter {
-        published: Box::new(move |lane, code| {
-            published.uplink_publishes(lane, u8::from_str_radix(code.trim_start_matches("0x"), 16).unwrap_or(0xff));
-        }),
-        publish_seconds: Box::new(move |took| seconds.uplink_publish_seconds(Duration::from_secs_f64(took))),
-        reconnected: Box::new(move |word| {
-            again.uplink_reconnects(
-                ReconnectReason::ALL
-                    .iter()
-                    .copied()
-                    .find(|one| one.as_str() == word)
-                    .unwrap_or(ReconnectReason::Closed),
-            );
-        }),
     }
 }
 

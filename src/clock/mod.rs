@@ -89,9 +89,9 @@ fn wall_ms() -> i64 {
     }
 }
 
-/// The instant this binary was built for: no true time lies before it.
+/// The date of this release: no true time lies before it.
 ///
-/// Unit: ms since 1970. Source: `SOURCE_DATE_EPOCH` at build, else the date of this release.
+/// Unit: ms since 1970; 2026-11-20T00:00:00Z.
 pub const BUILD_FLOOR_MS: i64 = 1_795_132_800_000;
 
 #[cfg(test)]

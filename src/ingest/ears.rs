@@ -110,7 +110,10 @@ impl Ears {
                 self.light.frame(at);
                 let heard = self.refuse(loss, at, Some(peer.to_string()), false, None);
                 let detail = format!("{peer}: {text}");
-                vec![heard, Heard::Frame(Frame::Port { what: "refused", detail }, None)]
+                // Whoever knocks without end gets a line as often as a letter: the log of the ports is a table too.
+                let line = matches!(heard, Heard::Frame(..))
+                    .then(|| Heard::Frame(Frame::Port { what: "refused", detail }, None));
+                [heard].into_iter().chain(line).collect()
             }
         }
     }
@@ -167,7 +170,10 @@ impl Ears {
             // The decoder begins anew and finds its feet.
             self.open.insert(conn, self.ear(None, None));
         }
-        self.with(conn, |ear| {
+        // Datagrams of two peers share no frame: what the one left open does not begin what the other says.
+        let other = self.open.get(&conn).is_some_and(|ear| peer.is_some() && ear.peer != peer);
+        let mut heard = if other { self.with(conn, Ear::quiet) } else { Vec::new() };
+        heard.extend(self.with(conn, |ear| {
             if peer.is_some() {
                 ear.peer = peer;
             }
@@ -175,7 +181,13 @@ impl Ears {
                 ear.behind(at);
             }
             ear.hear(bytes, at)
-        })
+        }));
+        heard
+    }
+
+    /// Listens no longer to the connection whose replies go here: nothing of it could be answered.
+    pub(super) fn cut(&mut self, reply: &mpsc::Sender<String>) {
+        self.open.retain(|_, ear| !ear.reply.as_ref().is_some_and(|one| one.same_channel(reply)));
     }
 
     fn close(&mut self, conn: Conn, at: Stamp) -> Vec<Heard> {
@@ -243,10 +255,15 @@ impl Ears {
 
     fn refuse(&mut self, loss: Loss, at: Stamp, peer: Option<String>, is_frame: bool, reply: Reply) -> Heard {
         self.tally.lose(self.feed.id(), &loss);
-        if self.sampler.keeps(loss.reason, at) || reply.is_some() {
+        let reason = loss.reason;
+        if self.sampler.keeps(reason, at) {
             return Heard::Frame(Frame::Refused { loss, at, peer, is_frame }, reply);
         }
-        Heard::Counted { reason: Some(loss.reason), is_frame }
+        match reply {
+            // Its answer keeps its place among the others.
+            Some(_) => Heard::Frame(Frame::Sampled { reason, n: 1, is_frame }, reply),
+            None => Heard::Counted { reason: Some(reason), is_frame },
+        }
     }
 
     /// More refused bytes than good ones for a while is a wrong baud rate or a broken line.

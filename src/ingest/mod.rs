@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::clock::Keeper;
 use crate::config::{Gps, Scanner, Unknown};
-use crate::domain::{AssetState, Reason, Stamp};
+use crate::domain::{AssetState, Loss, Reason, Stage, Stamp};
 use crate::health::{Alarm, Board, Ctx, Light, Outcome, PARKED_MAX, Severity, State, Tally, Worker, wedge};
 use crate::source::Input;
 use crate::store::{Group, Store, StoreError};
@@ -33,6 +33,11 @@ const COUNT_WAIT_US: i64 = 1_000_000;
 const BATCH_BUDGET: Duration = Duration::from_secs(25);
 /// Tries of a batch before scanners that want replies are told `rejected`.
 const PATIENCE: u32 = 3;
+/// How long a peer that leaves its replies lying may keep the others of its source waiting, once.
+const REPLY_WAIT: Duration = Duration::from_secs(1);
+
+/// Raised while the store takes nothing.
+const STORAGE_ALARM: &str = "storage";
 
 /// What a source delivers.
 #[derive(Clone, Debug)]
@@ -129,6 +134,8 @@ impl Intake {
 
     /// Waits for: bytes from the source, the end of an epoch or frame, the moment to commit, the word to stop.
     async fn run(&mut self, ctx: &Ctx, rx: &mut mpsc::Receiver<Input>) -> Outcome {
+        // What a run before this one raised and could not take back; if the trouble stands, so will the alarm.
+        self.node.board.clear(STORAGE_ALARM);
         loop {
             wedge::hang(ctx.beat.worker()).await;
             let wait = ctx.beat.parked(self.wait());
@@ -215,7 +222,9 @@ impl Intake {
     fn due_of(&self, frame: &Frame, now: Stamp) -> i64 {
         let group_us = i64::try_from(self.node.fix_group.as_micros()).unwrap_or(COUNT_WAIT_US).min(COUNT_WAIT_US);
         match frame {
-            Frame::Scan { .. } | Frame::Refused { is_frame: true, .. } => now.mono_us,
+            Frame::Scan { .. } | Frame::Refused { is_frame: true, .. } | Frame::Sampled { is_frame: true, .. } => {
+                now.mono_us
+            }
             Frame::Fix { keep: motion::Keep::Thin(_), .. } => now.mono_us + COUNT_WAIT_US,
             Frame::Fix { at, .. } => at.mono_us + group_us - group_us / 50,
             _ => now.mono_us + group_us,
@@ -264,9 +273,9 @@ impl Intake {
                 Arc::new(self.waiting.iter().take(n).map(|(frame, _)| frame.clone()).collect());
             let error = match self.submit(Arc::clone(&frames)).await {
                 Ok(taken) => {
-                    self.taken(&frames, taken);
+                    self.taken(&frames, taken).await;
                     if tries > 0 {
-                        self.node.board.clear("storage");
+                        self.node.board.clear(STORAGE_ALARM);
                     }
                     tries = 0;
                     continue;
@@ -278,11 +287,11 @@ impl Intake {
                 tracing::error!(source = %self.desk.source, frames = n, %error, "stopped with frames that could not be stored");
                 return;
             }
-            self.trouble(&error, tries);
-            if error.may_pass() {
-                tokio::time::sleep(Duration::from_millis(100 << tries.min(5))).await;
-            } else {
+            self.trouble(&error, tries).await;
+            if is_a_frames_fault(&error) {
                 self.one_by_one(ctx, n).await;
+            } else {
+                tokio::time::sleep(Duration::from_millis(100 << tries.min(5))).await;
             }
         }
     }
@@ -293,11 +302,11 @@ impl Intake {
     }
 
     /// After a commit: answers, shows and counts what came of the frames.
-    fn taken(&mut self, frames: &[Frame], taken: Taken) {
+    async fn taken(&mut self, frames: &[Frame], taken: Taken) {
         let now = self.node.keeper.clock().now();
         for (frame, answer) in frames.iter().zip(&taken.answers) {
             let reply = self.waiting.pop_front().and_then(|(_, reply)| reply);
-            self.answer(reply, *answer);
+            self.answer(reply, *answer).await;
             if let (Answer::Ok(_), Frame::Fix { at, .. } | Frame::Scan { at, .. }) = (answer, frame) {
                 let took = u64::try_from(now.mono_us - at.mono_us).unwrap_or(0);
                 self.node.tally.ingest_to_commit_seconds(Duration::from_micros(took));
@@ -309,22 +318,27 @@ impl Intake {
         }
     }
 
-    fn answer(&self, reply: Reply, answer: Answer) {
+    /// Hands an answer to the peer that waits for it. Answers are told apart by their order alone: once one cannot be
+    /// handed over, the peer gets no other, its connection ends, and it asks again for all that was not answered.
+    async fn answer(&mut self, reply: Reply, answer: Answer) {
         let (Some(reply), Some(line)) = (reply, answer.line()) else { return };
-        if let Err(error) = reply.try_send(line) {
-            // The peer has gone or does not read: its scans are stored all the same, and it will ask or scan again.
-            tracing::debug!(source = %self.desk.source, %error, "a reply found nobody to read it");
+        let Err(error) = reply.send_timeout(line, REPLY_WAIT).await else { return };
+        // Gone, or it does not read: its scans are stored all the same.
+        tracing::debug!(source = %self.desk.source, %error, "a reply found nobody to read it");
+        self.ears.cut(&reply);
+        for (_, other) in &mut self.waiting {
+            other.take_if(|other| other.same_channel(&reply));
         }
     }
 
     /// The store does not take the batch. Scanners that wait for a reply are told so; their frames become letters later.
-    fn trouble(&mut self, error: &StoreError, tries: u32) {
+    async fn trouble(&mut self, error: &StoreError, tries: u32) {
         let reason = if matches!(error, StoreError::Full { .. }) { Reason::StorageFull } else { Reason::StorageError };
         if tries == 1 {
             tracing::error!(source = %self.desk.source, %error, "the store takes nothing; intake waits");
         }
         self.node.board.raise(Alarm {
-            name: "storage".into(),
+            name: STORAGE_ALARM.into(),
             severity: Severity::Fault,
             since_ms: self.node.keeper.clock().now().wall_ms,
             text: format!("New events cannot be stored: {error}."),
@@ -335,22 +349,16 @@ impl Intake {
         if tries < PATIENCE {
             return;
         }
-        let refused = |frame: &Frame| match frame {
-            Frame::Scan { scan, at, peer, .. } => {
-                let mut loss = crate::domain::Loss::decoder(reason, scan.code.as_bytes(), 4096);
-                loss.stage = crate::domain::Stage::Store;
-                Some(Frame::Refused { loss, at: *at, peer: peer.clone(), is_frame: true })
-            }
-            _ => None,
-        };
         let mut told = Vec::new();
         for (frame, reply) in &mut self.waiting {
-            if let (Some(_), Some(instead)) = (&reply, refused(frame)) {
+            if let (Frame::Scan { .. }, Some(_), Some(instead)) = (&*frame, &reply, instead_of(frame, reason)) {
                 *frame = instead;
                 told.push(reply.take());
             }
         }
-        told.into_iter().for_each(|reply| self.answer(reply, Answer::Rejected(reason)));
+        for reply in told {
+            self.answer(reply, Answer::Rejected(reason)).await;
+        }
     }
 
     /// A statement failed for a reason of its own: each frame is tried alone, and the one at fault becomes a letter.
@@ -360,23 +368,39 @@ impl Intake {
             let Some((frame, _)) = self.waiting.front() else { return };
             let one = Arc::new(vec![frame.clone()]);
             match self.submit(Arc::clone(&one)).await {
-                Ok(taken) => self.taken(&one, taken),
-                Err(error) if error.may_pass() => return,
-                Err(error) => {
+                Ok(taken) => self.taken(&one, taken).await,
+                Err(error) if is_a_frames_fault(&error) => {
                     let Some((frame, reply)) = self.waiting.pop_front() else { return };
                     tracing::error!(source = %self.desk.source, %error, "a frame could not be stored and is set aside");
-                    self.answer(reply, Answer::Rejected(Reason::StorageError));
-                    let evidence = format!("{frame:?}");
-                    let mut loss = crate::domain::Loss::decoder(Reason::StorageError, evidence.as_bytes(), 4096);
-                    loss.stage = crate::domain::Stage::Store;
-                    let is_letter = matches!(frame, Frame::Refused { .. } | Frame::Sampled { .. });
-                    if !is_letter {
-                        let at = self.node.keeper.clock().now();
-                        self.waiting.push_back((Frame::Refused { loss, at, peer: None, is_frame: true }, None));
-                    }
+                    self.waiting.extend(instead_of(&frame, Reason::StorageError).map(|frame| (frame, None)));
+                    self.answer(reply, Answer::Rejected(Reason::StorageError)).await;
                 }
+                Err(_) => return,
             }
         }
+    }
+}
+
+/// Whether the frames of a batch may be to blame, and not the disk, the file or the writer: those take the same frames
+/// again when they are well.
+const fn is_a_frames_fault(error: &StoreError) -> bool {
+    matches!(error, StoreError::Statement { .. })
+}
+
+/// What is stored instead of a frame that cannot be: a letter instead of a read, a count instead of a letter.
+fn instead_of(frame: &Frame, reason: Reason) -> Option<Frame> {
+    let letter = |bytes: &[u8], max, at, peer| {
+        let mut loss = Loss::decoder(reason, bytes, max);
+        loss.stage = Stage::Store;
+        Some(Frame::Refused { loss, at, peer, is_frame: true })
+    };
+    match frame {
+        Frame::Scan { scan, at, peer, .. } => letter(scan.code.as_bytes(), 4096, *at, peer.clone()),
+        Frame::Fix { fix, at, .. } => letter(format!("{fix:?}").as_bytes(), 256, *at, None),
+        Frame::Refused { loss, is_frame, .. } => {
+            Some(Frame::Sampled { reason: loss.reason, n: 1, is_frame: *is_frame })
+        }
+        _ => None,
     }
 }
 

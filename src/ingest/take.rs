@@ -84,7 +84,7 @@ pub(super) fn take(txn: &mut Txn<'_>, desk: &Desk, frames: &[Frame]) -> Result<T
                     txn.frames(&desk.source, Outcome::Rejected(*reason), *n);
                 }
                 txn.sampled(&desk.source, *reason, *n);
-                Answer::Silent
+                Answer::Rejected(*reason)
             }
             Frame::Port { what, detail } => {
                 txn.log_inbound(&desk.source, what, detail)?;
@@ -176,7 +176,13 @@ fn take_scan(
 ) -> Result<Answer> {
     let super::Feed::Scanner(scanner) = &desk.feed else { return Ok(Answer::Silent) };
     let boot = txn.boot()?;
+    let id = identity::scan(&desk.node, &desk.source, &desk.boot_id, at, nth, when.0, &scan.code);
     if let Some(window) = open_window(txn, desk, scanner, scan, boot, at)? {
+        // Its commit went through and the answer was lost with the writer: the read repeats nobody, least of all itself.
+        if txn.has_event(id)? {
+            txn.frame(&desk.source, Outcome::Duplicate);
+            return Ok(Answer::Again(id));
+        }
         txn.frame(&desk.source, Outcome::Repeat);
         txn.repeat_onto(window.seq, crate::domain::Seq(desk.published.load(Ordering::Acquire)))?;
         return Ok(txn.event_id(window.seq)?.map_or(Answer::Silent, Answer::Again));
@@ -192,7 +198,6 @@ fn take_scan(
         return refuse(txn, desk, &loss, at, peer.map(str::to_owned), true);
     }
     let asset = registered.or_else(|| scan.same_as.clone()).unwrap_or_else(|| scan.key.clone());
-    let id = identity::scan(&desk.node, &desk.source, &desk.boot_id, at, nth, when.0, &scan.code);
     let position = where_read(txn, desk, scanner)?;
     let draft = Draft {
         id,
@@ -303,10 +308,8 @@ fn apply(txn: &mut Txn<'_>, sighting: &Sighting, at: Stamp) -> Result<Option<Ass
             code: None,
             body: wire::place_body(change, sighting.ts_ms, &sighting.id.to_string(), false, None),
         };
-        // A change that is in the log already follows from the same cause: nothing to add.
-        if txn.append(&draft)? == Append::Duplicate {
-            continue;
-        }
+        // A change that is in the log already follows from the same cause: there is nothing to add.
+        txn.append(&draft)?;
     }
     Ok(Some(*state))
 }

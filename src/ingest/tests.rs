@@ -386,3 +386,131 @@ async fn what_waits_for_its_commit_outlives_a_restart_of_the_worker() {
     assert_eq!(bench.rows().await.len(), 9);
     assert_eq!(bench.ledger().await.imbalance(), 0);
 }
+
+#[tokio::test]
+async fn a_refused_read_whose_bytes_are_not_kept_is_answered_in_its_turn() {
+    let bench = Bench::new();
+    let (tx, mut replies) = mpsc::channel(64);
+    let opened = Input::Opened { conn: Conn(1), peer: None, reply: Some(tx), at: bench.clock.now() };
+    let bytes = [b"NOREAD\r".repeat(30), b"TRL-7\r".to_vec()].concat();
+    bench.take(door(|s| s.reply = true), vec![opened, bench.bytes(&bytes)]).await;
+    let mut lines = Vec::new();
+    replies.recv_many(&mut lines, 64).await;
+    assert_eq!(lines.len(), 31);
+    assert!(lines[..30].iter().all(|line| line == "rejected noread"), "{lines:?}");
+    assert!(lines[30].starts_with("ok "), "{lines:?}");
+    let ledger = bench.ledger().await;
+    assert_eq!((ledger.letters["open"], ledger.letters["sampled"], ledger.imbalance()), (10, 20, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_leaves_its_replies_lying_gets_no_later_one_in_the_place_of_an_earlier_one() {
+    let bench = Bench::new();
+    let (tx, mut replies) = mpsc::channel(2);
+    let opened = Input::Opened { conn: Conn(1), peer: None, reply: Some(tx), at: bench.clock.now() };
+    bench.take(door(|s| s.reply = true), vec![opened, bench.bytes(b"A-1\rB-2\rC-3\rD-4\r")]).await;
+    let scans: Vec<_> = bench.rows().await.into_iter().filter(|row| row.kind == Kind::Scan).collect();
+    assert_eq!(scans.len(), 4, "what was read is stored all the same");
+    for scan in &scans[..2] {
+        assert_eq!(replies.recv().await, Some(format!("ok {}", scan.id)));
+    }
+    assert_eq!(replies.recv().await, None);
+}
+
+#[tokio::test]
+async fn datagrams_of_two_peers_are_never_glued_to_one_code() {
+    let bench = Bench::new();
+    let said = |port: u16, bytes: &[u8]| Input::Bytes {
+        conn: Conn(1),
+        bytes: bytes.to_vec(),
+        at: bench.clock.now(),
+        peer: Some(([192, 0, 2, 7], port).into()),
+        waited: true,
+    };
+    let inputs = vec![opened(&bench), said(1, b"TRL-"), said(2, b"8\r"), said(2, b"TRL-"), said(2, b"9\r")];
+    bench.take(door(|_| ()), inputs).await;
+    let codes = bench.rows().await.into_iter().filter_map(|row| row.code).collect::<Vec<_>>();
+    assert_eq!(codes, ["8", "TRL-9"]);
+    let letters = bench.node.store.read(|reader| reader.letters(true, 10)).await.unwrap();
+    assert_eq!((letters.len(), letters[0].reason.as_str()), (1, "unterminated"));
+    assert_eq!(letters[0].peer.as_deref(), Some("192.0.2.7:1"));
+}
+
+#[tokio::test]
+async fn whoever_knocks_without_end_fills_no_log() {
+    let bench = Bench::new();
+    let refused = || Input::Refused {
+        peer: ([192, 0, 2, 7], 1).into(),
+        at: bench.clock.now(),
+        why: Reason::NotAllowed,
+        text: "not in `allow`",
+    };
+    bench.take(door(|_| ()), (0..500).map(|_| refused()).collect()).await;
+    let log = bench.node.store.read(|reader| reader.log(crate::store::Log::Inbound, i64::MAX, 1000)).await.unwrap();
+    let ledger = bench.ledger().await;
+    assert_eq!((log.len(), ledger.letters["open"], ledger.letters["total"]), (10, 10, 500));
+    assert_eq!(ledger.imbalance(), 0);
+}
+
+#[tokio::test]
+async fn a_frame_that_no_statement_takes_is_a_letter_then_a_count_and_harms_nobody_else() {
+    for (letters_fail, open, sampled) in [(false, 1, 0), (true, 0, 1)] {
+        let bench = Bench::new();
+        let sql = rusqlite::Connection::open(bench.dir.path().join("waypost.db")).unwrap();
+        let refuse = |table: &str, when: &str| {
+            let text = format!(
+                "create trigger {table}_t before insert on {table} when {when}
+                begin select raise(abort, 'on purpose'); end"
+            );
+            sql.execute_batch(&text).unwrap();
+        };
+        refuse("outbox", "new.code = 'B-2'");
+        if letters_fail {
+            refuse("letters", "new.reason = 'storage_error'");
+        }
+        bench.take(door(|_| ()), vec![bench.bytes(b"A-1\rB-2\rC-3\r")]).await;
+        let codes: Vec<_> = bench.rows().await.into_iter().filter_map(|row| row.code).collect();
+        assert_eq!(codes, ["A-1", "C-3"]);
+        let ledger = bench.ledger().await;
+        assert_eq!((ledger.sources["door-3"].frames, ledger.sources["door-3"].reasons["storage_error"]), (3, 1));
+        let count = |state: &str| ledger.letters.get(state).copied().unwrap_or(0);
+        assert_eq!((count("open"), count("sampled"), ledger.imbalance()), (open, sampled, 0));
+        assert!(bench.node.board.get("alarm", "storage").is_none(), "it is over");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_whose_answer_was_lost_is_stored_once_and_repeats_nothing() {
+    let bench = Bench::new();
+    let Feed::Scanner(scanner) = door(|_| ()) else { panic!("a scanner") };
+    let desk = Arc::new(Desk {
+        source: "door-3".into(),
+        node: "wp-07".into(),
+        boot_id: "b00t".into(),
+        feed: Feed::Scanner(scanner),
+        unknown: Unknown::Accept,
+        published: Arc::default(),
+        own_asset: "TRK-07".into(),
+    });
+    let mut ears = Ears::new(
+        desk.feed.clone(),
+        Light::new(bench.node.board.clone(), bench.clock.clone(), "door-3", "scanner", "test"),
+        bench.node.keeper.clone(),
+        bench.node.tally.clone(),
+        bench.node.keep,
+    );
+    let frames = ears.hear(bench.bytes(b"A-1\rB-2\rA-1\r")).into_iter().filter_map(|heard| match heard {
+        Heard::Frame(frame, _) => Some(frame),
+        Heard::Counted { .. } => None,
+    });
+    let frames: Arc<Vec<Frame>> = Arc::new(frames.collect());
+    for _ in 0..2 {
+        let (desk, frames) = (Arc::clone(&desk), Arc::clone(&frames));
+        bench.node.store.submit(Group::Now, move |txn| take::take(txn, &desk, &frames)).await.unwrap();
+    }
+    let scans: Vec<_> = bench.rows().await.into_iter().filter(|row| row.kind == Kind::Scan).collect();
+    assert_eq!(scans.iter().map(|row| row.repeats).collect::<Vec<_>>(), [0, 0, 0]);
+    let ledger = bench.ledger().await;
+    assert_eq!((ledger.sources["door-3"].outcomes["stored"], ledger.sources["door-3"].outcomes["duplicate"]), (3, 3));
+    assert_eq!(ledger.imbalance(), 0);
+}

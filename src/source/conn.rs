@@ -203,9 +203,10 @@ pub(super) async fn serve(
             written = write(&mut to, &mut lines, &shorter) => {
                 // Closed first: an intake that waits for room here would not take the `Lost`.
                 lines.close();
-                // The intake lets go after the last reply; before the end of reading only when it was started anew. A
-                // peer that went on would wait for ever: it is to come again and ask for what was not answered.
-                leash.pull(written.err().unwrap_or_else(|| Lost::Io("the intake was started anew".to_owned())));
+                // The intake lets go after the last reply; before the end of reading only when it was started anew or
+                // found no room for one. A peer that went on would wait for ever: it is to come again and ask for what
+                // was not answered.
+                leash.pull(written.err().unwrap_or_else(|| Lost::Io("the intake gives no more replies".to_owned())));
             },
             () = replies_over(pulse, &read_over) => {}
         }

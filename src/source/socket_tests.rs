@@ -59,7 +59,7 @@ async fn a_connection_ends_when_the_intake_that_answered_it_is_gone() {
     assert_eq!(rig.bytes().await, (conn, b"A\rB\r".to_vec()));
     reply.send("ok 1".to_owned()).await.unwrap();
     drop(reply);
-    assert_eq!(rig.lost().await, (conn, Lost::Io("the intake was started anew".to_owned())));
+    assert_eq!(rig.lost().await, (conn, Lost::Io("the intake gives no more replies".to_owned())));
     assert_eq!(read_all(&mut peer).await, "ok 1\n");
     connect(&rig).await;
     assert_ne!(rig.opened().await.0, conn);

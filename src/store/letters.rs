@@ -2,13 +2,13 @@
 
 use rusqlite::{Connection, named_params};
 
-use crate::domain::{Lane, Loss, Reason, Seq, Stamp, UnixMs};
+use crate::domain::{Lane, Loss, Reason, Seq, Stage, Stamp, UnixMs};
 
 use super::error::Result;
 use super::ledger::Count;
 use super::txn::Txn;
 
-/// Letters that may be open at once; more are counted as sampled.
+/// Letters that may be open at once before noise is only counted, as sampled.
 pub const OPEN_MAX: i64 = 10_000;
 
 /// A letter as it is listed.
@@ -106,7 +106,8 @@ pub(super) fn dead(conn: &Connection, limit: usize) -> rusqlite::Result<Vec<(Seq
 }
 
 impl Txn<'_> {
-    /// Parks a loss as an open letter, or counts it as sampled when [`OPEN_MAX`] are open.
+    /// Parks a loss as an open letter. When [`OPEN_MAX`] are open, what never decoded is only counted, as sampled; a scan
+    /// that decoded and an event that could not be sent are always kept.
     ///
     /// # Errors
     /// As every statement: the whole transaction is rolled back.
@@ -116,7 +117,8 @@ impl Txn<'_> {
             .prepare_cached("select coalesce(sum(n), 0) from ledger where scope = 'letters' and outcome = 'open'")
             .and_then(|mut stmt| stmt.query_row([], |row| row.get(0)))
             .map_err(|e| self.err(&e))?;
-        if open >= OPEN_MAX {
+        let open = open + self.pending(&Count::letters("open", ""));
+        if open >= OPEN_MAX && matches!(loss.stage, Stage::Source | Stage::Decoder) {
             self.sampled(&origin.source, loss.reason, 1);
             return Ok(());
         }

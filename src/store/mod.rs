@@ -20,7 +20,7 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
-use crate::domain::{AssetState, Cursor, Epoch, EventId, Lane, Reason, Row, Seq};
+use crate::domain::{AssetState, Cursor, Epoch, EventId, Lane, Reason, Row, Seq, UnixMs};
 
 pub use error::{Result, StoreError};
 pub use journal::{Entry, Log, Outbound};
@@ -58,6 +58,7 @@ pub struct Store {
     head: watch::Receiver<Seq>,
     epoch: Epoch,
     boot: i64,
+    newest_trusted_ms: UnixMs,
     _lock: Arc<File>,
 }
 
@@ -94,6 +95,7 @@ impl Store {
             head,
             epoch: begun.epoch,
             boot: begun.boot,
+            newest_trusted_ms: begun.newest_trusted_ms,
             _lock: Arc::new(lock),
         };
         Ok((store, seat))
@@ -115,6 +117,12 @@ impl Store {
     #[must_use]
     pub const fn boot(&self) -> i64 {
         self.boot
+    }
+
+    /// The newest trusted time that the log held when it was opened, 0 without one: a true clock is not before it.
+    #[must_use]
+    pub const fn newest_trusted_ms(&self) -> UnixMs {
+        self.newest_trusted_ms
     }
 
     /// Says that the log grew; carries only how far. Whoever wakes reads the rows.
@@ -332,6 +340,7 @@ struct Begun {
     boot: i64,
     epoch: Epoch,
     head: Seq,
+    newest_trusted_ms: UnixMs,
 }
 
 fn begin_run(path: &Path, conn: &mut Connection, who: &Identity, clock: &Clock) -> Result<Begun> {
@@ -351,13 +360,14 @@ fn begin_run(path: &Path, conn: &mut Connection, who: &Identity, clock: &Clock) 
     )
     .map_err(err)?;
     let run = sql.last_insert_rowid();
+    let newest_trusted_ms = outbox::newest_trusted(&sql).map_err(err)?;
     let heads = txn::Heads::read(path, &sql)?;
     let mut txn = Txn::new(path, &sql, heads, run, now);
     txn.set_uplink(who.uplink, who.skip_kept)?;
     let heads = txn.finish()?;
     sql.commit().map_err(err)?;
     let epoch = epoch.parse().map_err(|_| StoreError::Corrupt { path: path.to_owned(), cause: "db_epoch".into() })?;
-    Ok(Begun { run, boot, epoch, head: heads.seq })
+    Ok(Begun { run, boot, epoch, head: heads.seq, newest_trusted_ms })
 }
 
 fn lock(dir: &Path) -> Result<File> {

@@ -3,7 +3,7 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, named_params};
 
-use crate::domain::{EventId, Kind, Lane, Row, Seq, TimeQuality};
+use crate::domain::{EventId, Kind, Lane, Row, Seq, TimeQuality, UnixMs};
 
 use super::error::Result;
 use super::ledger::Count;
@@ -147,6 +147,16 @@ pub(super) fn by_id(conn: &Connection, id: EventId) -> rusqlite::Result<Option<R
 pub(super) fn oldest(conn: &Connection) -> rusqlite::Result<Seq> {
     conn.prepare_cached("select coalesce(min(seq), (select coalesce(max(n), 0) + 1 from ledger where scope = 'head' and outcome = 'seq')) from outbox")?
         .query_row([], |row| row.get(0).map(Seq))
+}
+
+/// The newest trusted time among the last [`SCAN_MAX`] events that are not in doubt; 0 when there is none.
+pub(super) fn newest_trusted(conn: &Connection) -> rusqlite::Result<UnixMs> {
+    conn.query_row(
+        "select coalesce(max(ts_ms), 0) from (select ts_ms, tq, body from outbox order by seq desc limit ?1)
+         where tq in ('gnss', 'ntp') and instr(body, '\"doubt\":') = 0",
+        [SCAN_MAX],
+        |row| row.get(0),
+    )
 }
 
 /// Where a lane's cursor stands; 0 before the first acknowledgement.

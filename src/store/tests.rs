@@ -132,6 +132,19 @@ async fn a_bad_request_in_a_group_harms_nobody_else() {
 }
 
 #[tokio::test]
+async fn more_requests_than_there_are_places_are_all_carried_out_once() {
+    let bench = Bench::open(false, false);
+    let all = (0..1000).map(|_| {
+        bench.store().submit(Group::Now, |txn| {
+            txn.frame("door-3", Outcome::NoFix);
+            Ok(())
+        })
+    });
+    assert!(futures_util::future::join_all(all).await.iter().all(Result::is_ok));
+    assert_eq!(bench.ledger().await.sources["door-3"].frames, 1000);
+}
+
+#[tokio::test]
 async fn requests_that_can_wait_share_a_commit() {
     let bench = Bench::open(false, false);
     let all = (1..=20).map(|n| {
@@ -192,6 +205,36 @@ async fn a_dead_event_lets_the_cursor_pass_and_is_a_letter() {
         (ledger.events["dead"], ledger.events["unsent"], ledger.letters["open"], ledger.imbalance()),
         (1, 0, 1, 0)
     );
+}
+
+#[tokio::test]
+async fn noise_beyond_what_a_person_can_read_is_counted_and_a_decoded_scan_is_kept() {
+    let bench = Bench::open(false, false);
+    let parked = bench.store().submit(Group::Now, |txn| {
+        let origin = Origin { source: "door-3".into(), peer: None, received: txn.now() };
+        for _ in 0..OPEN_MAX + 5 {
+            txn.park(&Loss::decoder(Reason::BadChecksum, b"$GP", 256), &origin, None, "")?;
+        }
+        let mut scan = Loss::decoder(Reason::UnknownTag, b"TRL-7", 4096);
+        scan.stage = Stage::Store;
+        txn.park(&scan, &origin, None, "")
+    });
+    parked.await.unwrap();
+    let ledger = bench.ledger().await;
+    assert_eq!((ledger.letters["open"], ledger.letters["sampled"], ledger.imbalance()), (OPEN_MAX + 1, 5, 0));
+}
+
+#[tokio::test]
+async fn the_newest_trusted_time_of_the_log_is_known_after_a_restart() {
+    let bench = Bench::open(false, false);
+    assert_eq!(bench.store().newest_trusted_ms(), 0);
+    let events = [(1, 5_000, TimeQuality::Gnss, "{}"), (2, 4_000, TimeQuality::Ntp, "{}")];
+    let wrong = [(3, 9_000, TimeQuality::Rtc, "{}"), (4, 8_000, TimeQuality::Gnss, r#"{"doubt":["future"]}"#)];
+    for (n, ts_ms, tq, body) in events.into_iter().chain(wrong) {
+        let draft = Draft { ts_ms, tq, body: body.into(), ..draft(n, Kind::Fix) };
+        bench.store().submit(Group::Now, move |txn| take(txn, &draft)).await.unwrap();
+    }
+    assert_eq!(bench.reopen(false, false).store().newest_trusted_ms(), 5_000);
 }
 
 #[test]

@@ -2,12 +2,12 @@
 //! An answer is given only after the commit returned; whoever gets none may ask again.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::domain::Seq;
@@ -17,7 +17,7 @@ use super::error::{Result, StoreError};
 use super::schema;
 use super::txn::{Heads, Txn};
 
-/// Requests that may wait for the writer; more make the asker wait.
+/// Requests that may wait for the writer or be with it; more make the asker wait.
 const QUEUE: usize = 256;
 /// Requests that share one commit at most.
 const GROUP_MAX: usize = 128;
@@ -65,12 +65,15 @@ impl<T: Send, F: FnMut(&mut Txn<'_>) -> Result<T> + Send> Job for Closure<T, F> 
 pub(super) struct Request {
     job: Box<dyn Job>,
     due: Instant,
+    /// Its place, given back when it is answered or dropped.
+    _place: OwnedSemaphorePermit,
 }
 
-/// The door to the writer. Clones share it.
+/// The door to the writer. Clones share it. Who finds no place waits in line for one.
 #[derive(Clone)]
 pub(super) struct Door {
     tx: SyncSender<Request>,
+    places: Arc<Semaphore>,
 }
 
 impl Door {
@@ -87,18 +90,11 @@ impl Door {
             Group::Now => Duration::ZERO,
             Group::Within(wait) => wait,
         };
-        let mut request = Request { job: Box::new(Closure { work, value: None, reply }), due: Instant::now() + wait };
-        loop {
-            match self.tx.try_send(request) {
-                Ok(()) => break,
-                Err(TrySendError::Disconnected(_)) => return Err(StoreError::Gone),
-                Err(TrySendError::Full(back)) => {
-                    // Rare: the disk is slower than the devices. A short wait here is the back-pressure.
-                    request = back;
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                }
-            }
-        }
+        let due = Instant::now() + wait;
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| StoreError::Gone)?;
+        // There are as many places as the channel holds: whoever has one finds room.
+        let request = Request { job: Box::new(Closure { work, value: None, reply }), due, _place: place };
+        self.tx.try_send(request).map_err(|_| StoreError::Gone)?;
         answer.await.unwrap_or(Err(StoreError::Gone))
     }
 }
@@ -126,7 +122,7 @@ pub struct Commit {
 
 pub(super) fn door() -> (Door, Receiver<Request>) {
     let (tx, rx) = sync_channel(QUEUE);
-    (Door { tx }, rx)
+    (Door { tx, places: Arc::new(Semaphore::new(QUEUE)) }, rx)
 }
 
 impl WriterSeat {

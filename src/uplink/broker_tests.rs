@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{NoSubscriber, Protocol, SendFrom, Uplink};
 use crate::domain::{EventId, Kind, Lane, Seq, TimeQuality};
-use crate::health::{Beat, Board, Body, Ctx, State, UplinkState};
+use crate::health::{Beat, Board, Body, Ctx, Sample, State, Tally, UplinkState, export};
 use crate::store::{Append, Draft, Group, Identity, Ledger, Log, Store};
 
 use super::fake_broker::{FakeBroker, Manner, Reply, Wire};
-use super::{Kit, Limits, Meter, NodeNames, seat};
+use super::{Kit, Limits, NodeNames, seat};
 
 /// A node with a store, a writer and an uplink, for one test.
 struct Rig {
@@ -24,8 +24,7 @@ struct Rig {
     board: Board,
     clock: Clock,
     published: Arc<AtomicI64>,
-    codes: Arc<Mutex<BTreeMap<&'static str, u64>>>,
-    reconnects: Arc<Mutex<Vec<&'static str>>>,
+    tally: Tally,
     tasks: JoinSet<()>,
     writer: (CancellationToken, Option<std::thread::JoinHandle<()>>),
     _dir: tempfile::TempDir,
@@ -84,10 +83,9 @@ impl Rig {
         Self {
             store,
             board: Board::default(),
+            tally: Tally::new(clock.clone()),
             clock,
             published: Arc::default(),
-            codes: Arc::default(),
-            reconnects: Arc::default(),
             tasks: JoinSet::new(),
             writer: (stop, Some(thread)),
             _dir: dir,
@@ -96,12 +94,6 @@ impl Rig {
 
     /// Starts an uplink; it ends when the token fires.
     fn uplink(&mut self, config: Uplink, limits: Limits) -> CancellationToken {
-        let (codes, reconnects) = (Arc::clone(&self.codes), Arc::clone(&self.reconnects));
-        let meter = Meter {
-            published: Box::new(move |_, code| *codes.lock().unwrap().entry(code).or_default() += 1),
-            reconnected: Box::new(move |reason| reconnects.lock().unwrap().push(reason)),
-            publish_seconds: Box::new(|seconds| assert!(seconds >= 0.0)),
-        };
         let names = NodeNames {
             site: "halden".into(),
             node: "wp-t".into(),
@@ -115,7 +107,7 @@ impl Rig {
             store: self.store.clone(),
             board: self.board.clone(),
             clock: self.clock.clone(),
-            meter,
+            tally: self.tally.clone(),
             published: Arc::clone(&self.published),
             limits,
         });
@@ -181,6 +173,19 @@ impl Rig {
         let mut found: Vec<_> = letters.into_iter().map(|letter| (letter.seq.unwrap(), letter.reason)).collect();
         found.sort_unstable();
         found
+    }
+
+    /// The series of a metric that have counted something, as `labels value`, e.g. `reason="no_ack" 1`.
+    fn counted(&self, metric: &str) -> Vec<String> {
+        let page = export::text(&self.tally, &Sample::default(), export::Format::Prometheus);
+        let start = format!("waypost_{metric}{{");
+        let series = page.lines().filter_map(|line| line.strip_prefix(&start)?.split_once("} "));
+        series.filter(|(_, n)| *n != "0").map(|(labels, n)| format!("{labels} {n}")).collect()
+    }
+
+    /// How often a metric has counted, over all its series.
+    fn total(&self, metric: &str) -> u64 {
+        self.counted(metric).iter().map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 
     fn log(&self) -> Vec<String> {
@@ -383,7 +388,7 @@ async fn every_event_arrives_through_broker_restarts_and_cut_wires() {
     let cursor = |lane| rig.store.read_here(|reader| reader.cursor(lane)).unwrap().0;
     assert_eq!(cursor(Lane::Fix), head, "the last event is a fix");
     assert_eq!(cursor(Lane::Scan), head - 1, "the one before is a place");
-    assert!(rig.reconnects.lock().unwrap().len() >= 5, "the wire was cut and the broker stopped");
+    assert!(rig.total("uplink_reconnects_total") >= 5, "the wire was cut and the broker stopped");
     stop.cancel();
     until("the uplink to end", || rig.tasks.try_join_next().is_some()).await;
 }
@@ -420,6 +425,12 @@ async fn each_reason_code_ends_as_the_contract_says() {
         assert!(tries >= 10, "event {seq} was tried {tries} times");
     }
     rig.assert_balanced();
+    // 0x95 is no answer to a publish: the client ends the connection for it.
+    let counted = rig.counted("uplink_publishes_total");
+    for (code, n) in [("0x00", 201), ("0x10", 1), ("0x90", 1), ("0x99", 1)] {
+        let series = format!(r#"lane="scan",code="{code}" {n}"#);
+        assert!(counted.contains(&series), "{series} in {counted:?}");
+    }
     until("the watermark to name the dead", || {
         broker.last("/watermark").is_some_and(|mark| mark["missing"].as_array().is_some_and(|list| list.len() == 4))
     })
@@ -487,7 +498,7 @@ async fn a_silent_broker_is_left_for_a_new_connection() {
     rig.append(&[Kind::Scan, Kind::Fix]).await;
     let stop = rig.uplink(config(broker.port), Limits { no_ack: Duration::from_millis(300), ..quick() });
     until("all to be sent", || rig.is_drained()).await;
-    assert_eq!(*rig.reconnects.lock().unwrap(), ["no_ack"]);
+    assert_eq!(rig.counted("uplink_reconnects_total"), [r#"reason="no_ack" 1"#]);
     let mut events = broker.events();
     events.sort_unstable();
     assert_eq!(events, [(0, 1), (0, 2), (1, 1), (1, 2)]);
@@ -510,7 +521,7 @@ async fn an_event_larger_than_the_broker_takes_is_a_letter_and_the_rest_flows() 
     until("all to be settled", || rig.is_drained()).await;
     assert_eq!(rig.letters(), [(11, "too_large".to_owned())]);
     assert_eq!((rig.count("sent"), rig.count("dead")), (20, 1));
-    assert!(rig.reconnects.lock().unwrap().is_empty(), "the connection stood");
+    assert!(rig.counted("uplink_reconnects_total").is_empty(), "the connection stood");
     rig.assert_balanced();
     stop.cancel();
 }
@@ -574,9 +585,9 @@ async fn without_a_broker_the_node_waits_longer_each_time_and_says_until_when() 
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     rig.append(&MIX).await;
     let stop = rig.uplink(config(port), quick());
-    until("three tries", || rig.reconnects.lock().unwrap().len() >= 3).await;
+    until("three tries", || rig.total("uplink_reconnects_total") >= 3).await;
     until("to wait", || rig.state().is_some_and(|state| state.state == "waiting" && state.next_try_ms.is_some())).await;
-    assert!(rig.reconnects.lock().unwrap().iter().all(|reason| *reason == "unreachable"));
+    assert!(matches!(&*rig.counted("uplink_reconnects_total"), [one] if one.contains(r#""unreachable""#)));
     assert!(rig.state().unwrap().last_error.contains("refused"), "{:?}", rig.state());
     assert_eq!(rig.count("unsent"), 5);
     assert_eq!(rig.append(&MIX).await.len(), 5, "nothing else is hurt");

@@ -3,6 +3,8 @@
 use rumqttc::v5;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode};
 
+use crate::health::ReconnectReason;
+
 /// What a person has to mend before the broker takes the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mend {
@@ -15,8 +17,8 @@ pub(super) enum Mend {
 /// The end of a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
-    /// From a closed list: the metric's label.
-    pub reason: &'static str,
+    /// The metric's label.
+    pub reason: ReconnectReason,
     /// What was said, for people.
     pub text: String,
     /// What to mend, where waiting cannot help.
@@ -28,37 +30,37 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    fn new(reason: &'static str, text: String) -> Self {
+    fn new(reason: ReconnectReason, text: String) -> Self {
         Self { reason, text, mend: None, by_peer: false, code: None }
     }
 
     /// The connection ended, perhaps for what was sent on it.
     pub fn closed(text: &str) -> Self {
-        Self { by_peer: true, ..Self::new("closed", text.to_owned()) }
+        Self { by_peer: true, ..Self::new(ReconnectReason::Closed, text.to_owned()) }
     }
 
     /// We gave it up.
-    pub fn given_up(reason: &'static str, text: String) -> Self {
+    pub fn given_up(reason: ReconnectReason, text: String) -> Self {
         Self::new(reason, text)
     }
 
     fn credentials(text: String) -> Self {
-        Self { mend: Some(Mend::Credentials), ..Self::new("auth", text) }
+        Self { mend: Some(Mend::Credentials), ..Self::new(ReconnectReason::Auth, text) }
     }
 
     fn protocol(text: String) -> Self {
-        Self { mend: Some(Mend::Protocol), ..Self::new("protocol", text) }
+        Self { mend: Some(Mend::Protocol), ..Self::new(ReconnectReason::Protocol, text) }
     }
 
     /// The end of an MQTT 5 connection.
     pub fn of_v5(error: &v5::ConnectionError) -> Self {
         use v5::ConnectionError as E;
         match error {
-            E::Io(io) => Self::new("unreachable", io.to_string()),
-            E::Timeout(_) => Self::new("unreachable", "no answer within 5 s".to_owned()),
+            E::Io(io) => Self::new(ReconnectReason::Unreachable, io.to_string()),
+            E::Timeout(_) => Self::new(ReconnectReason::Unreachable, "no answer within 5 s".to_owned()),
             E::ConnectionRefused(code) => Self::refused(*code),
             E::NotConnAck(_) => Self::protocol("the broker's first packet is no CONNACK".to_owned()),
-            E::RequestsDone => Self::new("stopped", "disconnected".to_owned()),
+            E::RequestsDone => Self::new(ReconnectReason::Stopped, "disconnected".to_owned()),
             E::MqttState(state) => Self::of_state(state),
         }
     }
@@ -67,11 +69,13 @@ impl Fault {
         use v5::StateError as S;
         use v5::mqttbytes::Error as M;
         match state {
-            S::AwaitPingResp => Self::new("keep_alive", "the broker did not answer a ping".to_owned()),
+            S::AwaitPingResp => Self::new(ReconnectReason::KeepAlive, "the broker did not answer a ping".to_owned()),
             // A PUBACK code that the client does not know, and in 3.1.1's words "unacceptable protocol version".
-            S::Deserialization(M::InvalidConnectReturnCode(code)) if *code >= 0x80 => {
-                Self { by_peer: true, code: Some(*code), ..Self::new("refused", format!("reason code {code:#04x}")) }
-            }
+            S::Deserialization(M::InvalidConnectReturnCode(code)) if *code >= 0x80 => Self {
+                by_peer: true,
+                code: Some(*code),
+                ..Self::new(ReconnectReason::Refused, format!("reason code {code:#04x}"))
+            },
             S::Deserialization(M::InvalidConnectReturnCode(_) | M::InsufficientBytes(_) | M::MalformedPacket) => {
                 Self::protocol("the broker answers as MQTT 3.1.1 does".to_owned())
             }
@@ -84,7 +88,12 @@ impl Fault {
                     _ => None,
                 };
                 let mend = (*reason_code == DisconnectReasonCode::NotAuthorized).then_some(Mend::Credentials);
-                Self { by_peer: true, code, mend, ..Self::new("refused", format!("{reason_code:?} {said}")) }
+                Self {
+                    by_peer: true,
+                    code,
+                    mend,
+                    ..Self::new(ReconnectReason::Refused, format!("{reason_code:?} {said}"))
+                }
             }
             other => Self::closed(&other.to_string()),
         }
@@ -98,7 +107,7 @@ impl Fault {
             }
             C::ClientIdentifierNotValid | C::BadClientId => Self::credentials(format!("{code:?}: client_id")),
             C::UnsupportedProtocolVersion | C::RefusedProtocolVersion => Self::protocol(format!("{code:?}")),
-            other => Self::new("refused", format!("{other:?}")),
+            other => Self::new(ReconnectReason::Refused, format!("{other:?}")),
         }
     }
 
@@ -107,16 +116,20 @@ impl Fault {
         use rumqttc::ConnectReturnCode as C;
         use rumqttc::ConnectionError as E;
         match error {
-            E::Io(io) => Self::new("unreachable", io.to_string()),
-            E::NetworkTimeout | E::FlushTimeout => Self::new("unreachable", "no answer within 5 s".to_owned()),
+            E::Io(io) => Self::new(ReconnectReason::Unreachable, io.to_string()),
+            E::NetworkTimeout | E::FlushTimeout => {
+                Self::new(ReconnectReason::Unreachable, "no answer within 5 s".to_owned())
+            }
             E::ConnectionRefused(C::BadUserNamePassword | C::NotAuthorized | C::BadClientId) => {
                 Self::credentials(error.to_string())
             }
-            E::ConnectionRefused(code) => Self::new("refused", format!("{code:?}")),
-            E::NotConnAck(_) => Self::new("refused", "the broker's first packet is no CONNACK".to_owned()),
-            E::RequestsDone => Self::new("stopped", "disconnected".to_owned()),
+            E::ConnectionRefused(code) => Self::new(ReconnectReason::Refused, format!("{code:?}")),
+            E::NotConnAck(_) => {
+                Self::new(ReconnectReason::Refused, "the broker's first packet is no CONNACK".to_owned())
+            }
+            E::RequestsDone => Self::new(ReconnectReason::Stopped, "disconnected".to_owned()),
             E::MqttState(rumqttc::StateError::AwaitPingResp) => {
-                Self::new("keep_alive", "the broker did not answer a ping".to_owned())
+                Self::new(ReconnectReason::KeepAlive, "the broker did not answer a ping".to_owned())
             }
             E::MqttState(other) => Self::closed(&other.to_string()),
         }

@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::domain::{AssetState, Class, Kind, Lane, Loss, Reason, Row, Seq, Stage};
+use crate::health::publish_code;
 use crate::store::{Acknowledged, Group, Ledger, Look, Outbound, Page, Result, Store, Txn};
 
 use super::Kit;
 use super::lane::{Batch, Grave, Queued};
 use super::payload::{Figures, MISSING_MAX, Voice};
-use super::script::code_word;
 
 /// A cursor commit waits this long to share the commit of what comes in.
 const SHARE: Duration = Duration::from_millis(100);
@@ -58,7 +58,7 @@ fn write(txn: &mut Txn<'_>, batch: &Batch) -> Result<bool> {
     for Grave { seq, reason, code, payload } in graves {
         let mut loss = Loss::decoder(*reason, payload.as_bytes(), EVIDENCE);
         loss.stage = Stage::Uplink;
-        let code = if *reason == Reason::Poison { "the connection ended" } else { code_word(*code) };
+        let code = if *reason == Reason::Poison { "the connection ended" } else { publish_code(*code) };
         txn.bury(lane, *seq, &loss, code)?;
     }
     let letters = graves.len();

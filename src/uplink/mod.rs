@@ -28,8 +28,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::Uplink;
-use crate::domain::Lane;
-use crate::health::{Board, Worker};
+use crate::health::{Board, Tally, Worker};
 use crate::store::Store;
 
 /// What the node is called, for topics and status.
@@ -45,24 +44,6 @@ pub struct NodeNames {
     pub config_digest: String,
     /// `store.max_mib`, for the health message.
     pub quota_mib: Option<u64>,
-}
-
-/// Called for an answered publish with its lane and reason code.
-pub type OnPublished = Box<dyn Fn(Lane, &'static str) + Send + Sync>;
-/// Called for the end of a connection or of a try with its reason.
-pub type OnReconnect = Box<dyn Fn(&'static str) + Send + Sync>;
-/// Called with seconds.
-pub type OnSeconds = Box<dyn Fn(f64) + Send + Sync>;
-
-/// Where the uplink counts.
-pub struct Meter {
-    /// An event was answered: its lane, and the reason code as `0x00` (or `other`).
-    pub published: OnPublished,
-    /// A connection ended or could not be made: `unreachable`, `refused`, `auth`, `protocol`, `closed`, `keep_alive`,
-    /// `no_ack`, `client`, `stopped`.
-    pub reconnected: OnReconnect,
-    /// Seconds from publish to acknowledgement of an event.
-    pub publish_seconds: OnSeconds,
 }
 
 /// The times that the contract fixes; a test shortens them.
@@ -105,7 +86,7 @@ pub(crate) struct Kit {
     pub store: Store,
     pub board: Board,
     pub clock: Clock,
-    pub meter: Meter,
+    pub tally: Tally,
     pub published: Arc<AtomicI64>,
     pub limits: Limits,
 }
@@ -119,10 +100,10 @@ pub fn worker(
     store: Store,
     board: Board,
     clock: Clock,
-    meter: Meter,
+    tally: Tally,
     published: Arc<AtomicI64>,
 ) -> Worker {
-    seat(Kit { config, names, store, board, clock, meter, published, limits: Limits::default() })
+    seat(Kit { config, names, store, board, clock, tally, published, limits: Limits::default() })
 }
 
 pub(crate) fn seat(kit: Kit) -> Worker {

@@ -1,6 +1,7 @@
 //! What the session is told and what it tells to do, and what the broker's reason codes mean.
 
 use crate::domain::{Lane, Reason, Seq};
+use crate::health::ReconnectReason;
 
 use super::lane::{Batch, Message, Queued};
 
@@ -54,7 +55,7 @@ pub(super) enum Effect {
     /// Write a batch.
     Commit(Batch),
     /// Give the connection up.
-    Drop(&'static str),
+    Drop(ReconnectReason),
 }
 
 /// What an answered publish was.
@@ -80,22 +81,5 @@ pub(super) const fn letter_of(code: u8) -> Option<Reason> {
         0x95 => Some(Reason::TooLarge),
         0x99 => Some(Reason::BadFormat),
         _ => None,
-    }
-}
-
-/// A reason code as a label: a closed list.
-pub(super) const fn code_word(code: u8) -> &'static str {
-    match code {
-        0x00 => "0x00",
-        0x10 => "0x10",
-        0x80 => "0x80",
-        0x83 => "0x83",
-        0x87 => "0x87",
-        0x90 => "0x90",
-        0x91 => "0x91",
-        0x95 => "0x95",
-        0x97 => "0x97",
-        0x99 => "0x99",
-        _ => "other",
     }
 }

@@ -6,11 +6,12 @@
 use std::collections::VecDeque;
 
 use crate::domain::{Lane, Reason, Seq};
+use crate::health::{ReconnectReason, publish_code};
 
 use super::conn::Conn;
 use super::lane::{Cause, Hold, Item, Line, Message, Stand};
 use super::ration::Ration;
-use super::script::{Answer, Effect, Input, Rules, Trouble, code_word, letter_of};
+use super::script::{Answer, Effect, Input, Rules, Trouble, letter_of};
 
 /// Scans in a row before a waiting fix has its turn.
 const TURN: u32 = 4;
@@ -128,7 +129,7 @@ impl Session {
             && now_us - conn.heard_us >= self.rules.no_ack_us
         {
             conn.dropped = true;
-            effects.push(Effect::Drop("no_ack"));
+            effects.push(Effect::Drop(ReconnectReason::NoAck));
         }
     }
 
@@ -270,7 +271,7 @@ impl Session {
         let flight = self.conn.as_mut()?.answered(ticket, now_us)?;
         let Some((lane, n)) = flight.event else {
             if code >= 0x80 {
-                tracing::warn!(code = code_word(code), "the broker refused a message about this node");
+                tracing::warn!(code = publish_code(code), "the broker refused a message about this node");
             }
             return None;
         };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::domain::{Lane, Reason, Seq};
+use crate::health::ReconnectReason;
 
 use super::backoff::Dice;
 use super::lane::{Batch, Message, Queued};
@@ -88,7 +89,7 @@ impl World {
                 Effect::Read { lane, after, limit } => self.read(lane, after, limit, calm),
                 Effect::Commit(batch) => self.commit(&batch, calm),
                 Effect::Drop(reason) => {
-                    assert_eq!(reason, "no_ack");
+                    assert_eq!(reason, ReconnectReason::NoAck);
                     self.lose(false);
                 }
             }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{NoSubscriber, Protocol, Uplink};
 use crate::domain::{AssetState, Lane, Seq, Stamp};
-use crate::health::{Ctx, Outcome, wedge};
+use crate::health::{Ctx, Outcome, ReconnectReason, wedge};
 use crate::store;
 
 use super::Kit;
@@ -19,7 +19,7 @@ use super::figures;
 use super::lane::Queued;
 use super::link::{Greeting, Link, Said};
 use super::payload::{Figures, Voice};
-use super::script::{Effect, Input, Rules, code_word};
+use super::script::{Effect, Input, Rules};
 use super::session::Session;
 use super::sign::{Sign, Way};
 use super::speaker::{Marks, Speaker, Wants};
@@ -225,10 +225,8 @@ impl Run {
             Said::Acked { pkid, code } => {
                 let Some(ticket) = self.link.as_mut().and_then(|link| link.acked(pkid)) else { return Ok(()) };
                 if let Some(answer) = self.session.step(Input::Answered { ticket, code }, now.mono_us) {
-                    (self.kit.meter.published)(answer.lane, code_word(code));
-                    (self.kit.meter.publish_seconds)(
-                        Duration::from_micros(answer.took_us.unsigned_abs()).as_secs_f64(),
-                    );
+                    self.kit.tally.uplink_publishes(answer.lane, code);
+                    self.kit.tally.uplink_publish_seconds(Duration::from_micros(answer.took_us.unsigned_abs()));
                 }
                 if self.connected_us.is_some_and(|at| now.mono_us - at >= micros(self.kit.limits.healthy)) {
                     self.policy.reset();
@@ -252,7 +250,10 @@ impl Run {
                 Ok(password) => Some(password),
                 Err(error) => {
                     let text = format!("uplink.password_file {} cannot be read: {error}", path.display());
-                    return self.lost(&Fault { mend: Some(Mend::Credentials), ..Fault::given_up("auth", text) });
+                    return self.lost(&Fault {
+                        mend: Some(Mend::Credentials),
+                        ..Fault::given_up(ReconnectReason::Auth, text)
+                    });
                 }
             },
             None => None,
@@ -299,17 +300,17 @@ impl Run {
         };
         self.next_try_us = Some(now.mono_us.saturating_add(micros(wait)));
         self.sign.mend(fault.mend, &fault.text, now);
-        (self.kit.meter.reconnected)(fault.reason);
+        self.kit.tally.uplink_reconnects(fault.reason);
         let what = if stood { "lost" } else { "refused" };
         let new = self.sign.last_error != fault.text;
         if stood || new {
             tracing::warn!(
-                reason = fault.reason,
+                reason = fault.reason.as_str(),
                 error = fault.text,
                 wait_s = wait.as_secs_f64(),
                 "no connection to the broker"
             );
-            self.note(what, format!("{}: {}", fault.reason, fault.text));
+            self.note(what, format!("{}: {}", fault.reason.as_str(), fault.text));
         }
         self.sign.last_error.clone_from(&fault.text);
     }
@@ -353,7 +354,7 @@ impl Run {
                 let Some(link) = &mut self.link else { return };
                 if !link.publish(ticket, message) {
                     // The window is smaller than the client's channel, so this is a client that has ended.
-                    self.lost(&Fault::given_up("client", "the client takes no publish".to_owned()));
+                    self.lost(&Fault::given_up(ReconnectReason::Client, "the client takes no publish".to_owned()));
                 }
             }
             Effect::Read { lane, after, limit } => {
