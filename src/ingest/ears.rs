@@ -243,8 +243,12 @@ impl Ears {
 
     fn refuse(&mut self, loss: Loss, at: Stamp, peer: Option<String>, is_frame: bool, reply: Reply) -> Heard {
         self.tally.lose(self.feed.id(), &loss);
-        if self.sampler.keeps(loss.reason, at) || reply.is_some() {
+        if self.sampler.keeps(loss.reason, at) {
             return Heard::Frame(Frame::Refused { loss, at, peer, is_frame }, reply);
+        }
+        if reply.is_some() {
+            // Its bytes are not kept either; its answer still comes after the commit that counts it.
+            return Heard::Frame(Frame::Sampled { reason: loss.reason, n: 1, is_frame }, reply);
         }
         Heard::Counted { reason: Some(loss.reason), is_frame }
     }

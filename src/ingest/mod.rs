@@ -209,7 +209,7 @@ impl Intake {
     fn due_of(&self, frame: &Frame, now: Stamp) -> i64 {
         let group_us = i64::try_from(self.node.fix_group.as_micros()).unwrap_or(COUNT_WAIT_US).min(COUNT_WAIT_US);
         match frame {
-            Frame::Scan { .. } | Frame::Refused { is_frame: true, .. } => now.mono_us,
+            Frame::Scan { .. } | Frame::Refused { is_frame: true, .. } | Frame::Sampled { .. } => now.mono_us,
             Frame::Fix { keep: motion::Keep::Thin(_), .. } => now.mono_us + COUNT_WAIT_US,
             Frame::Fix { at, .. } => at.mono_us + group_us - group_us / 50,
             _ => now.mono_us + group_us,

@@ -84,7 +84,7 @@ pub(super) fn take(txn: &mut Txn<'_>, desk: &Desk, frames: &[Frame]) -> Result<T
                     txn.frames(&desk.source, Outcome::Rejected(*reason), *n);
                 }
                 txn.sampled(&desk.source, *reason, *n);
-                Answer::Silent
+                Answer::Rejected(*reason)
             }
             Frame::Port { what, detail } => {
                 txn.log_inbound(&desk.source, what, detail)?;

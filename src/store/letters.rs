@@ -2,13 +2,13 @@
 
 use rusqlite::{Connection, named_params};
 
-use crate::domain::{Lane, Loss, Reason, Seq, Stamp, UnixMs};
+use crate::domain::{Lane, Loss, Reason, Seq, Stage, Stamp, UnixMs};
 
 use super::error::Result;
 use super::ledger::Count;
 use super::txn::Txn;
 
-/// Letters that may be open at once; more are counted as sampled.
+/// Letters of undecoded bytes that may be open at once; more are counted as sampled.
 pub const OPEN_MAX: i64 = 10_000;
 
 /// A letter as it is listed.
@@ -106,17 +106,14 @@ pub(super) fn dead(conn: &Connection, limit: usize) -> rusqlite::Result<Vec<(Seq
 }
 
 impl Txn<'_> {
-    /// Parks a loss as an open letter, or counts it as sampled when [`OPEN_MAX`] are open.
+    /// Parks a loss as an open letter, or counts it as sampled when [`OPEN_MAX`] are open. A scan that decoded and an
+    /// event that is dead are always kept: no flood of garbage before them may take their letter.
     ///
     /// # Errors
     /// As every statement: the whole transaction is rolled back.
     pub fn park(&mut self, loss: &Loss, origin: &Origin, seq: Option<Seq>, detail: &str) -> Result<()> {
-        let open: i64 = self
-            .sql
-            .prepare_cached("select coalesce(sum(n), 0) from ledger where scope = 'letters' and outcome = 'open'")
-            .and_then(|mut stmt| stmt.query_row([], |row| row.get(0)))
-            .map_err(|e| self.err(&e))?;
-        if open >= OPEN_MAX {
+        let decoded = matches!(loss.stage, Stage::Store | Stage::Uplink);
+        if !decoded && self.open_letters()? >= OPEN_MAX {
             self.sampled(&origin.source, loss.reason, 1);
             return Ok(());
         }
@@ -147,6 +144,16 @@ impl Txn<'_> {
         self.add(Count::letters("open", ""), 1);
         self.add(Count::refused(&origin.source, loss.reason), 1);
         Ok(())
+    }
+
+    /// Letters that are open, those of this transaction too.
+    fn open_letters(&self) -> Result<i64> {
+        let open: i64 = self
+            .sql
+            .prepare_cached("select coalesce(sum(n), 0) from ledger where scope = 'letters' and outcome = 'open'")
+            .and_then(|mut stmt| stmt.query_row([], |row| row.get(0)))
+            .map_err(|e| self.err(&e))?;
+        Ok(open + self.gathered(&Count::letters("open", "")))
     }
 
     /// Declares an event dead: it will not be sent unless a person retries its letter.

@@ -231,6 +231,11 @@ impl<'a> Txn<'a> {
         *self.counts.entry(count).or_default() += n;
     }
 
+    /// What was counted in this transaction so far.
+    pub(super) fn gathered(&self, count: &Count) -> i64 {
+        self.counts.get(count).copied().unwrap_or(0)
+    }
+
     pub(super) fn err(&self, error: &rusqlite::Error) -> StoreError {
         StoreError::of(self.path, error)
     }
