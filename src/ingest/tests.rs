@@ -295,6 +295,22 @@ async fn noise_is_counted_to_the_last_piece_and_only_the_first_ten_are_kept() {
 }
 
 #[tokio::test]
+async fn a_scanner_that_hears_of_each_refused_read_fills_the_desk_no_faster_than_one_that_does_not() {
+    let bench = Bench::new();
+    let (tx, mut replies) = mpsc::channel(64);
+    let opened = Input::Opened { conn: Conn(1), peer: None, reply: Some(tx), at: bench.clock.now() };
+    bench.take(door(|s| s.reply = true), vec![opened, bench.bytes(&b"\xff\xff\r".repeat(50))]).await;
+    let mut told = 0;
+    while let Some(line) = replies.recv().await {
+        assert_eq!(line, "rejected non_ascii");
+        told += 1;
+    }
+    let ledger = bench.ledger().await;
+    assert_eq!((told, ledger.letters["open"], ledger.letters["sampled"]), (50, 10, 40));
+    assert_eq!((ledger.sources["door-3"].frames, ledger.imbalance()), (50, 0));
+}
+
+#[tokio::test]
 async fn an_epoch_without_a_position_is_counted_and_makes_no_event() {
     let bench = Bench::new();
     let text = sentence("GPRMC,100000.00,V,,,,,,,201126,,,N") + &sentence("GPRMC,100001.00,V,,,,,,,201126,,,N");

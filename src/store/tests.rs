@@ -237,6 +237,27 @@ async fn the_newest_trusted_time_of_the_log_is_known_after_a_restart() {
     assert_eq!(bench.reopen(false, false).store().newest_trusted_ms(), 5_000);
 }
 
+#[tokio::test]
+async fn a_flood_of_garbage_fills_the_desk_and_takes_no_letter_from_what_decoded() {
+    let bench = Bench::open(true, false);
+    bench.append(1, Kind::Scan).await;
+    let flood = bench.store().submit(Group::Now, |txn| {
+        let origin = Origin { source: "door-3".into(), ..Origin::default() };
+        let mut loss = Loss::decoder(Reason::NonAscii, b"\xff", 16);
+        for _ in 0..OPEN_MAX + 7 {
+            txn.park(&loss, &origin, None, "")?;
+        }
+        (loss.stage, loss.reason) = (Stage::Store, Reason::UnknownTag);
+        txn.park(&loss, &origin, None, "")?;
+        (loss.stage, loss.reason) = (Stage::Uplink, Reason::TooLarge);
+        txn.bury(Lane::Scan, Seq(1), &loss, "")
+    });
+    flood.await.unwrap();
+    let ledger = bench.ledger().await;
+    assert_eq!((ledger.letters["open"], ledger.letters["sampled"], ledger.imbalance()), (OPEN_MAX + 2, 7, 0));
+    assert_eq!(bench.store().read(|reader| reader.dead(10)).await.unwrap(), [(Seq(1), Reason::TooLarge)]);
+}
+
 #[test]
 fn a_second_instance_is_refused_by_name() {
     let bench = Bench::open(false, false);
