@@ -354,12 +354,15 @@ fn ten_failures_in_an_hour_are_borne_and_the_next_is_not() {
     let restarts = restarts_of(&mut supervisor);
     let wrong = Arc::new(tokio::sync::Notify::new());
     let goes_wrong = Arc::clone(&wrong);
+    let starts = Arc::new(AtomicU32::new(0));
+    let started = Arc::clone(&starts);
     supervisor.add(
         0,
         Worker::task("uplink", move |ctx| {
-            let goes_wrong = Arc::clone(&goes_wrong);
+            let (goes_wrong, started) = (Arc::clone(&goes_wrong), Arc::clone(&started));
             async move {
                 ctx.beat.working(FAR);
+                started.fetch_add(1, Ordering::AcqRel);
                 goes_wrong.notified().await;
                 Err(anyhow::anyhow!("once more"))
             }
@@ -369,6 +372,8 @@ fn ten_failures_in_an_hour_are_borne_and_the_next_is_not() {
     for nth in 1..=10 {
         wrong.notify_one();
         assert_eq!(restarts.recv_timeout(Duration::from_secs(10)).unwrap().restarts, nth);
+        // Hours pass only while it runs: a start that waits for its turn must not look like a stall.
+        node.pass(&running, 60_000, 50, || starts.load(Ordering::Acquire) > nth);
         node.pass(&running, 110_000, 4_000, || false);
     }
     wrong.notify_one();
