@@ -69,7 +69,6 @@ impl App {
         let (screen, addresses) = Screen::new(Parts {
             http: self.config.http.clone(),
             node: self.config.node.clone(),
-            max_mib: self.config.store.max_mib,
             control: Some(self.control.clone()),
             store: store.clone(),
             board: board.clone(),

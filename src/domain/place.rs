@@ -31,6 +31,18 @@ pub struct AssetState {
     pub source: Option<String>,
 }
 
+impl AssetState {
+    /// This state with the place of `other` where that rests on a newer event: a fix that was thinned says where an asset
+    /// is, and nothing of its place.
+    #[must_use]
+    pub fn with_place_of(self, other: &Self) -> Self {
+        if other.seq <= self.seq {
+            return self;
+        }
+        Self { id: other.id, seq: other.seq, place: other.place.clone(), since_ms: other.since_ms, ..self }
+    }
+}
+
 /// A change of place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {

@@ -10,7 +10,7 @@ use super::front::Limits;
 use super::rig::{Rig, http};
 use crate::config::{Http, Listen, Read};
 use crate::domain::{AssetState, EventId, Kind, Loss, Reason, Seq, Stage, TimeQuality};
-use crate::health::{Alarm, Severity, SourceCondition, SourceState, State};
+use crate::health::{Alarm, DiskState, Severity, SourceCondition, SourceState, State};
 use crate::store::{Group, Origin, Outcome};
 
 const FIX: &str = "{\"lat\":59.1246817,\"lon\":11.3875214}";
@@ -32,6 +32,10 @@ fn source(id: &str, state: SourceCondition) -> State {
         last_frame_ms: Some(1),
         advice: String::new(),
     })
+}
+
+fn disk() -> State {
+    State::Disk(DiskState { db_bytes: 1, wal_bytes: 1, free_bytes: 1, used_pct: 1, writable: true })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,16 +95,18 @@ async fn a_snapshot_has_what_a_page_begins_with_and_its_stream_goes_on_from_ther
         since_ms: Some(5),
         source: Some("gps0".into()),
     };
-    let stored = asset.clone();
+    // Read at the gate after the last stored fix; the board has a fix since then that was thinned.
+    let stored = AssetState { seq: Seq(2), place: Some("gate".into()), ..asset.clone() };
     rig.store.submit(Group::Now, move |txn| txn.set_asset(&stored)).await.unwrap();
     rig.board.post(State::Asset(AssetState { ts_ms: 9, received: (1, 20), ..asset }));
     rig.board.post(source("gps0", SourceCondition::Silent));
+    rig.board.post(disk());
     let (status, snap) = rig.get("/api/v1/snapshot").await;
     assert_eq!(status, 200);
     for key in ["cursor", "t", "node", "site", "name", "tz", "version", "boot", "page", "more"] {
         assert!(!snap[key].is_null(), "{key}");
     }
-    assert_eq!((&snap["assets"][0]["ts_ms"], &snap["assets"][0]["place"]), (&json!(9), &json!("dock-3")));
+    assert_eq!((&snap["assets"][0]["ts_ms"], &snap["assets"][0]["place"]), (&json!(9), &json!("gate")));
     let scans: Vec<i64> = snap["scans"].as_array().unwrap().iter().map(|one| one["seq"].as_i64().unwrap()).collect();
     assert_eq!(scans, (0..30).map(|n| 59 - 2 * n).collect::<Vec<_>>());
     assert_eq!(snap["fix"]["seq"], 60);
@@ -236,6 +242,7 @@ async fn health_is_degraded_by_an_alarm_and_unavailable_on_a_kept_configuration(
     let rig = Rig::start().await;
     assert_eq!(rig.get("/healthz").await, (200, json!({"status":"ok","reasons":[]})));
     rig.board.post(source("gps0", SourceCondition::Permission));
+    rig.board.post(disk());
     assert_eq!(rig.get("/healthz").await, (200, json!({"status":"degraded","reasons":["source gps0 is permission"]})));
     rig.board.raise(Alarm {
         name: "config_invalid".into(),

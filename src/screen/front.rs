@@ -50,7 +50,6 @@ impl Default for Limits {
 pub(super) struct Front {
     pub(super) http: Http,
     pub(super) node: Node,
-    pub(super) max_mib: u64,
     pub(super) control: Option<PathBuf>,
     pub(super) store: Store,
     pub(super) board: Board,
@@ -67,13 +66,12 @@ pub(super) struct Front {
 
 impl Front {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { http, node, max_mib, control, store, board, tally, roster, clock } = parts;
+        let Parts { http, node, control, store, board, tally, roster, clock } = parts;
         let names = names(&Machine::read().hostname, &http.hosts);
         let feed = Feed::new(store.cursor_now());
         Self {
             http,
             node,
-            max_mib,
             control,
             store,
             board,

@@ -45,8 +45,6 @@ pub struct Parts {
     pub http: Http,
     /// Whose screen it is.
     pub node: Node,
-    /// `store.max_mib`: the room that `used_pct` of the disk is a share of. MiB.
-    pub max_mib: u64,
     /// The control socket for commands on this machine; none serves none.
     pub control: Option<PathBuf>,
     /// The truth.

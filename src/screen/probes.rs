@@ -17,11 +17,11 @@ use crate::health::{
     FrameOutcome, LetterState, ProcessUse, Sample, Severity, SourceCondition, SourceFrames, SourceSample,
     State as Posted, StoreFile,
 };
-use crate::store::{Ledger, SourceLedger};
+use crate::store::{Files, Ledger, Reader, SourceLedger};
 
 use super::answer::{Answer, Fault, json, text, typed};
 use super::front::Front;
-use super::sheet::{Counts, Disk};
+use super::sheet::Counts;
 
 /// The alarm of a node that runs on a kept configuration because its files are invalid.
 const CONFIG_ALARM: &str = "config_invalid";
@@ -117,16 +117,16 @@ pub(super) async fn metrics(State(front): State<Arc<Front>>, headers: HeaderMap)
     let accept: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = Format::from_accept(&accept.join(","));
     let known = front.feed.counts();
-    let counts = front.look(move |reader| Counts::read(reader, known.as_deref())).await?;
-    let sample = sample(&front, &counts);
+    let db = front.store.path().to_owned();
+    let look = move |reader: &Reader<'_>| Ok((Counts::read(reader, known.as_deref())?, Files::measure(&db)));
+    let (counts, files) = front.look(look).await?;
+    let sample = sample(&front, &counts, &files);
     Ok(typed(export::text(&front.tally, &sample, format), format.content_type()))
 }
 
 /// What the tally does not count.
-fn sample(front: &Front, counts: &Counts) -> Sample {
+fn sample(front: &Front, counts: &Counts, files: &Files) -> Sample {
     let now = front.clock.now();
-    let db = front.store.path();
-    let disk = Disk::measure(db, front.max_mib);
     let mut sample = Sample {
         frames: frames(&counts.ledger),
         outbox_unsent: Lane::ALL
@@ -137,14 +137,14 @@ fn sample(front: &Front, counts: &Counts) -> Sample {
         letters: counts.letters.iter().map(|(reason, n)| (*reason, LetterState::Open, unsigned(*n))).collect(),
         ledger_imbalance: Some(counts.ledger.imbalance().unsigned_abs()),
         store_bytes: vec![
-            (StoreFile::Db, disk.db_bytes),
-            (StoreFile::Wal, disk.wal_bytes),
-            (StoreFile::Archive, Disk::folder(db, StoreFile::Archive.as_str())),
-            (StoreFile::Quarantine, Disk::folder(db, StoreFile::Quarantine.as_str())),
-            (StoreFile::Captures, Disk::folder(db, StoreFile::Captures.as_str())),
+            (StoreFile::Db, files.db),
+            (StoreFile::Wal, files.wal),
+            (StoreFile::Archive, files.archive),
+            (StoreFile::Quarantine, files.quarantine),
+            (StoreFile::Captures, files.captures),
         ],
-        wal_bytes: Some(disk.wal_bytes),
-        disk_free_bytes: disk.free_bytes,
+        wal_bytes: Some(files.wal),
+        disk_free_bytes: files.free,
         beats: front.roster.ages(),
         process: ProcessUse::read(now),
         ..Sample::default()

@@ -68,10 +68,11 @@ fn touched(reader: &Reader<'_>, board: &Board, rows: &[Row], upto: Seq) -> Look<
     Ok(assets)
 }
 
-/// The newer of what the store and the board say of an asset: the board also knows fixes that were thinned.
+/// The newer of what the store and the board say of an asset: the board also knows fixes that were thinned, the store the
+/// newest place.
 pub(super) fn newest(board: &Board, stored: AssetState) -> AssetState {
     match board.get("asset", &stored.asset) {
-        Some(State::Asset(posted)) if posted.received > stored.received => posted,
+        Some(State::Asset(posted)) if posted.received > stored.received => posted.with_place_of(&stored),
         _ => stored,
     }
 }
@@ -102,20 +103,14 @@ pub(super) fn gone(kind: &'static str, key: &str) -> Item {
     Item { kind, gone: true, value: text(&name) }
 }
 
-/// Every state that stands, in the order it was posted; the disk, the ledger and the letters last.
+/// Every state that stands, in the order it was posted; the ledger and the letters last.
 pub(super) fn standing(front: &Front) -> Vec<Item> {
     let (counts, now, boot) = (front.feed.counts(), front.clock.now(), front.store.boot());
     let mut items = Vec::new();
-    let mut disk = false;
     for one in front.board.since(0) {
         if let Some(posted) = &one.state {
-            disk |= matches!(posted, State::Disk(_));
             items.push(Item::put(one.kind, state(posted, counts.as_deref(), boot, now)));
         }
-    }
-    if !disk {
-        let measured = sheet::Disk::measure(front.store.path(), front.max_mib);
-        items.push(Item::put("disk", measured.json(None)));
     }
     if let Some(counts) = counts {
         items.push(Item::put("ledger", sheet::ledger(&counts.ledger, &sources(&front.board), Some(now.wall_ms))));

@@ -70,7 +70,6 @@ impl Rig {
                 name: "Halden Yard".into(),
                 time_zone: "UTC".into(),
             },
-            max_mib: 64,
             control: Some(control.clone()),
             store: store.clone(),
             board: board.clone(),

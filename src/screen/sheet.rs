@@ -1,14 +1,11 @@
-//! The counts of the node at one moment, read from the store and the disk, and how they read outside.
+//! The counts of the node at one moment, read from the store, and how they read outside.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::domain::{Class, Lane, Reason, Stamp, UnixMs};
-use crate::health::{DiskState, UplinkState};
+use crate::health::UplinkState;
 use crate::store::{Ledger, Look, Reader};
 
 use super::answer::text;
@@ -173,57 +170,6 @@ pub(super) fn uplink(state: &UplinkState, counts: Option<&Counts>, boot: i64, no
         oldest_unsent_s: counts.and_then(|counts| counts.oldest_unsent_s(boot, now)),
         next_try_s: state.next_try_ms.map(|at| ((at - now.wall_ms) / 1000).max(0)),
     })
-}
-
-/// Bytes of the store's files, and what is free beside them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Disk {
-    pub(super) db_bytes: u64,
-    pub(super) wal_bytes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) free_bytes: Option<u64>,
-    pub(super) used_pct: u8,
-}
-
-impl Disk {
-    /// Measures the files beside `db`; `max_mib` is the room that all of them may take.
-    pub(super) fn measure(db: &Path, max_mib: u64) -> Self {
-        let length = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
-        let mut wal = db.as_os_str().to_owned();
-        wal.push("-wal");
-        let (db_bytes, wal_bytes) = (length(db), length(&PathBuf::from(wal)));
-        let room = max_mib.saturating_mul(1 << 20).max(1);
-        let kept: u64 = ["archive", "quarantine", "captures"].iter().map(|name| Self::folder(db, name)).sum();
-        let used = db_bytes.saturating_add(wal_bytes).saturating_add(kept);
-        let used_pct = u8::try_from((used.saturating_mul(100) / room).min(100)).unwrap_or(100);
-        Self { db_bytes, wal_bytes, free_bytes: free_bytes(db), used_pct }
-    }
-
-    /// The files of a folder beside the database. Bytes.
-    pub(super) fn folder(db: &Path, name: &str) -> u64 {
-        let Ok(entries) = std::fs::read_dir(db.with_file_name(name)) else { return 0 };
-        entries.filter_map(|entry| entry.ok()?.metadata().ok()).map(|file| file.len()).sum()
-    }
-
-    /// As the board has it when somebody watches over the disk, else as measured.
-    pub(super) fn json(&self, posted: Option<&DiskState>) -> String {
-        posted.map_or_else(|| text(self), text)
-    }
-}
-
-/// Free for us on the file system of a path. Bytes.
-fn free_bytes(path: &Path) -> Option<u64> {
-    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
-    // SAFETY: all-zero is a valid `statvfs`: it holds integers only.
-    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: `path` ends with a zero byte and `stat` is a valid place for the answer; both outlive the call.
-    let failed = unsafe { libc::statvfs(path.as_ptr(), &raw mut stat) } != 0;
-    #[cfg_attr(
-        target_pointer_width = "64",
-        expect(clippy::useless_conversion, reason = "these fields are 32 bits wide on 32-bit targets")
-    )]
-    let free = u64::from(stat.f_bavail).saturating_mul(u64::from(stat.f_frsize));
-    (!failed).then_some(free)
 }
 
 #[cfg(test)]

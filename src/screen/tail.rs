@@ -184,10 +184,6 @@ impl Tail {
     /// Marks the sheets that differ from what was told last.
     fn compare(&mut self, counts: &Counts) {
         let (front, now) = (Arc::clone(&self.front), self.front.clock.now());
-        let disk = front.board.get("disk", "").is_none().then(|| {
-            let measured = sheet::Disk::measure(front.store.path(), front.max_mib);
-            ("disk", measured.json(None), measured.used_pct >= 95)
-        });
         let uplink = front
             .board
             .get("uplink", "")
@@ -196,7 +192,7 @@ impl Tail {
         let balance = counts.ledger.imbalance();
         let ledger = ("ledger", sheet::ledger(&counts.ledger, &sources, None), balance != 0);
         let letters = ("letters", sheet::letters(counts), false);
-        for (kind, value, bad) in [Some(ledger), Some(letters), disk, uplink].into_iter().flatten() {
+        for (kind, value, bad) in [Some(ledger), Some(letters), uplink].into_iter().flatten() {
             if self.told_sheets.get(kind) == Some(&value) {
                 continue;
             }
@@ -217,11 +213,13 @@ impl Tail {
             version = version.max(one.version);
             match one.state {
                 Some(State::Asset(asset)) => {
-                    let known = self.told_positions.get(&one.key);
-                    // A late commit may have told a newer one already.
-                    if known.is_none_or(|known| known.received < asset.received) {
-                        self.positions.insert(one.key, asset);
-                    }
+                    let asset = match self.told_positions.get(&one.key) {
+                        // A late commit may have told a newer one already.
+                        Some(known) if known.received >= asset.received => continue,
+                        Some(known) => asset.with_place_of(known),
+                        None => asset,
+                    };
+                    self.positions.insert(one.key, asset);
                 }
                 Some(posted) => {
                     let item = Item::put(one.kind, render::state(&posted, counts.as_deref(), boot, now));

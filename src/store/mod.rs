@@ -3,6 +3,7 @@
 //! **Invariant:** what one transaction says is there together or not at all: events, places, counts, letters, log lines.
 
 mod error;
+mod files;
 mod journal;
 mod ledger;
 mod letters;
@@ -23,6 +24,7 @@ use crate::clock::Clock;
 use crate::domain::{AssetState, Cursor, Epoch, EventId, Lane, Reason, Row, Seq, UnixMs};
 
 pub use error::{Result, StoreError};
+pub use files::Files;
 pub use journal::{Entry, Log, Outbound};
 pub use ledger::{Ledger, Outcome, SourceLedger};
 pub use letters::{Letter, OPEN_MAX, Origin};

@@ -214,13 +214,11 @@ impl Speaker {
 
     /// The state, if it changed; the store's word on places is the last.
     pub fn state(&mut self, placed: &[AssetState], now: Stamp) -> Option<Message> {
-        let mut assets: Vec<AssetState> = self.assets.values().cloned().collect();
-        for asset in &mut assets {
-            if let Some(stored) = placed.iter().find(|stored| stored.asset == asset.asset) {
-                asset.place.clone_from(&stored.place);
-                asset.since_ms = stored.since_ms;
-            }
-        }
+        let placed = |asset: &AssetState| match placed.iter().find(|stored| stored.asset == asset.asset) {
+            Some(stored) => asset.clone().with_place_of(stored),
+            None => asset.clone(),
+        };
+        let assets: Vec<AssetState> = self.assets.values().map(placed).collect();
         if assets.is_empty() && self.said_state.is_empty() || assets == self.said_state {
             return None;
         }

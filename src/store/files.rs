@@ -1,0 +1,81 @@
+//! What of ours lies on the disk. Blocks for as long as the disk does.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+/// Bytes of the store's files, and what is free beside them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// The database.
+    pub db: u64,
+    /// Its write-ahead log.
+    pub wal: u64,
+    /// The folder `archive`.
+    pub archive: u64,
+    /// The folder `quarantine`.
+    pub quarantine: u64,
+    /// The folder `captures`.
+    pub captures: u64,
+    /// Free for us on the file system; none when it does not say.
+    pub free: Option<u64>,
+}
+
+impl Files {
+    /// Measures the files beside the database `db`. What is not there takes no room.
+    #[must_use]
+    pub fn measure(db: &Path) -> Self {
+        let length = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+        let mut wal = db.as_os_str().to_owned();
+        wal.push("-wal");
+        let [archive, quarantine, captures] = ["archive", "quarantine", "captures"].map(|name| folder(db, name));
+        Self { db: length(db), wal: length(&PathBuf::from(wal)), archive, quarantine, captures, free: free(db) }
+    }
+
+    /// Their share of `max_mib`. 0..=100.
+    #[must_use]
+    pub fn used_pct(&self, max_mib: u64) -> u8 {
+        let used = [self.db, self.wal, self.archive, self.quarantine, self.captures].iter().sum::<u64>();
+        let room = max_mib.saturating_mul(1 << 20).max(1);
+        u8::try_from((used.saturating_mul(100) / room).min(100)).unwrap_or(100)
+    }
+}
+
+fn folder(db: &Path, name: &str) -> u64 {
+    let Ok(entries) = std::fs::read_dir(db.with_file_name(name)) else { return 0 };
+    entries.filter_map(|entry| entry.ok()?.metadata().ok()).map(|file| file.len()).sum()
+}
+
+fn free(path: &Path) -> Option<u64> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    // SAFETY: all-zero is a valid `statvfs`: it holds integers only.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` ends with a zero byte and `stat` is a valid place for the answer; both outlive the call.
+    let failed = unsafe { libc::statvfs(path.as_ptr(), &raw mut stat) } != 0;
+    #[cfg_attr(
+        target_pointer_width = "64",
+        expect(clippy::useless_conversion, reason = "these fields are 32 bits wide on 32-bit targets")
+    )]
+    let free = u64::from(stat.f_bavail).saturating_mul(u64::from(stat.f_frsize));
+    (!failed).then_some(free)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_ours_counts_towards_the_room_that_we_may_take() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = dir.path().join("waypost.db");
+        assert_eq!(Files::measure(&db).used_pct(1), 0);
+        std::fs::create_dir(dir.path().join("archive")).unwrap();
+        for name in ["waypost.db", "waypost.db-wal", "archive/2026"] {
+            std::fs::write(dir.path().join(name), vec![0; 1 << 18]).unwrap();
+        }
+        let files = Files::measure(&db);
+        assert_eq!((files.db, files.wal, files.archive, files.captures), (1 << 18, 1 << 18, 1 << 18, 0));
+        assert_eq!((files.used_pct(1), files.used_pct(0)), (75, 100));
+        assert!(files.free.is_some());
+    }
+}
