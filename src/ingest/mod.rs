@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::clock::Keeper;
 use crate::config::{Gps, Scanner, Unknown};
-use crate::domain::{AssetState, Reason, Stamp};
+use crate::domain::{AssetState, Loss, Reason, Stage, Stamp};
 use crate::health::{Alarm, Board, Ctx, Light, Outcome, PARKED_MAX, Severity, State, Tally, Worker, wedge};
 use crate::source::Input;
 use crate::store::{Group, Store, StoreError};
@@ -33,6 +33,8 @@ const COUNT_WAIT_US: i64 = 1_000_000;
 const BATCH_BUDGET: Duration = Duration::from_secs(25);
 /// Tries of a batch before scanners that want replies are told `rejected`.
 const PATIENCE: u32 = 3;
+/// Frames that wait while the store takes nothing. Refused scans beyond it are counted, their bytes not kept.
+const WAITING_MAX: usize = 1024;
 
 /// What a source delivers.
 #[derive(Clone, Debug)]
@@ -140,7 +142,7 @@ impl Intake {
                 self.file(heard, now);
             }
             if self.is_due(now) {
-                self.commit(ctx).await;
+                self.commit(ctx, rx).await;
             }
             if !open {
                 break;
@@ -154,13 +156,13 @@ impl Intake {
         while let Ok(input) = rx.try_recv() {
             self.hear(input);
             if self.waiting.len() >= FRAMES_MAX {
-                self.commit(ctx).await;
+                self.commit(ctx, rx).await;
             }
         }
         let now = self.node.keeper.clock().now();
         let heard = self.ears.finish(now);
         self.file(heard, now);
-        self.commit(ctx).await;
+        self.commit(ctx, rx).await;
         Ok(())
     }
 
@@ -242,8 +244,9 @@ impl Intake {
         next.map_or(PARKED_MAX, |due| Duration::from_micros(u64::try_from(due - now).unwrap_or(0)))
     }
 
-    /// Commits what waits, however long it takes: while it cannot, the source is not read and nothing is lost.
-    async fn commit(&mut self, ctx: &Ctx) {
+    /// Commits what waits, however long it takes: while it cannot, nothing is lost. A source whose scanners want replies
+    /// is read on and told `rejected`; any other is not read.
+    async fn commit(&mut self, ctx: &Ctx, rx: &mut mpsc::Receiver<Input>) {
         self.due_us = None;
         let counted = std::mem::take(&mut self.counted);
         self.waiting.extend(counted.into_iter().map(|((reason, is_frame), n)| match reason {
@@ -273,10 +276,14 @@ impl Intake {
                 return;
             }
             self.trouble(&error, tries);
-            if error.may_pass() {
-                tokio::time::sleep(Duration::from_millis(100 << tries.min(5))).await;
+            if !error.may_pass() && !self.one_by_one(ctx, n).await {
+                continue;
+            }
+            let pause = Duration::from_millis(100 << tries.min(5));
+            if tries >= PATIENCE && matches!(&self.desk.feed, Feed::Scanner(scanner) if scanner.reply) {
+                self.turn_away(reason_of(&error), pause, rx).await;
             } else {
-                self.one_by_one(ctx, n).await;
+                tokio::time::sleep(pause).await;
             }
         }
     }
@@ -289,10 +296,10 @@ impl Intake {
     /// After a commit: answers, shows and counts what came of the frames.
     fn taken(&mut self, frames: &[Frame], taken: Taken) {
         let now = self.node.keeper.clock().now();
-        for (frame, answer) in frames.iter().zip(&taken.answers) {
+        for (frame, said) in frames.iter().zip(&taken.answers) {
             let reply = self.waiting.pop_front().and_then(|(_, reply)| reply);
-            self.answer(reply, *answer);
-            if let (Answer::Ok(_), Frame::Fix { at, .. } | Frame::Scan { at, .. }) = (answer, frame) {
+            answer(&self.desk, reply, *said);
+            if let (Answer::Ok(_), Frame::Fix { at, .. } | Frame::Scan { at, .. }) = (said, frame) {
                 let took = u64::try_from(now.mono_us - at.mono_us).unwrap_or(0);
                 self.node.tally.ingest_to_commit_seconds(Duration::from_micros(took));
             }
@@ -303,17 +310,8 @@ impl Intake {
         }
     }
 
-    fn answer(&self, reply: Reply, answer: Answer) {
-        let (Some(reply), Some(line)) = (reply, answer.line()) else { return };
-        if let Err(error) = reply.try_send(line) {
-            // The peer has gone or does not read: its scans are stored all the same, and it will ask or scan again.
-            tracing::debug!(source = %self.desk.source, %error, "a reply found nobody to read it");
-        }
-    }
-
     /// The store does not take the batch. Scanners that wait for a reply are told so; their frames become letters later.
     fn trouble(&mut self, error: &StoreError, tries: u32) {
-        let reason = if matches!(error, StoreError::Full { .. }) { Reason::StorageFull } else { Reason::StorageError };
         if tries == 1 {
             tracing::error!(source = %self.desk.source, %error, "the store takes nothing; intake waits");
         }
@@ -326,51 +324,94 @@ impl Intake {
                 .into(),
             count: 1,
         });
-        if tries < PATIENCE {
-            return;
+        if tries >= PATIENCE {
+            self.refuse_waiting(0, reason_of(error));
         }
-        let refused = |frame: &Frame| match frame {
-            Frame::Scan { scan, at, peer, .. } => {
-                let mut loss = crate::domain::Loss::decoder(reason, scan.code.as_bytes(), 4096);
-                loss.stage = crate::domain::Stage::Store;
-                Some(Frame::Refused { loss, at: *at, peer: peer.clone(), is_frame: true })
-            }
-            _ => None,
-        };
-        let mut told = Vec::new();
-        for (frame, reply) in &mut self.waiting {
-            if let (Some(_), Some(instead)) = (&reply, refused(frame)) {
-                *frame = instead;
-                told.push(reply.take());
-            }
+    }
+
+    /// Answers the frames that wait from a place on and want an answer, in their order; scans become letters.
+    fn refuse_waiting(&mut self, from: usize, reason: Reason) {
+        for (frame, reply) in self.waiting.iter_mut().skip(from) {
+            let Some(reply) = reply.take() else { continue };
+            let why = match frame {
+                Frame::Scan { scan, at, peer, .. } => {
+                    let mut loss = Loss::decoder(reason, scan.code.as_bytes(), 4096);
+                    loss.stage = Stage::Store;
+                    *frame = Frame::Refused { loss, at: *at, peer: peer.take(), is_frame: true };
+                    reason
+                }
+                Frame::Refused { loss, .. } => loss.reason,
+                Frame::Sampled { reason, .. } => *reason,
+                _ => continue,
+            };
+            answer(&self.desk, Some(reply), Answer::Rejected(why));
         }
-        told.into_iter().for_each(|reply| self.answer(reply, Answer::Rejected(reason)));
+        while self.waiting.len() > WAITING_MAX
+            && let Some((Frame::Refused { loss, is_frame, .. }, _)) = self.waiting.back()
+        {
+            *self.counted.entry((Some(loss.reason), *is_frame)).or_default() += 1;
+            self.due_us = self.due_us.or(Some(0));
+            self.waiting.pop_back();
+        }
+    }
+
+    /// Waits until the next try, and lets nobody wait for an answer meanwhile.
+    async fn turn_away(&mut self, reason: Reason, pause: Duration, rx: &mut mpsc::Receiver<Input>) {
+        let until = tokio::time::Instant::now() + pause;
+        // What does not want an answer may pile up to here; then nothing is read, as at any other source.
+        while self.waiting.len() < 2 * WAITING_MAX
+            && let Ok(Some(input)) = tokio::time::timeout_at(until, rx.recv()).await
+        {
+            let from = self.waiting.len();
+            self.hear(input);
+            self.refuse_waiting(from, reason);
+        }
+        tokio::time::sleep_until(until).await;
     }
 
     /// A statement failed for a reason of its own: each frame is tried alone, and the one at fault becomes a letter.
-    async fn one_by_one(&mut self, ctx: &Ctx, n: usize) {
+    /// Answers whether the store takes nothing, so that trying again at once is no use.
+    async fn one_by_one(&mut self, ctx: &Ctx, n: usize) -> bool {
         for _ in 0..n {
             ctx.beat.working(BATCH_BUDGET);
-            let Some((frame, _)) = self.waiting.front() else { return };
+            let Some((frame, _)) = self.waiting.front() else { return false };
             let one = Arc::new(vec![frame.clone()]);
-            match self.submit(Arc::clone(&one)).await {
-                Ok(taken) => self.taken(&one, taken),
-                Err(error) if error.may_pass() => return,
-                Err(error) => {
-                    let Some((frame, reply)) = self.waiting.pop_front() else { return };
-                    tracing::error!(source = %self.desk.source, %error, "a frame could not be stored and is set aside");
-                    self.answer(reply, Answer::Rejected(Reason::StorageError));
-                    let evidence = format!("{frame:?}");
-                    let mut loss = crate::domain::Loss::decoder(Reason::StorageError, evidence.as_bytes(), 4096);
-                    loss.stage = crate::domain::Stage::Store;
-                    let is_letter = matches!(frame, Frame::Refused { .. } | Frame::Sampled { .. });
-                    if !is_letter {
-                        let at = self.node.keeper.clock().now();
-                        self.waiting.push_back((Frame::Refused { loss, at, peer: None, is_frame: true }, None));
-                    }
+            let error = match self.submit(Arc::clone(&one)).await {
+                Ok(taken) => {
+                    self.taken(&one, taken);
+                    continue;
                 }
+                Err(error) => error,
+            };
+            let is_letter = matches!(one[..], [Frame::Refused { .. } | Frame::Sampled { .. }]);
+            // A damaged file that does not even take the letter of a frame takes nothing: the frame stays.
+            if error.may_pass() || (is_letter && matches!(error, StoreError::Corrupt { .. })) {
+                return true;
+            }
+            let Some((frame, reply)) = self.waiting.pop_front() else { return false };
+            tracing::error!(source = %self.desk.source, %error, "a frame could not be stored and is set aside");
+            answer(&self.desk, reply, Answer::Rejected(Reason::StorageError));
+            if !is_letter {
+                let mut loss = Loss::decoder(Reason::StorageError, format!("{frame:?}").as_bytes(), 4096);
+                loss.stage = Stage::Store;
+                let at = self.node.keeper.clock().now();
+                self.waiting.push_back((Frame::Refused { loss, at, peer: None, is_frame: true }, None));
             }
         }
+        false
+    }
+}
+
+/// What scanners hear of a store that does not take their scans.
+const fn reason_of(error: &StoreError) -> Reason {
+    if matches!(error, StoreError::Full { .. }) { Reason::StorageFull } else { Reason::StorageError }
+}
+
+fn answer(desk: &Desk, reply: Reply, said: Answer) {
+    let (Some(reply), Some(line)) = (reply, said.line()) else { return };
+    if let Err(error) = reply.try_send(line) {
+        // The peer has gone or does not read: its scans are stored all the same, and it will ask or scan again.
+        tracing::debug!(source = %desk.source, %error, "a reply found nobody to read it");
     }
 }
 

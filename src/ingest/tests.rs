@@ -379,3 +379,27 @@ async fn half_a_frame_of_a_connection_that_gets_no_answers_any_more_is_no_scan()
     assert_eq!(codes.len(), 1);
     assert_eq!(bench.ledger().await.imbalance(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_takes_nothing_each_scanner_that_asks_is_told_so_and_none_waits() {
+    let mut bench = Bench::new();
+    bench.halt();
+    let (tx, rx) = mpsc::channel(64);
+    let (reply, mut replies) = mpsc::channel(8);
+    let light = Light::new(bench.node.board.clone(), bench.clock.clone(), "door-3", "scanner", "test");
+    let worker = worker(bench.node.clone(), door(|s| s.reply = true), light, rx);
+    let crate::health::Body::Task(run) = worker.body else { panic!("a task") };
+    let ctx = Ctx { beat: Beat::new("ingest", bench.clock.clone()), stop: bench.stop.child_token() };
+    let intake = tokio::spawn(run(ctx));
+    tx.send(Input::Opened { conn: Conn(1), peer: None, reply: Some(reply), at: bench.clock.now() }).await.unwrap();
+    for n in 0..3 * WAITING_MAX {
+        // One a round: who comes long after the first is told as well, and so is who sends what is no code.
+        let (bytes, expect) = match n % 5 {
+            0 => (b"\xff\xff\r".to_vec(), "rejected non_ascii"),
+            _ => (format!("TRL-{n}\r").into_bytes(), "rejected storage_error"),
+        };
+        tx.send(bench.bytes(&bytes)).await.unwrap();
+        assert_eq!(replies.recv().await.as_deref(), Some(expect), "{n}");
+    }
+    intake.abort();
+}
