@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Keeper;
 use crate::config::{Gps, Scanner, Unknown};
@@ -275,15 +276,16 @@ impl Intake {
                 tracing::error!(source = %self.desk.source, frames = n, %error, "stopped with frames that could not be stored");
                 return;
             }
-            self.trouble(&error, tries);
+            let pause = Duration::from_millis(100 << tries.min(5));
+            let until = tokio::time::Instant::now() + pause;
+            self.trouble(&error, tries, until).await;
             if !error.may_pass() && !self.one_by_one(ctx, n).await {
                 continue;
             }
-            let pause = Duration::from_millis(100 << tries.min(5));
             if tries >= PATIENCE && matches!(&self.desk.feed, Feed::Scanner(scanner) if scanner.reply) {
-                self.turn_away(reason_of(&error), pause, rx).await;
+                self.turn_away(reason_of(&error), until, rx).await;
             } else {
-                tokio::time::sleep(pause).await;
+                tokio::time::sleep_until(until).await;
             }
         }
     }
@@ -311,7 +313,7 @@ impl Intake {
     }
 
     /// The store does not take the batch. Scanners that wait for a reply are told so; their frames become letters later.
-    fn trouble(&mut self, error: &StoreError, tries: u32) {
+    async fn trouble(&mut self, error: &StoreError, tries: u32, until: Instant) {
         if tries == 1 {
             tracing::error!(source = %self.desk.source, %error, "the store takes nothing; intake waits");
         }
@@ -325,12 +327,13 @@ impl Intake {
             count: 1,
         });
         if tries >= PATIENCE {
-            self.refuse_waiting(0, reason_of(error));
+            self.refuse_waiting(0, reason_of(error), until).await;
         }
     }
 
-    /// Answers the frames that wait from a place on and want an answer, in their order; scans become letters.
-    fn refuse_waiting(&mut self, from: usize, reason: Reason) {
+    /// Answers the frames that wait from a place on and want an answer, in their order; scans become letters. A peer that
+    /// takes its answers slowly has until the next try.
+    async fn refuse_waiting(&mut self, from: usize, reason: Reason, until: Instant) {
         for (frame, reply) in self.waiting.iter_mut().skip(from) {
             let Some(reply) = reply.take() else { continue };
             let why = match frame {
@@ -344,6 +347,10 @@ impl Intake {
                 Frame::Sampled { reason, .. } => *reason,
                 _ => continue,
             };
+            if reply.capacity() == 0 {
+                // Full for longer is a peer that does not read: the answer finds nobody, and says so.
+                drop(timeout_at(until, reply.reserve()).await);
+            }
             answer(&self.desk, Some(reply), Answer::Rejected(why));
         }
         while self.waiting.len() > WAITING_MAX
@@ -356,15 +363,14 @@ impl Intake {
     }
 
     /// Waits until the next try, and lets nobody wait for an answer meanwhile.
-    async fn turn_away(&mut self, reason: Reason, pause: Duration, rx: &mut mpsc::Receiver<Input>) {
-        let until = tokio::time::Instant::now() + pause;
+    async fn turn_away(&mut self, reason: Reason, until: Instant, rx: &mut mpsc::Receiver<Input>) {
         // What does not want an answer may pile up to here; then nothing is read, as at any other source.
         while self.waiting.len() < 2 * WAITING_MAX
-            && let Ok(Some(input)) = tokio::time::timeout_at(until, rx.recv()).await
+            && let Ok(Some(input)) = timeout_at(until, rx.recv()).await
         {
             let from = self.waiting.len();
             self.hear(input);
-            self.refuse_waiting(from, reason);
+            self.refuse_waiting(from, reason, until).await;
         }
         tokio::time::sleep_until(until).await;
     }
@@ -372,6 +378,7 @@ impl Intake {
     /// A statement failed for a reason of its own: each frame is tried alone, and the one at fault becomes a letter.
     /// Answers whether the store takes nothing, so that trying again at once is no use.
     async fn one_by_one(&mut self, ctx: &Ctx, n: usize) -> bool {
+        let mut n_aside = 0;
         for _ in 0..n {
             ctx.beat.working(BATCH_BUDGET);
             let Some((frame, _)) = self.waiting.front() else { return false };
@@ -389,7 +396,10 @@ impl Intake {
                 return true;
             }
             let Some((frame, reply)) = self.waiting.pop_front() else { return false };
-            tracing::error!(source = %self.desk.source, %error, "a frame could not be stored and is set aside");
+            n_aside += 1;
+            if n_aside == 1 {
+                tracing::error!(source = %self.desk.source, %error, "a frame could not be stored and is set aside");
+            }
             answer(&self.desk, reply, Answer::Rejected(Reason::StorageError));
             if !is_letter {
                 let mut loss = Loss::decoder(Reason::StorageError, format!("{frame:?}").as_bytes(), 4096);
@@ -397,6 +407,9 @@ impl Intake {
                 let at = self.node.keeper.clock().now();
                 self.waiting.push_back((Frame::Refused { loss, at, peer: None, is_frame: true }, None));
             }
+        }
+        if n_aside > 1 {
+            tracing::error!(source = %self.desk.source, n_aside, "frames could not be stored and are set aside");
         }
         false
     }

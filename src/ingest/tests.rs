@@ -390,7 +390,8 @@ async fn while_the_store_takes_nothing_each_scanner_that_asks_is_told_so_and_non
     let worker = worker(bench.node.clone(), door(|s| s.reply = true), light, rx);
     let crate::health::Body::Task(run) = worker.body else { panic!("a task") };
     let ctx = Ctx { beat: Beat::new("ingest", bench.clock.clone()), stop: bench.stop.child_token() };
-    let intake = tokio::spawn(run(ctx));
+    let mut intake = tokio::task::JoinSet::new();
+    intake.spawn(run(ctx));
     tx.send(Input::Opened { conn: Conn(1), peer: None, reply: Some(reply), at: bench.clock.now() }).await.unwrap();
     for n in 0..3 * WAITING_MAX {
         // One a round: who comes long after the first is told as well, and so is who sends what is no code.
@@ -401,5 +402,11 @@ async fn while_the_store_takes_nothing_each_scanner_that_asks_is_told_so_and_non
         tx.send(bench.bytes(&bytes)).await.unwrap();
         assert_eq!(replies.recv().await.as_deref(), Some(expect), "{n}");
     }
-    intake.abort();
+    // Ten times what its channel holds, at once: each has its answer, in order.
+    let many = "TRL-7\r".repeat(80).into_bytes();
+    tx.send(bench.bytes(&many)).await.unwrap();
+    for n in 0..80 {
+        assert_eq!(replies.recv().await.as_deref(), Some("rejected storage_error"), "{n}");
+    }
+    intake.shutdown().await;
 }
