@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::clock::Keeper;
 use crate::config::{Gps, Scanner, Unknown};
@@ -35,6 +36,9 @@ const BATCH_BUDGET: Duration = Duration::from_secs(25);
 const PATIENCE: u32 = 3;
 /// How long a peer that leaves its replies lying may keep the others of its source waiting, once.
 const REPLY_WAIT: Duration = Duration::from_secs(1);
+
+/// Frames that wait while the store takes nothing. Refused scans beyond it are counted, their bytes not kept.
+const WAITING_MAX: usize = 1024;
 
 /// Raised while the store takes nothing.
 const STORAGE_ALARM: &str = "storage";
@@ -153,7 +157,7 @@ impl Intake {
                 self.file(heard, now);
             }
             if self.is_due(now) {
-                self.commit(ctx).await;
+                self.commit(ctx, rx).await;
             }
             if !open {
                 break;
@@ -167,13 +171,13 @@ impl Intake {
         while let Ok(input) = rx.try_recv() {
             self.hear(input);
             if self.waiting.len() >= FRAMES_MAX {
-                self.commit(ctx).await;
+                self.commit(ctx, rx).await;
             }
         }
         let now = self.node.keeper.clock().now();
         let heard = self.ears.finish(now);
         self.file(heard, now);
-        self.commit(ctx).await;
+        self.commit(ctx, rx).await;
         Ok(())
     }
 
@@ -257,8 +261,9 @@ impl Intake {
         next.map_or(PARKED_MAX, |due| Duration::from_micros(u64::try_from(due - now).unwrap_or(0)))
     }
 
-    /// Commits what waits, however long it takes: while it cannot, the source is not read and nothing is lost.
-    async fn commit(&mut self, ctx: &Ctx) {
+    /// Commits what waits, however long it takes: while it cannot, nothing is lost. A source whose scanners want replies
+    /// is read on and told `rejected`; any other is not read.
+    async fn commit(&mut self, ctx: &Ctx, rx: &mut mpsc::Receiver<Input>) {
         self.due_us = None;
         let counted = std::mem::take(&mut self.counted);
         self.waiting.extend(counted.into_iter().map(|((reason, is_frame), n)| match reason {
@@ -287,11 +292,14 @@ impl Intake {
                 tracing::error!(source = %self.desk.source, frames = n, %error, "stopped with frames that could not be stored");
                 return;
             }
+            let until = Instant::now() + Duration::from_millis(100 << tries.min(5));
             self.trouble(&error, tries).await;
             if is_a_frames_fault(&error) {
                 self.one_by_one(ctx, n).await;
+            } else if tries >= PATIENCE && matches!(&self.desk.feed, Feed::Scanner(scanner) if scanner.reply) {
+                self.turn_away(reason_of(&error), until, rx).await;
             } else {
-                tokio::time::sleep(Duration::from_millis(100 << tries.min(5))).await;
+                sleep_until(until).await;
             }
         }
     }
@@ -333,7 +341,6 @@ impl Intake {
 
     /// The store does not take the batch. Scanners that wait for a reply are told so; their frames become letters later.
     async fn trouble(&mut self, error: &StoreError, tries: u32) {
-        let reason = if matches!(error, StoreError::Full { .. }) { Reason::StorageFull } else { Reason::StorageError };
         if tries == 1 {
             tracing::error!(source = %self.desk.source, %error, "the store takes nothing; intake waits");
         }
@@ -346,19 +353,52 @@ impl Intake {
                 .into(),
             count: 1,
         });
-        if tries < PATIENCE {
-            return;
+        if tries >= PATIENCE {
+            self.refuse_waiting(0, reason_of(error)).await;
         }
+    }
+
+    /// Answers the frames that wait from a place on and want an answer, in their order; scans become letters.
+    async fn refuse_waiting(&mut self, from: usize, reason: Reason) {
         let mut told = Vec::new();
-        for (frame, reply) in &mut self.waiting {
-            if let (Frame::Scan { .. }, Some(_), Some(instead)) = (&*frame, &reply, instead_of(frame, reason)) {
+        for (frame, reply) in self.waiting.iter_mut().skip(from) {
+            let why = match frame {
+                Frame::Scan { .. } => reason,
+                Frame::Refused { loss, .. } => loss.reason,
+                Frame::Sampled { reason, .. } => *reason,
+                _ => continue,
+            };
+            let Some(reply) = reply.take() else { continue };
+            if matches!(frame, Frame::Scan { .. })
+                && let Some(instead) = instead_of(frame, reason)
+            {
                 *frame = instead;
-                told.push(reply.take());
             }
+            told.push((reply, why));
         }
-        for reply in told {
-            self.answer(reply, Answer::Rejected(reason)).await;
+        for (reply, why) in told {
+            self.answer(Some(reply), Answer::Rejected(why)).await;
         }
+        while self.waiting.len() > WAITING_MAX
+            && let Some((Frame::Refused { loss, is_frame, .. }, None)) = self.waiting.back()
+        {
+            *self.counted.entry((Some(loss.reason), *is_frame)).or_default() += 1;
+            self.due_us = self.due_us.or(Some(0));
+            self.waiting.pop_back();
+        }
+    }
+
+    /// Waits until the next try, and lets nobody wait for an answer meanwhile.
+    async fn turn_away(&mut self, reason: Reason, until: Instant, rx: &mut mpsc::Receiver<Input>) {
+        // What does not want an answer may pile up to here; then nothing is read, as at any other source.
+        while self.waiting.len() < 2 * WAITING_MAX
+            && let Ok(Some(input)) = timeout_at(until, rx.recv()).await
+        {
+            let from = self.waiting.len();
+            self.hear(input);
+            self.refuse_waiting(from, reason).await;
+        }
+        sleep_until(until).await;
     }
 
     /// A statement failed for a reason of its own: each frame is tried alone, and the one at fault becomes a letter.
@@ -379,6 +419,11 @@ impl Intake {
             }
         }
     }
+}
+
+/// What scanners hear of a store that does not take their scans.
+const fn reason_of(error: &StoreError) -> Reason {
+    if matches!(error, StoreError::Full { .. }) { Reason::StorageFull } else { Reason::StorageError }
 }
 
 /// Whether the frames of a batch may be to blame, and not the disk, the file or the writer: those take the same frames

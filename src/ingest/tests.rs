@@ -530,3 +530,34 @@ async fn a_batch_whose_answer_was_lost_is_stored_once_and_repeats_nothing() {
     assert_eq!((ledger.sources["door-3"].outcomes["stored"], ledger.sources["door-3"].outcomes["duplicate"]), (3, 3));
     assert_eq!(ledger.imbalance(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_takes_nothing_each_scanner_that_asks_is_told_so_and_none_waits() {
+    let mut bench = Bench::new();
+    bench.halt();
+    let (tx, rx) = mpsc::channel(64);
+    let (reply, mut replies) = mpsc::channel(8);
+    let light = Light::new(bench.node.board.clone(), bench.clock.clone(), "door-3", "scanner", "test");
+    let worker = worker(bench.node.clone(), door(|s| s.reply = true), light, rx);
+    let crate::health::Body::Task(run) = worker.body else { panic!("a task") };
+    let ctx = Ctx { beat: Beat::new("ingest", bench.clock.clone()), stop: bench.stop.child_token() };
+    let mut intake = tokio::task::JoinSet::new();
+    intake.spawn(run(ctx));
+    tx.send(Input::Opened { conn: Conn(1), peer: None, reply: Some(reply), at: bench.clock.now() }).await.unwrap();
+    for n in 0..3 * WAITING_MAX {
+        // One a round: who comes long after the first is told as well, and so is who sends what is no code.
+        let (bytes, expect) = match n % 5 {
+            0 => (b"\xff\xff\r".to_vec(), "rejected non_ascii"),
+            _ => (format!("TRL-{n}\r").into_bytes(), "rejected storage_error"),
+        };
+        tx.send(bench.bytes(&bytes)).await.unwrap();
+        assert_eq!(replies.recv().await.as_deref(), Some(expect), "{n}");
+    }
+    // Ten times what its channel holds, at once: each has its answer, in order.
+    let many = "TRL-7\r".repeat(80).into_bytes();
+    tx.send(bench.bytes(&many)).await.unwrap();
+    for n in 0..80 {
+        assert_eq!(replies.recv().await.as_deref(), Some("rejected storage_error"), "{n}");
+    }
+    intake.shutdown().await;
+}

@@ -258,6 +258,20 @@ async fn a_flood_of_garbage_fills_the_desk_and_takes_no_letter_from_what_decoded
     assert_eq!(bench.store().read(|reader| reader.dead(10)).await.unwrap(), [(Seq(1), Reason::TooLarge)]);
 }
 
+#[tokio::test]
+async fn nothing_is_acknowledged_into_a_file_that_was_deleted_and_it_goes_on_when_it_is_back() {
+    let bench = Bench::open(false, false);
+    bench.append(1, Kind::Scan).await;
+    for name in ["waypost.db", "waypost.db-wal"] {
+        let (path, aside) = (bench.dir.path().join(name), bench.dir.path().join("aside"));
+        std::fs::rename(&path, &aside).unwrap();
+        let refused = bench.store().submit(Group::Now, |txn| txn.boot()).await;
+        assert!(matches!(&refused, Err(error @ StoreError::Disk { .. }) if error.may_pass()), "{name}: {refused:?}");
+        std::fs::rename(&aside, &path).unwrap();
+        assert!(bench.store().submit(Group::Now, |txn| txn.boot()).await.is_ok(), "{name}");
+    }
+}
+
 #[test]
 fn a_second_instance_is_refused_by_name() {
     let bench = Bench::open(false, false);

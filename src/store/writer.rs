@@ -1,7 +1,7 @@
 //! The one writer: a thread that owns the write connection and groups what waits into one transaction.
 //! An answer is given only after the commit returned; whoever gets none may ask again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -145,6 +145,7 @@ impl WriterSeat {
         let rx = self.rx.lock().unwrap_or_else(PoisonError::into_inner);
         let mut conn = schema::open_writer(&self.path)?;
         let mut heads = Heads::read(&self.path, &conn)?;
+        let files = Files::of(&self.path);
         loop {
             let first = match rx.recv_timeout(ctx.beat.parked(IDLE)) {
                 Ok(request) => request,
@@ -154,7 +155,7 @@ impl WriterSeat {
             };
             let group = gather(&rx, first, ctx);
             ctx.beat.working(COMMIT_BUDGET);
-            self.commit_group(&mut conn, &mut heads, group);
+            self.commit_group(&mut conn, &files, &mut heads, group);
         }
         conn.execute("update runs set stopped = 'clean' where run = ?1", [self.run])?;
         // A reader may still be busy: then the WAL stays, which is as good.
@@ -163,8 +164,8 @@ impl WriterSeat {
     }
 
     /// One transaction for all; when it fails, one for each, so that a bad request harms nobody else.
-    fn commit_group(&self, conn: &mut Connection, heads: &mut Heads, mut group: Vec<Request>) {
-        match self.transact(conn, heads, &mut group) {
+    fn commit_group(&self, conn: &mut Connection, files: &Files, heads: &mut Heads, mut group: Vec<Request>) {
+        match self.transact(conn, files, heads, &mut group) {
             Ok(()) => group.into_iter().for_each(|request| request.job.answer(Ok(()))),
             Err(error) if group.len() == 1 => {
                 group.into_iter().for_each(|request| request.job.answer(Err(error.clone())))
@@ -172,17 +173,17 @@ impl WriterSeat {
             Err(_) => {
                 for request in group {
                     let mut alone = vec![request];
-                    let result = self.transact(conn, heads, &mut alone);
+                    let result = self.transact(conn, files, heads, &mut alone);
                     alone.into_iter().for_each(|request| request.job.answer(result.clone()));
                 }
             }
         }
     }
 
-    fn transact(&self, conn: &mut Connection, heads: &mut Heads, group: &mut [Request]) -> Result<()> {
+    fn transact(&self, conn: &mut Connection, files: &Files, heads: &mut Heads, group: &mut [Request]) -> Result<()> {
         let begun = Instant::now();
         let before = heads.seq;
-        let result = self.try_transact(conn, heads, group);
+        let result = files.in_place().and_then(|()| self.try_transact(conn, heads, group));
         let events = usize::try_from(heads.seq.0 - before.0).unwrap_or(0);
         (self.on_commit)(Commit { took: begun.elapsed(), events, ok: result.is_ok() });
         if result.is_ok() && heads.seq != before {
@@ -203,6 +204,36 @@ impl WriterSeat {
         *heads = after;
         Ok(())
     }
+}
+
+/// The files that the write connection has open. SQLite writes on into one that was deleted or replaced, and with the
+/// last descriptor all of it is gone: what was answered `ok` too.
+struct Files(Vec<(PathBuf, (u64, u64))>);
+
+impl Files {
+    /// The database and its log as they are now, just opened.
+    fn of(path: &Path) -> Self {
+        let mut wal = path.as_os_str().to_owned();
+        wal.push("-wal");
+        let both = [path.to_owned(), PathBuf::from(wal)];
+        Self(both.into_iter().filter_map(|path| identity(&path).map(|known| (path, known))).collect())
+    }
+
+    /// Refuses to write where nobody would find it again.
+    fn in_place(&self) -> Result<()> {
+        let gone = self.0.iter().find(|(path, known)| identity(path) != Some(*known));
+        gone.map_or(Ok(()), |(path, _)| {
+            let cause =
+                "the file was deleted or replaced while waypost runs; put it back, or restart waypost".to_owned();
+            Err(StoreError::Disk { path: path.clone(), cause })
+        })
+    }
+}
+
+/// Device and inode; none when there is no such file.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 /// Takes what waits, and waits for company while everything taken can.
