@@ -188,6 +188,8 @@ async fn a_strangers_name_for_this_node_is_misdirected_and_ours_are_not() {
         let text = client.text().await;
         assert!(expect == 200 || text.contains("\"code\":\"unknown_host\""), "{text}");
     }
+    let two = "GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    assert_eq!(rig.ask(two).await.status, 400);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

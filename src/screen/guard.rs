@@ -55,6 +55,10 @@ fn put(response: &mut Response, name: HeaderName, value: &'static str) {
 fn check(front: &Front, request: &Request) -> Result<(), Fault> {
     let conn = request.extensions().get::<Arc<Conn>>();
     let control = conn.is_some_and(|conn| conn.is_control());
+    if request.headers().get_all(HOST).iter().nth(1).is_some() {
+        // Whoever stands between may have looked at the other one.
+        return Err(Fault::bad("the request names two hosts", "Send one Host header."));
+    }
     if !control {
         let host = request.uri().host().map(str::to_owned).or_else(|| {
             let value = request.headers().get(HOST)?.to_str().ok()?;
