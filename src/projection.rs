@@ -18,6 +18,8 @@ pub struct Sighting {
     pub tq: TimeQuality,
     /// Boot and `CLOCK_BOOTTIME` ms of its receipt.
     pub received: (i64, i64),
+    /// Whether it happened when it was received (a scan), so that a step of the clock changes nothing of its order.
+    pub at_receipt: bool,
     /// Where, degrees.
     pub position: Option<(f64, f64)>,
     /// How fast, m/s.
@@ -82,8 +84,12 @@ pub fn fold(present: Option<&AssetState>, seen: &Sighting) -> Folded {
     Folded::Advanced(Box::new(state), left, entered)
 }
 
-/// Times of equal trust are compared; else the order of receipt decides, which no clock step changes.
+/// What happened at its receipt goes by that. Else times of equal trust are compared, and without them the order of
+/// receipt decides, which no clock step changes.
 fn is_older(seen: &Sighting, present: &AssetState) -> bool {
+    if seen.at_receipt {
+        return seen.received < present.received;
+    }
     let comparable = seen.tq == present.tq || (seen.tq.is_trusted() && present.tq.is_trusted());
     if comparable && seen.ts_ms != present.ts_ms {
         return seen.ts_ms < present.ts_ms;
@@ -104,6 +110,7 @@ mod tests {
             ts_ms,
             tq,
             received: (1, mono_ms),
+            at_receipt: false,
             position: None,
             speed_mps: None,
             course_deg: None,
@@ -127,6 +134,20 @@ mod tests {
     fn a_late_event_never_turns_back_the_present() {
         let now = advance(None, &seen(2_000, TimeQuality::Ntp, 10, at("dock-3")));
         assert_eq!(fold(Some(&now), &seen(1_000, TimeQuality::Gnss, 11, at("gate"))), Folded::Late);
+    }
+
+    #[test]
+    fn a_scan_after_the_clock_was_set_back_still_moves_its_asset() {
+        let scan =
+            |ts_ms, mono_ms, place| Sighting { at_receipt: true, ..seen(ts_ms, TimeQuality::Rtc, mono_ms, at(place)) };
+        let gate = advance(None, &scan(9_000_000, 10, "gate"));
+        let dock = advance(Some(&gate), &scan(1_000, 11, "dock-3"));
+        assert_eq!(dock.place.as_deref(), Some("dock-3"));
+        assert_eq!(
+            fold(Some(&dock), &scan(9_999_999, 5, "bay")),
+            Folded::Late,
+            "an older receipt is late whatever it says"
+        );
     }
 
     #[test]
