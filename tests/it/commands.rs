@@ -335,6 +335,7 @@ fn the_demo_shows_a_truck_and_scans_and_leaves_nothing_behind() {
     let address = told("screen").strip_prefix("http://").unwrap().trim_end_matches('/').parse().unwrap();
     let store = told("store");
     let folder = store.strip_suffix("/store/waypost.db").unwrap().to_owned();
+    let status = told("status");
     let broker = told("broker");
     let ask = |path: &str| http(address, path, "").ok().and_then(|(_, body)| serde_json::from_str::<Value>(&body).ok());
     wait_for("the truck and scans", || {
@@ -343,6 +344,8 @@ fn the_demo_shows_a_truck_and_scans_and_leaves_nothing_behind() {
         (truck && !snapshot["scans"].as_array()?.is_empty()).then_some(())
     });
     assert_eq!(http(address, "/", "").unwrap().0, 200);
+    let asked = std::process::Command::new("sh").args(["-c", &status]).output().unwrap();
+    assert!(stdout(&asked).contains("source     gps0 up"), "{status}: {asked:?}");
     if program("mosquitto").is_some() {
         assert!(broker.contains("mosquitto_sub"), "{broker}");
         wait_for("events at the broker", || {
