@@ -234,6 +234,9 @@ fn the_outbox_and_the_letters_read_the_same_with_and_without_the_daemon() {
     let reasons: Vec<_> = letters.as_array().unwrap().iter().map(|letter| letter["reason"].clone()).collect();
     assert_eq!(reasons, ["bad_check", "noread"], "newest first, without noise");
     assert!(stdout(&running[6]).contains("bad_checksum"));
+    let advised =
+        "\nbad_check: The check digit does not fit the code. Scan it again; if it repeats, print the label anew.\n";
+    assert_eq!(stdout(&running[6]).matches(advised).count(), 1, "a list says what to do, once a reason");
     let stat = stdout(&site.ask(&["outbox", "stat"]));
     assert!(stat.contains("balance  0"), "{stat}");
 }
