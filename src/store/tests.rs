@@ -132,6 +132,21 @@ async fn a_bad_request_in_a_group_harms_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_disk_that_takes_nothing_is_asked_once_for_a_group() {
+    let bench = Bench::open(false, false);
+    let path = bench.store().path().to_owned();
+    let all = (0..20).map(|_| {
+        let path = path.clone();
+        bench.store().submit(Group::Within(std::time::Duration::from_millis(200)), move |_| {
+            Err::<(), _>(StoreError::Full { path: path.clone() })
+        })
+    });
+    let answers = futures_util::future::join_all(all).await;
+    assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Full { .. }))));
+    assert!(bench.commits.load(Ordering::Relaxed) < 20, "{:?}", bench.commits);
+}
+
+#[tokio::test]
 async fn more_requests_than_there_are_places_are_all_carried_out_once() {
     let bench = Bench::open(false, false);
     let all = (0..1000).map(|_| {

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::domain::Seq;
-use crate::health::{Ctx, Outcome, PARKED_MAX};
+use crate::health::{Ctx, Outcome};
 
 use super::error::{Result, StoreError};
 use super::schema;
@@ -154,8 +154,7 @@ impl WriterSeat {
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             let group = gather(&rx, first, ctx);
-            ctx.beat.working(COMMIT_BUDGET);
-            self.commit_group(&mut conn, &files, &mut heads, group);
+            self.commit_group(&mut conn, &files, &mut heads, group, ctx);
         }
         conn.execute("update runs set stopped = 'clean' where run = ?1", [self.run])?;
         // A reader may still be busy: then the WAL stays, which is as good.
@@ -163,20 +162,27 @@ impl WriterSeat {
         Ok(())
     }
 
-    /// One transaction for all; when it fails, one for each, so that a bad request harms nobody else.
-    fn commit_group(&self, conn: &mut Connection, files: &Files, heads: &mut Heads, mut group: Vec<Request>) {
+    /// One transaction for all; when a statement fails, one for each, so that a bad request harms nobody else. What fails
+    /// for the disk's sake would fail again for each, and take as long each time.
+    fn commit_group(
+        &self,
+        conn: &mut Connection,
+        files: &Files,
+        heads: &mut Heads,
+        mut group: Vec<Request>,
+        ctx: &Ctx,
+    ) {
+        ctx.beat.working(COMMIT_BUDGET);
         match self.transact(conn, files, heads, &mut group) {
-            Ok(()) => group.into_iter().for_each(|request| request.job.answer(Ok(()))),
-            Err(error) if group.len() == 1 => {
-                group.into_iter().for_each(|request| request.job.answer(Err(error.clone())))
-            }
-            Err(_) => {
+            Err(StoreError::Statement { .. }) if group.len() > 1 => {
                 for request in group {
+                    ctx.beat.working(COMMIT_BUDGET);
                     let mut alone = vec![request];
                     let result = self.transact(conn, files, heads, &mut alone);
                     alone.into_iter().for_each(|request| request.job.answer(result.clone()));
                 }
             }
+            result => group.into_iter().for_each(|request| request.job.answer(result.clone())),
         }
     }
 
@@ -241,9 +247,12 @@ fn gather(rx: &Receiver<Request>, first: Request, ctx: &Ctx) -> Vec<Request> {
     let mut due = first.due;
     let mut group = vec![first];
     while group.len() < GROUP_MAX {
-        let left = due.saturating_duration_since(Instant::now()).min(PARKED_MAX);
-        let next =
-            if left.is_zero() || ctx.stop.is_cancelled() { rx.try_recv().ok() } else { rx.recv_timeout(left).ok() };
+        let left = due.saturating_duration_since(Instant::now());
+        let next = if left.is_zero() || ctx.stop.is_cancelled() {
+            rx.try_recv().ok()
+        } else {
+            rx.recv_timeout(ctx.beat.parked(left)).ok()
+        };
         // No request means that the deadline came or the doors closed: commit what there is.
         let Some(request) = next else { break };
         due = due.min(request.due);

@@ -233,6 +233,7 @@ fn scanned_text_is_shown_as_text_and_makes_no_element() {
     browser.open(node.address());
     door3.write(b"PLAIN-1\r\n");
     browser.says("scans", &["PLAIN-1"]);
+    browser.says("assets", &["PLAIN-1"]);
     let before = browser.run(kinds);
     let hostile = [
         "<script>window.hurt = 1</script>",
