@@ -102,7 +102,10 @@ export interface Ledger {
 }
 
 /** What could not go on and is kept for a person. */
-export interface Letters { open: number; by_reason?: { reason: string; n: number }[] }
+export interface Letters { open: number; by_reason?: ReasonCount[] }
+
+/** One reason, in words where the gateway has them. */
+export interface ReasonCount { reason: string; n: number; text?: string; advice?: string }
 
 export interface Alarm {
   name: string;

@@ -223,10 +223,12 @@ fn play(dir: &Path, stop: &CancellationToken) -> Result<std::thread::JoinHandle<
 }
 
 fn say(dir: &Path, file: &Path, listen: SocketAddr, broker: Option<&Broker>) {
+    // Who tries this has not installed it: the line must work as it stands.
+    let program = std::env::current_exe().unwrap_or_else(|_| "waypost".into());
     println!("\n  screen   http://{listen}/");
     println!("  store    {}", dir.join("store/waypost.db").display());
     println!("  ports    {}", dir.join("dev").display());
-    println!("  status   waypost --config {} status", file.display());
+    println!("  status   {} --config {} status", program.display(), file.display());
     match broker {
         Some(broker) => println!("  broker   mosquitto_sub -h 127.0.0.1 -p {} -t 'waypost/#' -v", broker.port),
         None => println!(

@@ -1,5 +1,6 @@
 //! Looks at the store: through the node while it runs, else at the file under its lock.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -79,6 +80,12 @@ pub(super) fn letters(config: &Path, as_json: bool, noise: bool) -> Done {
     if letters.is_empty() {
         text.push_str("no open letters\n");
     }
+    let reasons: BTreeSet<[String; 3]> =
+        letters.iter().map(|letter| ["reason", "text", "advice"].map(|key| word(letter, key))).collect();
+    for [reason, what, advice] in reasons {
+        text.push_str(&format!("\n{reason}: {what} {advice}"));
+    }
+    text.push_str(if letters.is_empty() { "" } else { "\n" });
     print(&text)
 }
 

@@ -47,6 +47,11 @@ pub(super) fn check(doc: &mut MergedDoc, machine: &Machine, main_file: &Path, re
     let (gps, scanners) = crate::config::sources::check(doc, &node.id, reader);
     let http = http(doc, reader);
     crate::config::sources::check_doors(doc, &http, &scanners, &gps, reader);
+    let assets = view(doc, "assets");
+    if reader.text(&assets, "unknown") == Some("hold") {
+        let message = format!("adding an asset {LATER}: each scan becomes a letter, none an event");
+        reader.warn(&assets, "unknown", message, "write \"accept\" until then");
+    }
     let config = Config {
         store: store(doc, reader),
         uplink: uplink(doc, &node.id, reader),
@@ -146,6 +151,14 @@ fn not_yet(table: &View<'_>, keys: &[&str], reader: &mut Reader) {
 fn store(doc: &MergedDoc, reader: &mut Reader) -> Store {
     let table = view(doc, "store");
     not_yet(&table, &["archive_days", "full_policy"], reader);
+    for (key, does) in [
+        ("retention_days", "removes nothing in this version yet: the store grows"),
+        ("max_mib", "keeps nothing within it in this version yet: the screen shows how full it is"),
+    ] {
+        if table.is_changed(key) {
+            reader.warn(&table, key, does, "watch the free space of the disk: waypost status prints it");
+        }
+    }
     if reader.text(&table, "dir") == Some("") {
         reader.error(&table, "dir", "is empty", "write a folder, as in /var/lib/waypost");
     }
@@ -196,6 +209,10 @@ fn http(doc: &MergedDoc, reader: &mut Reader) -> Http {
     if tls.is_some() {
         let remedy = "leave both out and let a reverse proxy on this machine serve https";
         reader.error(&table, "tls_cert_file", format!("https {LATER}"), remedy);
+    }
+    if reader.text(&table, "read") == Some("pin") {
+        let message = format!("the PIN {LATER}: the page and its API are refused to everybody");
+        reader.warn(&table, "read", message, "write \"open\", and listen only where your own people are");
     }
     Http {
         listen,

@@ -195,7 +195,7 @@ fn first_of(addr: IpAddr, bits: u8) -> IpAddr {
 
 /// Broker scheme, host and port. The value is never repeated when it may hold a secret.
 pub(super) fn broker(url: &str) -> Result<(bool, String, u16), Wrong> {
-    let example = "write mqtt://host:1883 or mqtts://host:8883";
+    let example = "write mqtt://host:1883";
     if url.contains('@') {
         return wrong(
             "a user name or password in url would show in logs and listings",
@@ -208,7 +208,7 @@ pub(super) fn broker(url: &str) -> Result<(bool, String, u16), Wrong> {
         Some((scheme @ ("tcp" | "ssl" | "tls" | "ws" | "wss" | "http" | "https"), _)) => {
             return wrong(format!("{scheme}:// is not MQTT over TCP"), example);
         }
-        _ => return wrong("is no address of an MQTT broker", example),
+        _ => return wrong(format!("{} is no address of an MQTT broker", shown(url)), example),
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     if rest.contains(['/', '?', '#']) {

@@ -122,7 +122,7 @@ reasons! {
     BadBytes, "bad_bytes", Noise, false, "Bytes between sentences that are none.", "If it goes on: check the baud rate; a receiver may mix binary in.";
     Glued, "glued", Noise, false, "A sentence begins inside another.", "If it goes on: the line is too slow or loses bytes.";
     LateSentence, "late_sentence", Noise, false, "A sentence came after its epoch was over.", "If it goes on: lower the receiver's rate or raise its baud rate.";
-    StorageFull, "storage_full", Decide, false, "There was no room to store it.", "Make room or raise store.max_mib, then scan again.";
+    StorageFull, "storage_full", Decide, false, "There was no room to store it.", "Make room on the disk, then scan again.";
     StorageError, "storage_error", Decide, false, "The store could not be written.", "Check the disk; the log names the error.";
     NotAllowed, "not_allowed", Decide, false, "It came from an address that may not send.", "Add the network to `allow` of the source if it should.";
     TooLarge, "too_large", Decide, true, "The message is larger than the broker takes.", "Raise the broker's maximum packet size, then retry.";

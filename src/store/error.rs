@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// No room: `SQLITE_FULL`, ENOSPC. Intake refuses with `storage_full` and tries again when there is room.
-    #[error("no room left to write {path:?}; free space on its disk or raise store.max_mib")]
+    #[error("no room left to write {path:?}; free space on its disk")]
     Full {
         /// The database file.
         path: PathBuf,

@@ -234,6 +234,9 @@ fn the_outbox_and_the_letters_read_the_same_with_and_without_the_daemon() {
     let reasons: Vec<_> = letters.as_array().unwrap().iter().map(|letter| letter["reason"].clone()).collect();
     assert_eq!(reasons, ["bad_check", "noread"], "newest first, without noise");
     assert!(stdout(&running[6]).contains("bad_checksum"));
+    let advised =
+        "\nbad_check: The check digit does not fit the code. Scan it again; if it repeats, print the label anew.\n";
+    assert_eq!(stdout(&running[6]).matches(advised).count(), 1, "a list says what to do, once a reason");
     let stat = stdout(&site.ask(&["outbox", "stat"]));
     assert!(stat.contains("balance  0"), "{stat}");
 }
@@ -335,6 +338,7 @@ fn the_demo_shows_a_truck_and_scans_and_leaves_nothing_behind() {
     let address = told("screen").strip_prefix("http://").unwrap().trim_end_matches('/').parse().unwrap();
     let store = told("store");
     let folder = store.strip_suffix("/store/waypost.db").unwrap().to_owned();
+    let status = told("status");
     let broker = told("broker");
     let ask = |path: &str| http(address, path, "").ok().and_then(|(_, body)| serde_json::from_str::<Value>(&body).ok());
     wait_for("the truck and scans", || {
@@ -343,6 +347,8 @@ fn the_demo_shows_a_truck_and_scans_and_leaves_nothing_behind() {
         (truck && !snapshot["scans"].as_array()?.is_empty()).then_some(())
     });
     assert_eq!(http(address, "/", "").unwrap().0, 200);
+    let asked = std::process::Command::new("sh").args(["-c", &status]).output().unwrap();
+    assert!(stdout(&asked).contains("source     gps0 up"), "{status}: {asked:?}");
     if program("mosquitto").is_some() {
         assert!(broker.contains("mosquitto_sub"), "{broker}");
         wait_for("events at the broker", || {

@@ -1,8 +1,9 @@
 // @ts-check
-// What could not go on and is kept for a person, counted by reason. Reading only: the desk is `waypost letters`.
+// What could not go on and is kept for a person, counted by reason, with what to do. Reading only: the desk is
+// `waypost letters`.
 
 import { el, h, put, rows } from "../dom.js";
-import { count, plural, words } from "../fmt.js";
+import { count, plain, plural, words } from "../fmt.js";
 
 const SHOWN = 5;
 
@@ -13,11 +14,13 @@ export function letters() {
   const how = h("p", "mut");
   box.append(head, list, how);
   const draw = rows(list, () => {
-    const reason = h("span");
+    const what = h("span");
+    const advice = h("small");
     const n = h("b", "num");
-    return { node: h("li", "", reason, n), reason, n };
-  }, (row, /** @type {{reason: string, n: number}} */ one) => {
-    put(row.reason, words(one.reason));
+    return { node: h("li", "", h("div", "", what, advice), n), what, advice, n };
+  }, (row, /** @type {import("../types").ReasonCount} */ one) => {
+    put(row.what, one.text ? plain(one.text) : words(one.reason));
+    put(row.advice, plain(one.advice ?? ""));
     put(row.n, count(one.n));
   });
   return {
