@@ -2,7 +2,7 @@
 //! it is given at real work and at real waits, so a worker that hangs goes quiet.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -21,6 +21,8 @@ struct Cell {
     due_us: AtomicI64,
     last_us: AtomicI64,
     turns: AtomicU64,
+    /// Whether the last beat was the beginning of work, not of a wait.
+    works: AtomicBool,
 }
 
 /// The longest wait a worker may promise. A longer sleep is taken in steps, so that a stall is noticed in time.
@@ -36,6 +38,7 @@ impl Beat {
             due_us: AtomicI64::new(now + micros(PARKED_MAX)),
             last_us: AtomicI64::new(now),
             turns: AtomicU64::new(0),
+            works: AtomicBool::new(false),
         };
         Self { cell: Arc::new(cell), clock }
     }
@@ -50,6 +53,7 @@ impl Beat {
     ///
     /// In debug builds this is also where the test hook of [`crate::health::wedge`] strikes.
     pub fn working(&self, budget: Duration) {
+        self.cell.works.store(true, Ordering::Release);
         self.promise(budget);
         crate::health::wedge::strike(&self.cell.worker);
     }
@@ -58,6 +62,7 @@ impl Beat {
     #[must_use]
     pub fn parked(&self, wake: Duration) -> Duration {
         let wake = wake.min(PARKED_MAX);
+        self.cell.works.store(false, Ordering::Release);
         self.promise(wake + Duration::from_secs(2));
         wake
     }
@@ -67,6 +72,12 @@ impl Beat {
     pub fn overdue(&self) -> Option<Duration> {
         let late = self.clock.now().mono_us - self.cell.due_us.load(Ordering::Acquire);
         u64::try_from(late).ok().filter(|late| *late > 0).map(Duration::from_micros)
+    }
+
+    /// How long it has been at one piece of work; none while it waits.
+    #[must_use]
+    pub fn at_work(&self) -> Option<Duration> {
+        self.cell.works.load(Ordering::Acquire).then(|| self.age())
     }
 
     /// How long ago the last beat was.

@@ -31,6 +31,8 @@ const TICK: Duration = Duration::from_secs(1);
 const LATE_US: i64 = 5_000_000;
 /// How long no promise is judged after that: the longest promise of a parked worker, and some.
 const PARDON_US: i64 = 15_000_000;
+/// Work that lasts longer is named beside a stall: it may be its cause.
+const LONG_AT_WORK: Duration = Duration::from_secs(8);
 /// How long the healthy workers get to finish when the process gives up.
 const LAST_DRAIN: Duration = Duration::from_secs(3);
 /// How much longer than its deadline a stop may take before the caller is told to end the process regardless.
@@ -255,7 +257,8 @@ impl Supervisor {
                 Turn::Ended(Ended::Done) => self.retire(at),
                 Turn::Ended(Ended::Broken(reason, why)) => self.restart(at, reason, &why, now_us)?,
                 Turn::Stalled(late) => {
-                    let why = format!("made no progress, {:.1} s past its promise", late.as_secs_f64());
+                    let why =
+                        format!("made no progress, {:.1} s past its promise{}", late.as_secs_f64(), self.suspects(at));
                     self.seats[at].wind_down(now_us, why);
                     self.post(at);
                     waker.wake_by_ref();
@@ -306,6 +309,14 @@ impl Supervisor {
         self.post(at);
         (self.on_restart)(&restart);
         Ok(())
+    }
+
+    /// Who else has been at one piece of work for long: a task that holds its thread keeps others from theirs.
+    fn suspects(&self, victim: usize) -> String {
+        let others = self.seats.iter().enumerate().filter(|(at, _)| *at != victim);
+        let busy = others.filter_map(|(_, seat)| Some((seat.beat.worker().to_owned(), seat.beat.at_work()?)));
+        let long = busy.filter(|(_, since)| *since >= LONG_AT_WORK);
+        long.map(|(worker, since)| format!("; {worker} has been at work for {:.0} s", since.as_secs_f64())).collect()
     }
 
     fn retire(&mut self, at: usize) {
