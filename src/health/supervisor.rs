@@ -32,7 +32,7 @@ const LATE_US: i64 = 5_000_000;
 /// How long no promise is judged after that: the longest promise of a parked worker, and some.
 const PARDON_US: i64 = 15_000_000;
 /// Work that lasts longer is named beside a stall: it may be its cause.
-const LONG_AT_WORK: Duration = Duration::from_secs(8);
+const LONG_AT_WORK: Duration = Duration::from_secs(1);
 /// How long the healthy workers get to finish when the process gives up.
 const LAST_DRAIN: Duration = Duration::from_secs(3);
 /// How much longer than its deadline a stop may take before the caller is told to end the process regardless.

@@ -119,15 +119,18 @@ fn play(gps0: &mut Pty, over: &AtomicBool) {
 
 /// Looks on until the worker is back or the process has ended by itself.
 fn observe(node: &mut Node, worker: &str, dock: u16, struck: Instant) -> Seen {
-    let (address, named) = (node.address(), format!("worker {worker} "));
+    let address = node.address();
+    let named = |text: &str| {
+        [format!("worker {worker} "), format!("; {worker} has been at work")].iter().any(|name| text.contains(name))
+    };
     let mut seen = Seen { noticed: Duration::MAX, ended: None, back: Duration::MAX };
     wait_within(BACK, "the worker back, or the end of the process", || {
         if worker == "source:dock" {
             // A listener works when somebody comes; a peer that only looks in is nobody.
             drop(TcpStream::connect(("127.0.0.1", dock)));
         }
-        while node.hear().is_some_and(|text| !text.contains(&named)) {}
-        let told = node.heard.iter().any(|text| text.contains(&named));
+        while node.hear().is_some_and(|text| !named(&text)) {}
+        let told = node.heard.iter().any(|text| named(text));
         seen.ended = node.child.try_wait().unwrap().map(|status| (struck.elapsed(), status));
         let back = seen.ended.is_some() || restarts(address, worker) > 0;
         if (told || back) && seen.noticed == Duration::MAX {
@@ -143,7 +146,7 @@ fn observe(node: &mut Node, worker: &str, dock: u16, struck: Instant) -> Seen {
     if let Some((_, status)) = seen.ended {
         assert!(status.code().is_some_and(|code| code != 0), "{worker}: {status}");
         withheld(&node.heard, worker);
-        assert!(node.heard.iter().any(|text| text.contains(&named)), "STATUS names {worker}: {:?}", node.heard);
+        assert!(node.heard.iter().any(|text| named(text)), "STATUS names {worker}: {:?}", node.heard);
     }
     seen
 }
@@ -155,8 +158,8 @@ fn withheld(heard: &[String], worker: &str) {
     for text in heard {
         if text.contains("STATUS=") {
             // A task that holds a thread may keep another from its promise first: then both are named.
-            stalled = text.contains(" stalled") && text.contains(worker);
-            ever |= stalled;
+            stalled = text.contains(&format!("worker {worker} stalled"));
+            ever |= text.contains(" stalled") && text.contains(worker);
         }
         assert!(!(stalled && text.contains("WATCHDOG=1")), "alive while {worker} is stalled: {heard:?}");
     }
