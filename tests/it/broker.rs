@@ -77,7 +77,8 @@ fn disturb(size: &Size, broker: &mut Broker, wire: &Wire, feeder: &Feeder) {
             broker.down();
             broker.up();
         } else {
-            wire.hold(20);
+            // Of the twenty that mosquitto lets fly at once some may be the node's own: state, watermark, health.
+            wire.hold(10);
             wire.cut();
         }
         let healed = || (wire.passed().acked.len() > before + 64).then_some(());
@@ -108,14 +109,19 @@ fn the_centre_has_every_scan_after_every_blow_and_nothing_is_sent_without_its_pu
     let site = Site::new();
     site.configure(&(Site::uplink(wire.port, "hold") + &Site::dock(port)));
     let node = site.start();
-    let feeder = Feeder::start(port, size.scans, size.per_s);
+    // Without an end of its own: on a slow machine the last blows would meet a scanner that has nothing more to send.
+    let feeder = Feeder::start(port, u64::MAX / 2, size.per_s);
     let (audit, begun) = (Audit::default(), Instant::now());
     std::thread::scope(|scope| {
         let watch = scope.spawn(|| audit.run(node.address(), &wire));
         let over = Over(&audit);
         disturb(&size, &mut broker, &wire, &feeder);
+        wait_within(Duration::from_secs(300), "as many scans as promised", || {
+            (feeder.oks() >= size.scans || watch.is_finished()).then_some(())
+        });
+        feeder.enough();
         wait_within(Duration::from_secs(300), "every scan answered", || {
-            (feeder.oks() == size.scans || watch.is_finished()).then_some(())
+            (feeder.is_done() || watch.is_finished()).then_some(())
         });
         if !watch.is_finished() {
             drained(&node);
@@ -126,7 +132,8 @@ fn the_centre_has_every_scan_after_every_blow_and_nothing_is_sent_without_its_pu
     let took = begun.elapsed();
     let scans: BTreeMap<String, String> =
         feeder.told().ok.iter().map(|(code, id)| (id.clone(), code.clone())).collect();
-    assert_eq!(scans.len() as u64, size.scans, "each ok has an id of its own: {:?}", feeder.told().other);
+    assert_eq!(scans.len() as u64, feeder.oks(), "each ok has an id of its own: {:?}", feeder.told().other);
+    assert!(scans.len() as u64 >= size.scans);
     assert!(node.stop().success());
     assert_eq!(site.unsent(), 0, "the cursors stand at the head");
     let stored: BTreeSet<String> =
@@ -144,7 +151,7 @@ fn the_centre_has_every_scan_after_every_blow_and_nothing_is_sent_without_its_pu
     eprintln!(
         "broker: {} scans, {} events in {took:.0?}; {} restarts, {} cuts, broker away {:?}; {} connections, {} publishes \
          ({} resent), PUBACKs by code {:?}, {} messages at the centre; {} looks at the ledger, {} with a backlog",
-        size.scans,
+        scans.len(),
         stored.len(),
         size.restarts,
         size.cuts,

@@ -30,6 +30,7 @@ pub struct Told {
 pub struct Feeder {
     told: Arc<Mutex<Told>>,
     over: Arc<AtomicBool>,
+    enough: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -39,6 +40,7 @@ struct Sender {
     per_s: f64,
     told: Arc<Mutex<Told>>,
     over: Arc<AtomicBool>,
+    enough: Arc<AtomicBool>,
     begun: Instant,
     next: u64,
     unanswered: VecDeque<String>,
@@ -48,12 +50,14 @@ impl Feeder {
     /// Sends `total` codes to a listener on loopback, at most `per_s` a second.
     pub fn start(port: u16, total: u64, per_s: f64) -> Self {
         let (told, over) = (Arc::new(Mutex::new(Told::default())), Arc::new(AtomicBool::new(false)));
+        let enough = Arc::new(AtomicBool::new(false));
         let mut sender = Sender {
             port,
             total,
             per_s,
             told: Arc::clone(&told),
             over: Arc::clone(&over),
+            enough: Arc::clone(&enough),
             begun: Instant::now(),
             next: 1,
             unanswered: VecDeque::new(),
@@ -69,7 +73,7 @@ impl Feeder {
                 }
             }
         });
-        Self { told, over, thread: Some(thread) }
+        Self { told, over, enough, thread: Some(thread) }
     }
 
     pub fn told(&self) -> MutexGuard<'_, Told> {
@@ -78,6 +82,16 @@ impl Feeder {
 
     pub fn oks(&self) -> u64 {
         self.told().ok.len() as u64
+    }
+
+    /// Sends no further code, but goes on until each has its answer.
+    pub fn enough(&self) {
+        self.enough.store(true, Ordering::Release);
+    }
+
+    /// Whether every code that was to be sent has its answer.
+    pub fn is_done(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Stops sending; what was told stays.
@@ -101,7 +115,8 @@ impl Drop for Feeder {
 
 impl Sender {
     fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire) || (self.next > self.total && self.unanswered.is_empty())
+        self.over.load(Ordering::Acquire)
+            || (self.unanswered.is_empty() && (self.next > self.total || self.enough.load(Ordering::Acquire)))
     }
 
     /// How many codes may have been sent by now.
@@ -121,7 +136,8 @@ impl Sender {
         let (mut line, mut heard) = (Vec::new(), Instant::now());
         while !self.is_over() {
             let mut more = String::new();
-            while self.unanswered.len() < AHEAD && self.next <= self.allowed() {
+            let is_enough = self.enough.load(Ordering::Acquire);
+            while !is_enough && self.unanswered.len() < AHEAD && self.next <= self.allowed() {
                 let code = format!("SEQ{:09}", self.next);
                 self.next += 1;
                 more.push_str(&code);
