@@ -57,7 +57,58 @@ create table places (
   course_deg real,                    -- degrees true
   place text,                         -- where it is; null when not at a known place
   since_ms integer,                   -- since when it is there
-  source text                         -- who saw it last
+  source text,                        -- who saw it last
+  gps_place text                      -- where GPS sees it, when that contradicts place; '' for no zone
+) strict, without rowid;
+
+create table said (
+  asset text not null,                -- what was said of its place, in the order of when, not of arrival
+  order_ms integer not null,          -- a trusted time; what has none of its own follows what was said last
+  nudge integer not null,             -- how many without a trusted time have followed
+  cause blob not null,                -- the event that says so
+  nth integer not null,               -- its how-manieth statement
+  ts_ms integer not null,
+  tq text not null,
+  boot integer not null,              -- receipt
+  mono_ms integer not null,
+  voice integer not null,             -- 1 scan, 2 operator, 3 gps
+  gone integer not null,              -- 0 it is at the place, 1 it is gone from there
+  place text,                         -- null with gone: nowhere that has a name
+  primary key (asset, order_ms, nudge, cause, nth)
+) strict, without rowid;
+
+create table turns (
+  asset text not null,                -- its changes of place that hold, in the order of when
+  order_ms integer not null,
+  nudge integer not null,
+  cause blob not null,
+  nth integer not null,
+  change integer not null,            -- 1 exit, 2 enter
+  place text not null,
+  since_ms integer not null,
+  tq text not null,
+  voice integer not null,
+  id blob not null,                   -- its place event
+  seq integer not null,
+  primary key (asset, order_ms, nudge, cause, nth, change)
+) strict, without rowid;
+
+create table voids (
+  id blob primary key,                -- a place event that no longer holds
+  by_id blob not null                 -- the void event that says so
+) strict, without rowid;
+
+create table fences (
+  asset text not null,                -- how it stands to the zones of the plan, each time that changed
+  ts_ms integer not null,
+  id blob not null,                   -- the fix it changed with
+  state text not null,                -- `plan::Fence` as text
+  primary key (asset, ts_ms, id)
+) strict, without rowid;
+
+create table carriers (
+  asset text primary key,             -- an asset that receivers move
+  receiver text not null              -- the receiver that does now
 ) strict, without rowid;
 
 create table assets (

@@ -1,6 +1,7 @@
 //! Wiring: opens the store, makes the channels, builds the workers and hands them to the supervisor. Nothing is decided here.
 
 mod gauge;
+mod yard;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ use crate::screen::{Parts, Screen};
 use crate::source::{self, SourceSpec};
 use crate::store::{Identity, Store, StoreError};
 use crate::uplink;
+
+use yard::Yard;
 
 /// SIGTERM to exit. Contract section 8: 10 s.
 const STOP_WITHIN: Duration = Duration::from_secs(9);
@@ -65,7 +68,22 @@ impl App {
         let mut supervisor =
             Supervisor::new(clock.clone(), board.clone(), tally.clone(), runtime.handle().clone(), notify.clone());
         let published = Arc::new(AtomicI64::new(0));
-        self.add_inputs(&mut supervisor, &store, &board, &tally, &keeper, &published);
+        let yard = Yard::open(&self.config);
+        self.add_inputs(&mut supervisor, &ingest::Node {
+            id: self.config.node.id.clone(),
+            boot_id: boot_id(),
+            unknown: self.config.assets.unknown,
+            keep: Duration::from_secs(u64::from(self.config.store.retention_days) * 86_400),
+            fix_group: self.config.store.fix_group,
+            own_asset: self.own_asset(),
+            published: Arc::clone(&published),
+            store: store.clone(),
+            board: board.clone(),
+            tally: tally.clone(),
+            keeper: keeper.clone(),
+            carriers: runtime.block_on(yard.carriers(&self.config, &store, clock.now()))?,
+            motion: ingest::MotionLimits::default(),
+        });
         let (screen, addresses) = Screen::new(Parts {
             http: self.config.http.clone(),
             node: self.config.node.clone(),
@@ -75,6 +93,7 @@ impl App {
             tally: tally.clone(),
             roster: supervisor.roster(),
             clock: clock.clone(),
+            plan: (yard.text.clone(), self.config.plan.bearing_deg),
         });
         for worker in screen.workers() {
             supervisor.add(STAGE_OUT, worker);
@@ -94,6 +113,9 @@ impl App {
         supervisor.exit_after(Duration::from_secs(2));
         if let Some(why) = self.kept_because {
             raise_kept(&board, &clock, why);
+        }
+        if let Some(trouble) = yard.trouble {
+            raise_plan(&board, &clock, trouble);
         }
         let running = supervisor.start()?;
         Ok(Node { running, addresses, notify, runtime })
@@ -115,34 +137,14 @@ impl App {
         })
     }
 
-    fn add_inputs(
-        &self,
-        supervisor: &mut Supervisor,
-        store: &Store,
-        board: &Board,
-        tally: &Tally,
-        keeper: &Keeper,
-        published: &Arc<AtomicI64>,
-    ) {
-        let node = ingest::Node {
-            id: self.config.node.id.clone(),
-            boot_id: boot_id(),
-            unknown: self.config.assets.unknown,
-            keep: Duration::from_secs(u64::from(self.config.store.retention_days) * 86_400),
-            fix_group: self.config.store.fix_group,
-            own_asset: self.own_asset(),
-            published: Arc::clone(published),
-            store: store.clone(),
-            board: board.clone(),
-            tally: tally.clone(),
-            keeper: keeper.clone(),
-        };
+    fn add_inputs(&self, supervisor: &mut Supervisor, node: &ingest::Node) {
         let gps = self.config.gps.iter().map(|gps| (SourceSpec::from(gps), Feed::Gps(gps.clone())));
         let scanners = self.config.scanners.iter().map(|one| (SourceSpec::from(one), Feed::Scanner(one.clone())));
         for (spec, feed) in gps.chain(scanners) {
             let (tx, rx) = mpsc::channel(ingest::CHUNKS);
-            let light = Light::new(board.clone(), keeper.clock().clone(), &spec.id, spec.kind, &spec.port);
-            supervisor.add(STAGE_SOURCE, source::worker(spec, tx, light.clone(), keeper.clock().clone()));
+            let clock = node.keeper.clock();
+            let light = Light::new(node.board.clone(), clock.clone(), &spec.id, spec.kind, &spec.port);
+            supervisor.add(STAGE_SOURCE, source::worker(spec, tx, light.clone(), clock.clone()));
             supervisor.add(STAGE_INGEST, ingest::worker(node.clone(), feed, light, rx));
         }
     }
@@ -244,6 +246,18 @@ fn raise_kept(board: &Board, clock: &Clock, why: String) {
         since_ms: clock.now().wall_ms,
         text: format!("The configuration cannot be used, the last good one runs: {why}"),
         advice: "Mend the file, then: waypost check && systemctl restart waypost".into(),
+        count: 1,
+    });
+}
+
+fn raise_plan(board: &Board, clock: &Clock, why: String) {
+    tracing::error!(%why, "the plan cannot be used");
+    board.raise(Alarm {
+        name: "plan_invalid".into(),
+        severity: Severity::Warn,
+        since_ms: clock.now().wall_ms,
+        text: format!("The plan cannot be used: {why}."),
+        advice: "Mend the file; `waypost check` names the line. Then restart waypost.".into(),
         count: 1,
     });
 }

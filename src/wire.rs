@@ -41,11 +41,13 @@ struct FixBody {
     hdop: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     doubt: Vec<&'static str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    spare: bool,
 }
 
-/// The fields of a fix.
+/// The fields of a fix; `spare` when another receiver moves its asset and this one only tells.
 #[must_use]
-pub fn fix_body(fix: &Fix) -> String {
+pub fn fix_body(fix: &Fix, spare: bool) -> String {
     text(&FixBody {
         lat: degrees(fix.lat_deg),
         lon: degrees(fix.lon_deg),
@@ -56,6 +58,7 @@ pub fn fix_body(fix: &Fix) -> String {
         satellites: fix.satellites,
         hdop: rounded(fix.hdop, 100.0),
         doubt: fix.doubt.iter().map(|d| d.as_str()).collect(),
+        spare,
     })
 }
 
@@ -72,6 +75,8 @@ struct ScanBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     same_as: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    effect: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     peer: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lat: Option<f64>,
@@ -79,9 +84,15 @@ struct ScanBody<'a> {
     lon: Option<f64>,
 }
 
-/// The fields of a scan: what the code says, who sent it over the network, and where the node was.
+/// The fields of a scan: what the code says, who sent it over the network, where the node was, and what it does to its asset
+/// when that is not to come to the place.
 #[must_use]
-pub fn scan_body(scan: &Scan, peer: Option<&str>, position: Option<(f64, f64)>) -> String {
+pub fn scan_body(
+    scan: &Scan,
+    peer: Option<&str>,
+    position: Option<(f64, f64)>,
+    effect: Option<&'static str>,
+) -> String {
     text(&ScanBody {
         key: &scan.key,
         code_kind: scan.kind.as_str(),
@@ -89,6 +100,7 @@ pub fn scan_body(scan: &Scan, peer: Option<&str>, position: Option<(f64, f64)>) 
         gs1: &scan.gs1,
         warn: scan.warn.iter().map(|w| w.as_str()).collect(),
         same_as: scan.same_as.as_deref(),
+        effect,
         peer,
         lat: position.map(|p| degrees(p.0)),
         lon: position.map(|p| degrees(p.1)),
@@ -100,16 +112,47 @@ struct PlaceBody<'a> {
     change: &'static str,
     since_ms: UnixMs,
     because: &'a str,
+    #[serde(skip_serializing_if = "is_zero")]
+    nth: i64,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     late: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     voids: Option<String>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+const fn is_zero(n: &i64) -> bool {
+    *n == 0
+}
+
+/// What the fields of a change of place say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlaceChange<'a> {
+    /// What changed.
+    pub change: Change,
+    /// When.
+    pub since_ms: UnixMs,
+    /// The event that is the cause, or `operator`.
+    pub because: &'a str,
+    /// The how-manieth change of that cause: one jump over a gate enters and leaves it.
+    pub nth: i64,
+    /// Whether it tells of the past.
+    pub late: bool,
+    /// The place event that no longer holds by this one.
+    pub voids: Option<EventId>,
+}
+
 /// The fields of a change of place.
 #[must_use]
-pub fn place_body(change: Change, since_ms: UnixMs, because: &str, late: bool, voids: Option<EventId>) -> String {
-    text(&PlaceBody { change: change.as_str(), since_ms, because, late, voids: voids.map(|id| id.to_string()) })
+pub fn place_body(said: &PlaceChange<'_>) -> String {
+    text(&PlaceBody {
+        change: said.change.as_str(),
+        since_ms: said.since_ms,
+        because: said.because,
+        nth: said.nth,
+        late: said.late,
+        voids: said.voids.map(|id| id.to_string()),
+    })
 }
 
 #[derive(Serialize)]
@@ -210,6 +253,8 @@ struct Asset<'a> {
     since_ms: Option<UnixMs>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gps_place: Option<&'a str>,
 }
 
 /// An asset as it is now, as a JSON object: in snapshots, deltas and the retained `state`.
@@ -228,6 +273,7 @@ pub fn asset(state: &AssetState) -> String {
         place: state.place.as_deref(),
         since_ms: state.since_ms,
         source: state.source.as_deref(),
+        gps_place: state.gps_place.as_deref(),
     })
 }
 

@@ -10,6 +10,6 @@ mod time;
 pub use event::{Cursor, CursorError, Epoch, EventId, Kind, Lane, Row, Seq};
 pub use fix::{Doubt, Fix, Mode};
 pub use loss::{Class, Loss, Reason, Stage, Warn};
-pub use place::{AssetState, Change};
+pub use place::{AssetState, By, Change, PlaceSaid, Said, SaidKey, Turn};
 pub use scan::{Scan, ScanKind};
 pub use time::{Stamp, TimeQuality, UnixMs};

@@ -12,10 +12,11 @@ use crate::domain::{Fix, Loss, Reason, Stage, Stamp, TimeQuality};
 use crate::health::{Light, PortOutcome, Tally};
 use crate::source::{Conn, Input};
 
-use super::motion::Motion;
+use super::carrier::{Carrier, Part};
+use super::motion::{Motion, MotionLimits};
 use super::sampler::Sampler;
-use super::take::Frame;
-use super::{Feed, Reply};
+use super::take::{FixFrame, Frame};
+use super::{Feed, Node, Reply};
 
 /// Bytes looked at before a port is judged to be garbage.
 const GARBAGE_BYTES: u64 = 1024;
@@ -57,6 +58,8 @@ pub(super) struct Ears {
     keep: Duration,
     open: BTreeMap<Conn, Ear>,
     motion: Motion,
+    limits: MotionLimits,
+    carrier: Option<Carrier>,
     doubter: Doubter,
     sampler: Sampler,
     nth: u64,
@@ -67,15 +70,21 @@ pub(super) struct Ears {
 }
 
 impl Ears {
-    pub(super) fn new(feed: Feed, light: Light, keeper: Keeper, tally: Tally, keep: Duration) -> Self {
+    pub(super) fn new(feed: Feed, light: Light, node: &Node) -> Self {
+        let carrier = match &feed {
+            Feed::Gps(gps) => node.carriers.get(&gps.asset).cloned(),
+            Feed::Scanner(_) => None,
+        };
         Self {
             feed,
             light,
-            keeper,
-            tally,
-            keep,
+            keeper: node.keeper.clone(),
+            tally: node.tally.clone(),
+            keep: node.keep,
             open: BTreeMap::new(),
             motion: Motion::default(),
+            limits: node.motion,
+            carrier,
             doubter: Doubter::default(),
             sampler: Sampler::default(),
             nth: 0,
@@ -215,6 +224,7 @@ impl Ears {
             Out::Nmea(NmeaOut::NoFix(at)) => {
                 self.light.frame(at);
                 self.light.no_fix(true);
+                self.lead(None, at);
                 Heard::Counted { reason: None, is_frame: true }
             }
             Out::Nmea(NmeaOut::Loss(loss, at)) => self.refuse(loss, at, peer.cloned(), false, None),
@@ -248,9 +258,39 @@ impl Ears {
             let when = self.keeper.time_of(at);
             self.notes.push(Heard::Frame(Frame::Note { name: "clock_stepped", sentence, at, when }, None));
         }
-        let keep = self.motion.judge(&fix, at, gps.track_interval, gps.parked_interval);
         let tq = if fix.has_date { tq } else { tq.min(TimeQuality::Rtc) };
-        Heard::Frame(Frame::Fix { fix, at, tq, keep }, None)
+        let (track, parked) = (gps.track_interval, gps.parked_interval);
+        let part = self.part(&fix, at);
+        let news = matches!(&part, Part::Leads { fence: Some(_), .. });
+        let keep = self.motion.judge(&fix, at, (track, parked), news, &self.limits);
+        Heard::Frame(Frame::Fix(Box::new(FixFrame { fix: *fix, at, tq, keep, part })), None)
+    }
+
+    /// What a fix does to its asset.
+    fn part(&mut self, fix: &Fix, at: Stamp) -> Part {
+        let leads = self.lead(Some(fix), at);
+        match &self.carrier {
+            Some(carrier) if leads && fix.doubt.iter().all(|doubt| doubt.may_move()) => {
+                if self.motion.is_late(fix) { Part::Late } else { carrier.step(fix) }
+            }
+            _ => Part::Spare,
+        }
+    }
+
+    /// Whether this receiver moves its asset with this epoch. A switch is noted.
+    fn lead(&mut self, fix: Option<&Fix>, at: Stamp) -> bool {
+        let (Some(carrier), Feed::Gps(gps)) = (&self.carrier, &self.feed) else { return false };
+        let (leads, switch) = carrier.hear(&gps.id, fix, at);
+        if let Some(switch) = switch {
+            let why = if switch.is_back { "is as good again and ranks first" } else { "sees better" };
+            tracing::warn!(asset = carrier.asset(), from = switch.from, to = switch.to, "another receiver leads: it {why}");
+            let sentence = format!("{} is moved by {} now, no longer by {}: it {why}.", gps.asset, switch.to, switch.from);
+            let when = self.keeper.time_of(at);
+            let lead = Frame::Lead { asset: gps.asset.clone(), receiver: switch.to };
+            self.notes.push(Heard::Frame(lead, None));
+            self.notes.push(Heard::Frame(Frame::Note { name: "receiver_switched", sentence, at, when }, None));
+        }
+        leads
     }
 
     fn refuse(&mut self, loss: Loss, at: Stamp, peer: Option<String>, is_frame: bool, reply: Reply) -> Heard {

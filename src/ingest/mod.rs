@@ -1,8 +1,12 @@
 //! The way in: what a source reads is decoded, named, folded and stored in one transaction; then the readers wake.
 //! One worker a source, so that a stuck one holds up nobody else. It holds nothing back but an unfinished frame.
 
+mod carrier;
 mod ears;
+mod history;
 mod motion;
+mod rebuild;
+mod refence;
 mod sampler;
 mod take;
 
@@ -21,8 +25,11 @@ use crate::health::{Alarm, Board, Ctx, Light, Outcome, PARKED_MAX, Severity, Sta
 use crate::source::Input;
 use crate::store::{Group, Store, StoreError};
 
+pub use carrier::{Carrier, Carriers};
+pub use motion::MotionLimits;
+pub use rebuild::{Rebuild, difference};
 use ears::{Ears, Heard};
-use take::{Answer, Desk, Frame, Taken};
+use take::{Answer, Desk, FixFrame, Frame, Taken};
 
 /// Chunks a source may be ahead of its decoder. Each is at most 4 KiB.
 pub const CHUNKS: usize = 64;
@@ -78,6 +85,10 @@ pub struct Node {
     pub fix_group: Duration,
     /// The asset whose position is the node's own.
     pub own_asset: String,
+    /// The assets that receivers move.
+    pub carriers: Carriers,
+    /// What counts as moving and as standing.
+    pub motion: MotionLimits,
     /// Up to this seq events may have been published.
     pub published: Arc<AtomicI64>,
     /// The truth.
@@ -131,8 +142,9 @@ impl Intake {
             unknown: node.unknown,
             published: Arc::clone(&node.published),
             own_asset: node.own_asset.clone(),
+            carriers: Arc::clone(&node.carriers),
         });
-        let ears = Ears::new(feed, light, node.keeper.clone(), node.tally.clone(), node.keep);
+        let ears = Ears::new(feed, light, &node);
         Self { node, desk, ears, waiting: VecDeque::new(), counted: BTreeMap::new(), due_us: None, asset: None }
     }
 
@@ -229,18 +241,19 @@ impl Intake {
             Frame::Scan { .. } | Frame::Refused { is_frame: true, .. } | Frame::Sampled { is_frame: true, .. } => {
                 now.mono_us
             }
-            Frame::Fix { keep: motion::Keep::Thin(_), .. } => now.mono_us + COUNT_WAIT_US,
-            Frame::Fix { at, .. } => at.mono_us + group_us - group_us / 50,
+            Frame::Fix(frame) if matches!(frame.keep, motion::Keep::Thin(_)) => now.mono_us + COUNT_WAIT_US,
+            Frame::Fix(frame) => frame.at.mono_us + group_us - group_us / 50,
             _ => now.mono_us + group_us,
         }
     }
 
     /// A thinned fix still shows where the asset is.
     fn show(&mut self, frame: &Frame) {
-        let (Frame::Fix { fix, at, tq, keep: motion::Keep::Thin(_) }, Some(asset)) = (frame, &mut self.asset) else {
+        let (Frame::Fix(frame), Some(asset)) = (frame, &mut self.asset) else { return };
+        let FixFrame { fix, at, tq, keep: motion::Keep::Thin(_), part: carrier::Part::Leads { .. }, .. } = &**frame else {
             return;
         };
-        if fix.doubt.iter().all(|doubt| doubt.may_move()) && fix.time_ms >= asset.ts_ms {
+        if fix.time_ms >= asset.ts_ms {
             asset.ts_ms = fix.time_ms;
             asset.tq = *tq;
             asset.received.1 = at.mono_ms();
@@ -315,10 +328,20 @@ impl Intake {
         for (frame, answer) in frames.iter().zip(&taken.answers) {
             let reply = self.waiting.pop_front().and_then(|(_, reply)| reply);
             self.answer(reply, *answer).await;
-            if let (Answer::Ok(_), Frame::Fix { at, .. } | Frame::Scan { at, .. }) = (answer, frame) {
+            let at = match frame {
+                Frame::Fix(frame) => frame.at,
+                Frame::Scan { at, .. } => *at,
+                _ => continue,
+            };
+            if matches!(answer, Answer::Ok(_)) {
                 let took = u64::try_from(now.mono_us - at.mono_us).unwrap_or(0);
                 self.node.tally.ingest_to_commit_seconds(Duration::from_micros(took));
             }
+        }
+        if let (Some(fence), Feed::Gps(gps)) = (taken.fence, &self.desk.feed)
+            && let Some(carrier) = self.desk.carriers.get(&gps.asset)
+        {
+            carrier.set_fence(fence);
         }
         if let Some(asset) = taken.asset {
             self.node.board.post(State::Asset(asset.clone()));
@@ -441,7 +464,7 @@ fn instead_of(frame: &Frame, reason: Reason) -> Option<Frame> {
     };
     match frame {
         Frame::Scan { scan, at, peer, .. } => letter(scan.code.as_bytes(), 4096, *at, peer.clone()),
-        Frame::Fix { fix, at, .. } => letter(format!("{fix:?}").as_bytes(), 256, *at, None),
+        Frame::Fix(frame) => letter(format!("{:?}", frame.fix).as_bytes(), 256, frame.at, None),
         Frame::Refused { loss, is_frame, .. } => {
             Some(Frame::Sampled { reason: loss.reason, n: 1, is_frame: *is_frame })
         }
@@ -449,5 +472,7 @@ fn instead_of(frame: &Frame, reason: Reason) -> Option<Frame> {
     }
 }
 
+#[cfg(test)]
+mod history_tests;
 #[cfg(test)]
 mod tests;

@@ -47,9 +47,17 @@ struct Point {
     course_deg: Option<f64>,
 }
 
+/// limits
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MotionLimits;
+
 impl Motion {
+    pub(super) fn is_late(&self, fix: &Fix) -> bool {
+        self.newest_ms.is_some_and(|newest| fix.time_ms <= newest)
+    }
+
     /// Decides on the next fix of the receiver.
-    pub(super) fn judge(&mut self, fix: &Fix, at: Stamp, track: Duration, parked: Duration) -> Keep {
+    pub(super) fn judge(&mut self, fix: &Fix, at: Stamp, (track, parked): (Duration, Duration), fresh: bool, _: &MotionLimits) -> Keep {
         if fix.doubt.iter().any(|doubt| matches!(doubt, Doubt::Jump | Doubt::Future)) {
             return Keep::Store;
         }
@@ -60,7 +68,7 @@ impl Motion {
         let (newest, was_moving) = (self.newest_ms.replace(fix.time_ms), self.moving);
         self.heard_mono_ms = at.mono_ms();
         self.follow(fix);
-        let keep = self.worth(fix, gap || newest.is_none() || was_moving != self.moving, track, parked);
+        let keep = self.worth(fix, fresh || gap || newest.is_none() || was_moving != self.moving, track, parked);
         if keep == Keep::Store {
             let course_deg = if self.moving { fix.course_deg } else { None };
             self.stored = Some(Point { time_ms: fix.time_ms, lat_deg: fix.lat_deg, lon_deg: fix.lon_deg, course_deg });
@@ -140,7 +148,7 @@ mod tests {
         seconds
             .filter(|s| {
                 let (fix, at) = fix(*s, speed(*s), course(*s));
-                motion.judge(&fix, at, TRACK, PARKED) == Keep::Store
+                motion.judge(&fix, at, (TRACK, PARKED), false, &MotionLimits) == Keep::Store
             })
             .collect()
     }
@@ -170,7 +178,7 @@ mod tests {
         let mut motion = Motion::default();
         for s in 1..50 {
             let (fix, at) = fix(s, 0.0, 0.0);
-            assert_eq!(motion.judge(&fix, at, Duration::ZERO, Duration::ZERO), Keep::Store);
+            assert_eq!(motion.judge(&fix, at, (Duration::ZERO, Duration::ZERO), false, &MotionLimits), Keep::Store);
         }
     }
 }

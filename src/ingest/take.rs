@@ -3,17 +3,24 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::config::{Effect, ReadPoint, RepeatScope, Scanner, Unknown};
-use crate::domain::{AssetState, Change, EventId, Fix, Kind, Loss, Reason, Scan, Stage, Stamp, TimeQuality, UnixMs};
+use crate::domain::{
+    AssetState, By, EventId, Fix, Kind, Loss, PlaceSaid, Reason, Scan, Stage, Stamp, TimeQuality, UnixMs,
+};
 use crate::identity;
-use crate::projection::{Folded, PlaceSaid, Sighting, fold};
+use crate::plan::Fence;
+use crate::projection::Sighting;
 use crate::store::{Append, Draft, Origin, Outcome, Result, Txn, Window};
 use crate::wire;
+
+use super::carrier::{Carrier, Carriers, Part};
+use super::history::{Word, apply, settle};
+use super::refence::refence;
 
 /// One delimited read or one finished epoch, ready to be stored, or something that is noted beside.
 #[derive(Clone, Debug)]
 pub(super) enum Frame {
     /// An epoch with a position.
-    Fix { fix: Box<Fix>, at: Stamp, tq: TimeQuality, keep: super::motion::Keep },
+    Fix(Box<FixFrame>),
     /// Epochs without.
     NoFix { n: i64 },
     /// A read that decoded.
@@ -24,8 +31,22 @@ pub(super) enum Frame {
     Sampled { reason: Reason, n: i64, is_frame: bool },
     /// Something happened at the port.
     Port { what: &'static str, detail: String },
+    /// Another receiver moves an asset from now on.
+    Lead { asset: String, receiver: String },
     /// The node has something to say.
     Note { name: &'static str, sentence: String, at: Stamp, when: (UnixMs, TimeQuality) },
+}
+
+/// An epoch with a position, and what it means.
+#[derive(Clone, Debug)]
+pub(super) struct FixFrame {
+    pub(super) fix: Fix,
+    pub(super) at: Stamp,
+    pub(super) tq: TimeQuality,
+    /// Whether it is worth a row.
+    pub(super) keep: super::motion::Keep,
+    /// What it does to its asset.
+    pub(super) part: Part,
 }
 
 /// What a frame came to; in the order of the frames.
@@ -47,6 +68,8 @@ pub(super) struct Taken {
     pub(super) answers: Vec<Answer>,
     /// The receiver's asset as it is now.
     pub(super) asset: Option<AssetState>,
+    /// How the receiver's asset stands to the zones, where a late fix changed that.
+    pub(super) fence: Option<Fence>,
     /// Fixes stored.
     pub(super) fixes: usize,
 }
@@ -62,6 +85,8 @@ pub(super) struct Desk {
     pub(super) published: std::sync::Arc<AtomicI64>,
     /// The asset whose position is the node's own.
     pub(super) own_asset: String,
+    /// The assets that receivers move.
+    pub(super) carriers: Carriers,
 }
 
 /// Takes frames in. **If you read one function, read this one: it is the whole way in.**
@@ -72,7 +97,7 @@ pub(super) fn take(txn: &mut Txn<'_>, desk: &Desk, frames: &[Frame]) -> Result<T
     let mut taken = Taken::default();
     for frame in frames {
         let answer = match frame {
-            Frame::Fix { fix, at, tq, keep } => take_fix(txn, desk, fix, *at, *tq, *keep, &mut taken)?,
+            Frame::Fix(frame) => take_fix(txn, desk, frame, &mut taken)?,
             Frame::NoFix { n } => {
                 txn.frames(&desk.source, Outcome::NoFix, *n);
                 Answer::Silent
@@ -90,6 +115,10 @@ pub(super) fn take(txn: &mut Txn<'_>, desk: &Desk, frames: &[Frame]) -> Result<T
                 txn.log_inbound(&desk.source, what, detail)?;
                 Answer::Silent
             }
+            Frame::Lead { asset, receiver } => {
+                txn.set_receiver(asset, receiver)?;
+                Answer::Silent
+            }
             Frame::Note { name, sentence, at, when } => take_note(txn, desk, name, sentence, *at, *when)?,
         };
         taken.answers.push(answer);
@@ -97,32 +126,15 @@ pub(super) fn take(txn: &mut Txn<'_>, desk: &Desk, frames: &[Frame]) -> Result<T
     Ok(taken)
 }
 
-fn take_fix(
-    txn: &mut Txn<'_>,
-    desk: &Desk,
-    fix: &Fix,
-    at: Stamp,
-    tq: TimeQuality,
-    keep: super::motion::Keep,
-    taken: &mut Taken,
-) -> Result<Answer> {
-    use super::motion::Keep;
+fn take_fix(txn: &mut Txn<'_>, desk: &Desk, frame: &FixFrame, taken: &mut Taken) -> Result<Answer> {
     let super::Feed::Gps(gps) = &desk.feed else { return Ok(Answer::Silent) };
+    let FixFrame { fix, at, tq, .. } = frame;
     let id = identity::fix(&desk.node, &desk.source, fix);
     if txn.has_event(id)? {
         txn.frame(&desk.source, Outcome::Duplicate);
         return Ok(Answer::Again(id));
     }
-    let policy = match keep {
-        Keep::Store => None,
-        Keep::Thin(policy) => Some(policy),
-        Keep::Late => {
-            let upto = identity::sent_seconds(fix);
-            let span = u32::try_from(gps.track_interval.as_secs()).unwrap_or(u32::MAX).saturating_sub(1);
-            txn.has_event_between(Kind::Fix, &desk.source, upto.saturating_sub(span), upto)?.then_some("track")
-        }
-    };
-    if let Some(policy) = policy {
+    if let Some(policy) = thinned(txn, desk, gps, frame)? {
         txn.frame(&desk.source, Outcome::Thinned(policy));
         return Ok(Answer::Silent);
     }
@@ -130,13 +142,13 @@ fn take_fix(
         id,
         kind: Kind::Fix,
         ts_ms: fix.time_ms,
-        tq,
-        received: at,
+        tq: *tq,
+        received: *at,
         source: Some(desk.source.clone()),
         asset: Some(gps.asset.clone()),
         place: None,
         code: None,
-        body: wire::fix_body(fix),
+        body: wire::fix_body(fix, frame.part == Part::Spare),
     };
     let Append::New(seq) = txn.append(&draft)? else {
         txn.frame(&desk.source, Outcome::Duplicate);
@@ -144,26 +156,102 @@ fn take_fix(
     };
     txn.frame(&desk.source, Outcome::Stored);
     taken.fixes += 1;
-    if fix.doubt.iter().all(|doubt| doubt.may_move()) {
-        let sighting = Sighting {
-            asset: gps.asset.clone(),
-            id,
-            seq,
-            ts_ms: fix.time_ms,
-            tq,
-            received: (txn.boot()?, at.mono_ms()),
-            at_receipt: false,
-            position: Some((fix.lat_deg, fix.lon_deg)),
-            speed_mps: fix.speed_mps,
-            course_deg: fix.course_deg,
-            place: PlaceSaid::Unsaid,
-            source: Some(desk.source.clone()),
-        };
-        if let Some(state) = apply(txn, &sighting, at)? {
-            taken.asset = Some(state);
-        }
-    }
+    let sighting = Sighting {
+        asset: gps.asset.clone(),
+        id,
+        seq,
+        ts_ms: fix.time_ms,
+        tq: *tq,
+        received: (txn.boot()?, at.mono_ms()),
+        at_receipt: false,
+        now_ms: now_of(*tq, fix),
+        position: Some((fix.lat_deg, fix.lon_deg)),
+        speed_mps: fix.speed_mps,
+        course_deg: fix.course_deg,
+        source: Some(desk.source.clone()),
+    };
+    move_asset(txn, desk, frame, &sighting, taken)?;
     Ok(Answer::Ok(id))
+}
+
+/// What time it was when a fix came, where a trusted clock agrees with it.
+fn now_of(tq: TimeQuality, fix: &Fix) -> Option<UnixMs> {
+    (tq.is_trusted() && fix.doubt.is_empty()).then_some(fix.time_ms)
+}
+
+/// The policy that leaves a fix out, if one does.
+fn thinned(
+    txn: &Txn<'_>,
+    desk: &Desk,
+    gps: &crate::config::Gps,
+    frame: &FixFrame,
+) -> Result<Option<&'static str>> {
+    use super::motion::Keep;
+    Ok(match frame.keep {
+        Keep::Store => None,
+        Keep::Thin(policy) => Some(policy),
+        Keep::Late => {
+            let upto = identity::sent_seconds(&frame.fix);
+            let span = u32::try_from(gps.track_interval.as_secs()).unwrap_or(u32::MAX).saturating_sub(1);
+            txn.has_event_between(Kind::Fix, &desk.source, upto.saturating_sub(span), upto)?.then_some("track")
+        }
+    })
+}
+
+/// What a stored fix does to the asset that its receiver moves.
+fn move_asset(
+    txn: &mut Txn<'_>,
+    desk: &Desk,
+    frame: &FixFrame,
+    sighting: &Sighting,
+    taken: &mut Taken,
+) -> Result<()> {
+    let Some(carrier) = desk.carriers.get(&sighting.asset) else { return Ok(()) };
+    let word = |places| Word { sighting, places, by: By::Gps, at: frame.at };
+    let state = match &frame.part {
+        Part::Spare => return Ok(()),
+        Part::Leads { before, places, fence } if knows(txn, carrier, before)? => {
+            if let Some(fence) = fence {
+                txn.set_fence(&sighting.asset, sighting.ts_ms, sighting.id, Some(fence))?;
+            }
+            apply(txn, &word(places), &desk.carriers)?
+        }
+        // What came late has told the zones anew meanwhile: this fix saw them as they were.
+        Part::Leads { .. } | Part::Late => {
+            let state = apply(txn, &word(&[]), &desk.carriers)?;
+            late_fix(txn, desk, carrier, frame, &word(&[]), taken)?.or(state)
+        }
+    };
+    taken.asset = state.or(taken.asset.take());
+    Ok(())
+}
+
+/// Whether the log agrees with how an asset stood to the zones before a fix.
+fn knows(txn: &Txn<'_>, carrier: &Carrier, before: &Fence) -> Result<bool> {
+    if carrier.plan().is_empty() {
+        return Ok(true);
+    }
+    let mark = txn.fence_at(carrier.asset(), UnixMs::MAX, EventId([0xff; 16]))?;
+    Ok(mark.and_then(|mark| Fence::from_text(&mark.state)).unwrap_or_default() == *before)
+}
+
+/// A late fix may have passed a zone: the history is told anew.
+fn late_fix(
+    txn: &mut Txn<'_>,
+    desk: &Desk,
+    carrier: &Carrier,
+    frame: &FixFrame,
+    word: &Word<'_>,
+    taken: &mut Taken,
+) -> Result<Option<AssetState>> {
+    let present = txn.asset(carrier.asset())?;
+    let Some(mut state) = present.filter(|_| frame.tq.is_trusted() && !carrier.plan().is_empty()) else {
+        return Ok(None);
+    };
+    let fence = refence(txn, carrier, &frame.fix, &mut state, word)?;
+    taken.fence = fence.or(taken.fence.take());
+    settle(txn, &mut state, &desk.carriers)?;
+    Ok(Some(state))
 }
 
 fn take_scan(
@@ -210,7 +298,7 @@ fn take_scan(
         asset: Some(asset.clone()),
         place: read_point(scanner),
         code: Some(scan.code.clone()),
-        body: wire::scan_body(scan, peer, position),
+        body: wire::scan_body(scan, peer, position, effect_said(scanner)),
     };
     let Append::New(seq) = txn.append(&draft)? else {
         txn.frame(&desk.source, Outcome::Duplicate);
@@ -235,13 +323,13 @@ fn take_scan(
         tq: when.1,
         received: (boot, at.mono_ms()),
         at_receipt: true,
+        now_ms: when.1.is_trusted().then_some(when.0),
         position: if matches!(place, PlaceSaid::Unsaid) { None } else { position },
         speed_mps: None,
         course_deg: None,
-        place,
         source: Some(desk.source.clone()),
     };
-    apply(txn, &sighting, at)?;
+    apply(txn, &Word { sighting: &sighting, places: &[place], by: By::Scan, at }, &desk.carriers)?;
     Ok(Answer::Ok(id))
 }
 
@@ -272,6 +360,16 @@ fn scope<'a>(scanner: &Scanner, scan: &'a Scan) -> &'a str {
     }
 }
 
+/// What a read does to its asset, where it is not the ordinary thing.
+fn effect_said(scanner: &Scanner) -> Option<&'static str> {
+    match scanner.effect {
+        Effect::Enter => None,
+        Effect::Leave => Some("leave"),
+        Effect::None => Some("none"),
+    }
+    .filter(|_| scanner.place != ReadPoint::Unknown)
+}
+
 fn read_point(scanner: &Scanner) -> Option<String> {
     match &scanner.place {
         ReadPoint::Unknown => None,
@@ -289,31 +387,6 @@ fn where_read(txn: &Txn<'_>, desk: &Desk, scanner: &Scanner) -> Result<Option<(f
         ReadPoint::Place(_) => return Ok(None),
     };
     Ok(txn.asset(carrier)?.and_then(|state| state.position))
-}
-
-/// Folds a sighting into its asset and appends the changes of place that follow: exit, then enter.
-fn apply(txn: &mut Txn<'_>, sighting: &Sighting, at: Stamp) -> Result<Option<AssetState>> {
-    let present = txn.asset(&sighting.asset)?;
-    let Folded::Advanced(state, left, entered) = fold(present.as_ref(), sighting) else { return Ok(None) };
-    txn.set_asset(&state)?;
-    for (change, place) in [(Change::Exit, left), (Change::Enter, entered)] {
-        let Some(place) = place else { continue };
-        let draft = Draft {
-            id: identity::place(sighting.id, &sighting.asset, change, &place, sighting.ts_ms),
-            kind: Kind::Place,
-            ts_ms: sighting.ts_ms,
-            tq: sighting.tq,
-            received: at,
-            source: None,
-            asset: Some(sighting.asset.clone()),
-            place: Some(place),
-            code: None,
-            body: wire::place_body(change, sighting.ts_ms, &sighting.id.to_string(), false, None),
-        };
-        // A change that is in the log already follows from the same cause: there is nothing to add.
-        txn.append(&draft)?;
-    }
-    Ok(Some(*state))
 }
 
 fn refuse(

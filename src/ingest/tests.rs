@@ -12,14 +12,15 @@ use crate::clock::{BUILD_FLOOR_MS, Clock};
 use crate::config::{Effect, Line, Parity, Port, ReadPoint, RepeatScope};
 use crate::domain::{Kind, Row, Seq};
 use crate::health::Beat;
+use crate::plan::{FenceLimits, Plan};
 use crate::source::{Conn, Lost};
 use crate::store::{Filter, Identity, Ledger, Store, WriterSeat};
 
 /// A node on a store in a folder of its own, with a clock that the test moves.
-struct Bench {
+pub(super) struct Bench {
     dir: tempfile::TempDir,
-    clock: Clock,
-    node: Node,
+    pub(super) clock: Clock,
+    pub(super) node: Node,
     stop: CancellationToken,
     writer: Option<std::thread::JoinHandle<()>>,
 }
@@ -28,6 +29,23 @@ impl Bench {
     fn new() -> Self {
         let clock = Clock::manual(Stamp { mono_us: 1_000_000, wall_ms: BUILD_FLOOR_MS + 3_600_000 });
         Self::open(tempfile::tempdir().unwrap(), clock)
+    }
+
+    /// A node whose time NTP vouches for, on a plan, its truck moved by these receivers.
+    pub(super) fn trusted_on(plan: Plan, receivers: &[&str], wall_ms: i64) -> Self {
+        let mut bench = Self::new();
+        bench.clock.set_wall_ms(wall_ms);
+        let now = bench.clock.now();
+        bench.node.carriers = carriers(receivers, plan, now);
+        bench.node.keeper = Keeper::with_ntp_mark(bench.clock.clone(), 0, bench.dir.path().to_owned());
+        bench
+    }
+
+    /// Puts a key into the register, as a person would have.
+    pub(super) fn register(&self, key: &str, asset: &str) {
+        let sql = rusqlite::Connection::open(self.dir.path().join("waypost.db")).unwrap();
+        sql.execute("insert into assets (asset, name, added_ms) values (?1, ?1, 0)", [asset]).unwrap();
+        sql.execute("insert into asset_keys (key, asset) values (?1, ?2)", [key, asset]).unwrap();
     }
 
     fn open(dir: tempfile::TempDir, clock: Clock) -> Self {
@@ -47,6 +65,8 @@ impl Bench {
             keep: Duration::from_secs(30 * 86_400),
             fix_group: Duration::ZERO,
             own_asset: "TRK-07".into(),
+            carriers: carriers(&["gps0"], Plan::empty(), clock.now()),
+            motion: MotionLimits::default(),
             published: Arc::new(AtomicI64::new(0)),
             store,
             board,
@@ -76,11 +96,11 @@ impl Bench {
         self.node.store.read(|reader| reader.after(Seq(0), 10_000, &Filter::default())).await.unwrap().rows
     }
 
-    async fn ledger(&self) -> Ledger {
+    pub(super) async fn ledger(&self) -> Ledger {
         self.node.store.read(|reader| reader.ledger()).await.unwrap()
     }
 
-    fn bytes(&self, bytes: &[u8]) -> Input {
+    pub(super) fn bytes(&self, bytes: &[u8]) -> Input {
         Input::Bytes { conn: Conn(1), bytes: bytes.to_vec(), at: self.clock.now(), peer: None, waited: true }
     }
 
@@ -112,7 +132,14 @@ fn run_writer(seat: WriterSeat, clock: &Clock, stop: &CancellationToken) -> std:
     std::thread::spawn(move || seat.run(&ctx).unwrap())
 }
 
-fn gps() -> Feed {
+/// The truck of the node, moved by these receivers.
+pub(super) fn carriers(receivers: &[&str], plan: Plan, now: Stamp) -> Carriers {
+    let ids: Vec<String> = receivers.iter().map(|&id| id.to_owned()).collect();
+    let truck = Carrier::new("TRK-07", &ids, (None, None), Arc::new(plan), FenceLimits::default(), now);
+    Arc::new(BTreeMap::from([("TRK-07".to_owned(), truck)]))
+}
+
+pub(super) fn gps() -> Feed {
     Feed::Gps(Gps {
         id: "gps0".into(),
         port: Port::Serial("/dev/null".into()),
@@ -126,7 +153,7 @@ fn gps() -> Feed {
     })
 }
 
-fn door(change: impl FnOnce(&mut Scanner)) -> Feed {
+pub(super) fn door(change: impl FnOnce(&mut Scanner)) -> Feed {
     let mut scanner = Scanner {
         id: "door-3".into(),
         port: Port::Serial("/dev/null".into()),
@@ -151,7 +178,7 @@ fn door(change: impl FnOnce(&mut Scanner)) -> Feed {
     Feed::Scanner(scanner)
 }
 
-fn sentence(body: &str) -> String {
+pub(super) fn sentence(body: &str) -> String {
     let sum = body.bytes().fold(0, |sum, byte| sum ^ byte);
     format!("${body}*{sum:02X}\r\n")
 }
@@ -507,14 +534,10 @@ async fn a_batch_whose_answer_was_lost_is_stored_once_and_repeats_nothing() {
         unknown: Unknown::Accept,
         published: Arc::default(),
         own_asset: "TRK-07".into(),
+        carriers: Arc::default(),
     });
-    let mut ears = Ears::new(
-        desk.feed.clone(),
-        Light::new(bench.node.board.clone(), bench.clock.clone(), "door-3", "scanner", "test"),
-        bench.node.keeper.clone(),
-        bench.node.tally.clone(),
-        bench.node.keep,
-    );
+    let light = Light::new(bench.node.board.clone(), bench.clock.clone(), "door-3", "scanner", "test");
+    let mut ears = Ears::new(desk.feed.clone(), light, &bench.node);
     let frames = ears.hear(bench.bytes(b"A-1\rB-2\rA-1\r")).into_iter().filter_map(|heard| match heard {
         Heard::Frame(frame, _) => Some(frame),
         Heard::Counted { .. } => None,

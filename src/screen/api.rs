@@ -130,15 +130,18 @@ fn newest_of(reader: &Reader<'_>, kind: Kind, upto: Seq, n: usize) -> Look<Vec<R
     Ok(rows)
 }
 
-/// Whether a fix may move its asset: not one from the future, a jump or a frozen receiver (contract section 6).
+/// Whether a fix may move its asset: not one of a spare receiver, from the future, a jump or frozen (contract section 6).
 fn may_move(fix: &Row) -> bool {
     #[derive(serde::Deserialize)]
     struct Doubts {
         #[serde(default)]
         doubt: Vec<String>,
+        #[serde(default)]
+        spare: bool,
     }
-    let doubts = serde_json::from_str::<Doubts>(&fix.body).map(|body| body.doubt).unwrap_or_default();
-    !doubts.iter().any(|word| matches!(word.as_str(), "future" | "jump" | "frozen"))
+    serde_json::from_str::<Doubts>(&fix.body).is_ok_and(|body| {
+        !body.spare && !body.doubt.iter().any(|word| matches!(word.as_str(), "future" | "jump" | "frozen"))
+    })
 }
 
 #[derive(Serialize)]

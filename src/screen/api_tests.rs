@@ -94,6 +94,7 @@ async fn a_snapshot_has_what_a_page_begins_with_and_its_stream_goes_on_from_ther
         place: Some("dock-3".into()),
         since_ms: Some(5),
         source: Some("gps0".into()),
+        gps_place: None,
     };
     // Read at the gate after the last stored fix; the board has a fix since then that was thinned.
     let stored = AssetState { seq: Seq(2), place: Some("gate".into()), ..asset.clone() };

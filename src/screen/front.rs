@@ -56,6 +56,9 @@ pub(super) struct Front {
     pub(super) tally: Tally,
     pub(super) roster: Roster,
     pub(super) clock: Clock,
+    /// The plan of the yard as it was given.
+    pub(super) plan: Option<Box<serde_json::value::RawValue>>,
+    pub(super) bearing_deg: f64,
     pub(super) feed: Feed,
     pub(super) bound: watch::Sender<Vec<SocketAddr>>,
     pub(super) limits: Limits,
@@ -66,7 +69,9 @@ pub(super) struct Front {
 
 impl Front {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { http, node, control, store, board, tally, roster, clock } = parts;
+        let Parts { http, node, control, store, board, tally, roster, clock, plan: (plan, bearing_deg) } = parts;
+        // It has been parsed before: it is JSON.
+        let plan = plan.and_then(|text| serde_json::value::RawValue::from_string(text.to_string()).ok());
         let names = names(&Machine::read().hostname, &http.hosts);
         let feed = Feed::new(store.cursor_now());
         Self {
@@ -78,6 +83,8 @@ impl Front {
             tally,
             roster,
             clock,
+            plan,
+            bearing_deg,
             feed,
             bound: watch::Sender::new(Vec::new()),
             limits: Limits::default(),

@@ -10,6 +10,7 @@ mod events;
 mod feed;
 mod front;
 mod guard;
+mod history;
 mod holder;
 mod probes;
 mod query;
@@ -57,6 +58,8 @@ pub struct Parts {
     pub roster: Roster,
     /// The time.
     pub clock: Clock,
+    /// The plan of the yard, GeoJSON that has been checked, and how it is turned on the page. Degrees
+    pub plan: (Option<Arc<str>>, f64),
 }
 
 /// The way out to the yard: HTTP on `http.listen` and on the control socket.

@@ -76,6 +76,7 @@ impl Rig {
             tally,
             roster: Roster::default(),
             clock: clock.clone(),
+            plan: (None, 0.0),
         });
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();

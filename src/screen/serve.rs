@@ -15,7 +15,7 @@ use crate::health::{Ctx, Outcome, wedge};
 use super::answer::Fault;
 use super::bind::Doors;
 use super::front::Front;
-use super::{api, assets, conn, events, guard, probes, records, stream};
+use super::{api, assets, conn, events, guard, history, probes, records, stream};
 
 /// What one turn of the accept loop may take.
 const TURN: Duration = Duration::from_secs(10);
@@ -87,6 +87,8 @@ pub(super) fn router(front: &Arc<Front>) -> Router {
         .route("/events/{id}", get(events::one))
         .route("/assets", get(api::assets))
         .route("/assets/{id}", get(api::asset))
+        .route("/assets/{id}/history", get(history::history))
+        .route("/zones", get(history::zones))
         .route("/sources", get(api::sources))
         .route("/ledger", get(api::ledger))
         .route("/letters", get(records::letters))

@@ -221,6 +221,7 @@ async fn positions_come_without_id_at_most_four_a_second_and_never_turn_back() {
         place: None,
         since_ms: None,
         source: Some("gps0".into()),
+        gps_place: None,
     };
     let begun = rig.clock.now().mono_us;
     let (mut frames, mut newest) = (0, 0);

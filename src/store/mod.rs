@@ -4,6 +4,7 @@
 
 mod error;
 mod files;
+mod history;
 mod journal;
 mod ledger;
 mod letters;
@@ -25,10 +26,11 @@ use crate::domain::{AssetState, Cursor, Epoch, EventId, Lane, Reason, Row, Seq, 
 
 pub use error::{Result, StoreError};
 pub use files::Files;
+pub use history::{FenceMark, Told};
 pub use journal::{Entry, Log, Outbound};
 pub use ledger::{Ledger, Outcome, SourceLedger};
 pub use letters::{Letter, OPEN_MAX, Origin};
-pub use outbox::{Acknowledged, Filter, Page, SCAN_MAX};
+pub use outbox::{Acknowledged, Filter, Page, SCAN_MAX, StoredFix};
 pub use places::Window;
 pub use txn::{Append, Draft, Txn};
 pub use writer::{Commit, Group, WriterSeat};
@@ -294,6 +296,22 @@ impl Reader<'_> {
     /// As SQLite says.
     pub fn asset(&self, asset: &str) -> Look<Option<AssetState>> {
         places::one(self.conn, asset)
+    }
+
+    /// The turns of an asset that hold, newest first, at most `limit`: its history without what was voided.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn turns(&self, asset: &str, limit: usize) -> Look<Vec<Told>> {
+        history::turns(self.conn, asset, limit)
+    }
+
+    /// The last state of an asset's fence, as text, and the receiver that moved it.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn carrier(&self, asset: &str) -> Look<(Option<String>, Option<String>)> {
+        history::carrier(self.conn, asset)
     }
 
     /// The assets, registered first, at most `limit`; and how many there are.

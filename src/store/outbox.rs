@@ -137,6 +137,17 @@ pub(super) fn lane_after(conn: &Connection, lane: Lane, after: Seq, limit: usize
     Ok(Page { rows, seen: Seq(seen), more: seen < head })
 }
 
+/// A fix as it lies in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFix {
+    /// Its name.
+    pub id: EventId,
+    /// When it was.
+    pub ts_ms: UnixMs,
+    /// Its fields, a JSON object text.
+    pub body: String,
+}
+
 /// One event by its name.
 pub(super) fn by_id(conn: &Connection, id: EventId) -> rusqlite::Result<Option<Row>> {
     let sql = format!("select {COLUMNS} from outbox o join runs r on r.run = o.run where o.id = ?1");
@@ -181,6 +192,34 @@ pub struct Acknowledged {
 }
 
 impl Txn<'_> {
+    /// The fixes of an asset whose ids begin with the seconds `from..upto`, in the order of their ids or newest first.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn fixes_between(
+        &self,
+        asset: &str,
+        (from_s, upto_s): (u32, u32),
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<StoredFix>> {
+        let order = if newest_first { "desc" } else { "asc" };
+        let sql = format!(
+            "select id, ts_ms, body from outbox where id >= ?1 and id < ?2 and kind = ?3 and asset = ?4 order by id {order} limit ?5"
+        );
+        let bound = (from_s.to_be_bytes(), upto_s.to_be_bytes());
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.sql
+            .prepare_cached(&sql)
+            .and_then(|mut stmt| {
+                stmt.query_map((bound.0, bound.1, Kind::Fix as i64, asset, limit), |row| {
+                    Ok(StoredFix { id: EventId(row.get(0)?), ts_ms: row.get(1)?, body: row.get(2)? })
+                })?
+                .collect()
+            })
+            .map_err(|e| self.err(&e))
+    }
+
     /// Moves a lane's cursor. Leaves `cursors` and the event counts consistent; a report that does not begin where
     /// the cursor stands changes nothing and answers false.
     ///

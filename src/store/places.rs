@@ -8,7 +8,7 @@ use super::error::Result;
 use super::txn::Txn;
 
 const COLUMNS: &str =
-    "asset, id, seq, ts_ms, tq, boot, mono_ms, lat, lon, speed_mps, course_deg, place, since_ms, source";
+    "asset, id, seq, ts_ms, tq, boot, mono_ms, lat, lon, speed_mps, course_deg, place, since_ms, source, gps_place";
 
 fn state_of(row: &SqlRow<'_>) -> rusqlite::Result<AssetState> {
     let (lat, lon): (Option<f64>, Option<f64>) = (row.get(7)?, row.get(8)?);
@@ -25,6 +25,7 @@ fn state_of(row: &SqlRow<'_>) -> rusqlite::Result<AssetState> {
         place: row.get(11)?,
         since_ms: row.get(12)?,
         source: row.get(13)?,
+        gps_place: row.get(14)?,
     })
 }
 
@@ -74,7 +75,7 @@ impl Txn<'_> {
     pub fn set_asset(&mut self, state: &AssetState) -> Result<()> {
         let sql = format!(
             "insert or replace into places ({COLUMNS}) values
-             (:asset, :id, :seq, :ts, :tq, :boot, :mono, :lat, :lon, :speed, :course, :place, :since, :source)"
+             (:asset, :id, :seq, :ts, :tq, :boot, :mono, :lat, :lon, :speed, :course, :place, :since, :source, :gps)"
         );
         self.sql
             .prepare_cached(&sql)
@@ -94,6 +95,7 @@ impl Txn<'_> {
                     ":place": state.place,
                     ":since": state.since_ms,
                     ":source": state.source,
+                    ":gps": state.gps_place,
                 })
             })
             .map(|_| ())

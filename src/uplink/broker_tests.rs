@@ -666,6 +666,7 @@ async fn the_node_speaks_of_itself_first_and_takes_old_alarms_off() {
         place: None,
         since_ms: None,
         source: None,
+        gps_place: None,
     };
     rig.board.post(State::Asset(asset));
     let stop = rig.uplink(Uplink { health: Duration::from_secs(60), ..config(mosquitto.port) }, quick());
