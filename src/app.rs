@@ -69,21 +69,24 @@ impl App {
             Supervisor::new(clock.clone(), board.clone(), tally.clone(), runtime.handle().clone(), notify.clone());
         let published = Arc::new(AtomicI64::new(0));
         let yard = Yard::open(&self.config);
-        self.add_inputs(&mut supervisor, &ingest::Node {
-            id: self.config.node.id.clone(),
-            boot_id: boot_id(),
-            unknown: self.config.assets.unknown,
-            keep: Duration::from_secs(u64::from(self.config.store.retention_days) * 86_400),
-            fix_group: self.config.store.fix_group,
-            own_asset: self.own_asset(),
-            published: Arc::clone(&published),
-            store: store.clone(),
-            board: board.clone(),
-            tally: tally.clone(),
-            keeper: keeper.clone(),
-            carriers: runtime.block_on(yard.carriers(&self.config, &store, clock.now()))?,
-            motion: ingest::MotionLimits::default(),
-        });
+        self.add_inputs(
+            &mut supervisor,
+            &ingest::Node {
+                id: self.config.node.id.clone(),
+                boot_id: boot_id(),
+                unknown: self.config.assets.unknown,
+                keep: Duration::from_secs(u64::from(self.config.store.retention_days) * 86_400),
+                fix_group: self.config.store.fix_group,
+                own_asset: self.own_asset(),
+                published: Arc::clone(&published),
+                store: store.clone(),
+                board: board.clone(),
+                tally: tally.clone(),
+                keeper: keeper.clone(),
+                carriers: runtime.block_on(yard.carriers(&self.config, &store, clock.now()))?,
+                motion: ingest::MotionLimits::default(),
+            },
+        );
         let (screen, addresses) = Screen::new(Parts {
             http: self.config.http.clone(),
             node: self.config.node.clone(),

@@ -253,7 +253,10 @@ mod tests {
             assert!(matches!(placing(Some(&last), &scan(1_000, 11, tq), 0), Placing::Next(key) if key > first));
             let present = see(None, &gate).unwrap();
             assert!(see(Some(&present), &scan(1_000, 11, tq)).is_some());
-            assert!(see(Some(&present), &scan(9_999_999, 5, tq)).is_none(), "an older receipt is late whatever it says");
+            assert!(
+                see(Some(&present), &scan(9_999_999, 5, tq)).is_none(),
+                "an older receipt is late whatever it says"
+            );
         }
     }
 

@@ -3,6 +3,7 @@
 // Pure: a scene in, words out. A link that is not live makes every word a question.
 
 import { bytes, clock, count, hm, isNum, plain, plural, span, speed, when, words } from "./fmt.js";
+import { contradiction } from "./yard.js";
 
 /** @typedef {import("./types").Scene} Scene */
 /** @typedef {import("./types").Chip} Chip */
@@ -304,6 +305,8 @@ export function deed(asset, scene) {
   if (!scene.fresh) return { shape: "stale", phrase: `As of ${clock(scene.shown, scene.tz)}`, group };
   if (lost) return { shape: "stale", phrase: `Last known: ${plain(source.id, 24)} ${condition(source)[1]}`, group };
   if (moving) return { shape: "move", phrase: `Moving ${speed(asset.speed_mps)}`, group };
+  const against = contradiction(asset);
+  if (against) return { shape: "warn", phrase: plain(against, 90), group };
   if (asset.place) return { shape: "dock", phrase: since ? `There for ${since}` : "There", group };
   if (isNum(asset.lat)) return { shape: "park", phrase: "Standing", group };
   return { shape: "wait", phrase: "No place known", group };

@@ -13,6 +13,7 @@ import { plot } from "./view/plot.js";
 import { position } from "./view/position.js";
 import { scans } from "./view/scans.js";
 import { strip } from "./view/strip.js";
+import { zonesOf } from "./yard.js";
 
 /** @typedef {import("./types").Scene} Scene */
 
@@ -36,6 +37,7 @@ const link = new Link(browser(), {
   snapshot(snap) {
     store.snapshot(snap, performance.now());
     drawAll();
+    void readPlan();
   },
   hello(hello) {
     store.hello(hello, performance.now());
@@ -52,6 +54,16 @@ const link = new Link(browser(), {
   changed: drawAll,
   page: renew,
 });
+
+/** The plan changes with a restart of the gateway, and after one there is a new snapshot. Without it the grid remains. */
+async function readPlan() {
+  try {
+    const answer = await fetch("/api/v1/zones", { cache: "no-store" });
+    if (answer.ok) views.plot.plan(zonesOf(await answer.json()));
+  } catch {
+    // The link tells of a gateway that cannot be reached.
+  }
+}
 
 /** What is true at this moment. @returns {Scene} */
 function scene() {

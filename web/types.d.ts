@@ -45,10 +45,20 @@ export interface Asset {
   place?: string;
   since_ms?: number;
   source?: string;
+  /** Where GPS sees it when that contradicts `place`: a zone, or empty for none. */
+  gps_place?: string;
+}
+
+/** A zone of the plan, ready to draw: rings of [longitude, latitude]. */
+export interface Zone {
+  id: string;
+  name: string;
+  kind: string;
+  rings: [number, number][][];
 }
 
 export type SourceCondition =
-  | "up" | "silent" | "no_fix" | "absent" | "permission" | "garbage" | "opening" | "ended";
+  | "up" | "silent" | "no_fix" | "absent" | "busy" | "permission" | "garbage" | "opening" | "ended";
 
 /** A configured input. */
 export interface Source {

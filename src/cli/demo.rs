@@ -19,6 +19,8 @@ use crate::config::{self, Machine};
 use crate::simulate::{AtEnd, Faults, Gps, Input, Scanner, Time, Track};
 
 const ROUTE: &str = include_str!("../../hardware/demo/route.geojson");
+/// The yard it drives in.
+const ZONES: &str = include_str!("../../hardware/demo/zones.geojson");
 /// Read points, their codes, and the time from one code to the next.
 const SCANNERS: [(&str, &str, u64); 3] = [
     ("dock-1", include_str!("../../hardware/demo/codes-dock-1.txt"), 7_000),
@@ -159,10 +161,13 @@ fn is_root() -> bool {
 }
 
 fn write_config(dir: &Path, listen: SocketAddr, broker: Option<&Broker>) -> Result<PathBuf, Failure> {
+    let zones = dir.join("zones.geojson");
+    fs::write(&zones, ZONES)?;
     let quoted = |path: PathBuf| format!("{:?}", path.display().to_string());
     let mut text = format!(
-        "[node]\nid = \"demo\"\nsite = \"yard\"\nname = \"Demo yard\"\n\n[store]\ndir = {}\n\n[http]\nlisten = [\"{listen}\"]\n\n[[gps]]\nid = \"gps0\"\nport = {}\nbaud = 9600\nasset = \"TRK-07\"\n",
+        "[node]\nid = \"demo\"\nsite = \"yard\"\nname = \"Demo yard\"\n\n[store]\ndir = {}\n\n[http]\nlisten = [\"{listen}\"]\n\n[plan]\nzones = {}\n\n[[gps]]\nid = \"gps0\"\nport = {}\nbaud = 9600\nasset = \"TRK-07\"\n",
         quoted(dir.join("store")),
+        quoted(zones),
         quoted(dir.join("dev/gps0")),
     );
     for (place, ..) in SCANNERS {

@@ -212,12 +212,7 @@ mod tests {
 
     fn pair() -> Inner {
         let receiver = |source: &str| Receiver { source: source.into(), last_us: [None; 2], since_us: [0; 2] };
-        Inner {
-            receivers: vec![receiver("roof"), receiver("dash")],
-            lead: 0,
-            began_us: 0,
-            fence: Fence::default(),
-        }
+        Inner { receivers: vec![receiver("roof"), receiver("dash")], lead: 0, began_us: 0, fence: Fence::default() }
     }
 
     /// Plays both receivers each second; answers the seconds of the switches and who leads then.

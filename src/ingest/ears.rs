@@ -271,7 +271,11 @@ impl Ears {
         let leads = self.lead(Some(fix), at);
         match &self.carrier {
             Some(carrier) if leads && fix.doubt.iter().all(|doubt| doubt.may_move()) => {
-                if self.motion.is_late(fix) { Part::Late } else { carrier.step(fix) }
+                if self.motion.is_late(fix) {
+                    Part::Late
+                } else {
+                    carrier.step(fix)
+                }
             }
             _ => Part::Spare,
         }
@@ -283,8 +287,14 @@ impl Ears {
         let (leads, switch) = carrier.hear(&gps.id, fix, at);
         if let Some(switch) = switch {
             let why = if switch.is_back { "is as good again and ranks first" } else { "sees better" };
-            tracing::warn!(asset = carrier.asset(), from = switch.from, to = switch.to, "another receiver leads: it {why}");
-            let sentence = format!("{} is moved by {} now, no longer by {}: it {why}.", gps.asset, switch.to, switch.from);
+            tracing::warn!(
+                asset = carrier.asset(),
+                from = switch.from,
+                to = switch.to,
+                "another receiver leads: it {why}"
+            );
+            let sentence =
+                format!("{} is moved by {} now, no longer by {}: it {why}.", gps.asset, switch.to, switch.from);
             let when = self.keeper.time_of(at);
             let lead = Frame::Lead { asset: gps.asset.clone(), receiver: switch.to };
             self.notes.push(Heard::Frame(lead, None));

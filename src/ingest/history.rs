@@ -158,7 +158,10 @@ fn revise(
         };
         after = end.key;
     }
-    tracing::warn!(asset, "a late event would tell more of the history anew than is done at once; the rest stays as it was");
+    tracing::warn!(
+        asset,
+        "a late event would tell more of the history anew than is done at once; the rest stays as it was"
+    );
     Ok((revision, false))
 }
 
@@ -198,13 +201,7 @@ fn void(txn: &mut Txn<'_>, asset: &str, turn: &Turn, word: &Word<'_>) -> Result<
 }
 
 /// The event that voids another one of a turn. Its name rests on what it voids and on what is the cause of that.
-fn append_void(
-    txn: &mut Txn<'_>,
-    asset: &str,
-    turn: &Turn,
-    voids: EventId,
-    word: &Word<'_>,
-) -> Result<(EventId, Seq)> {
+fn append_void(txn: &mut Txn<'_>, asset: &str, turn: &Turn, voids: EventId, word: &Word<'_>) -> Result<(EventId, Seq)> {
     let cause = word.sighting.id;
     let id = identity::place(cause, asset, Change::Void, &voids.to_string(), turn.since_ms);
     let because = if word.by == By::Operator { OPERATOR.to_owned() } else { cause.to_string() };

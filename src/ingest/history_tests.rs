@@ -143,8 +143,12 @@ fn told(rows: &[Row]) -> Vec<String> {
 #[tokio::test]
 async fn a_late_read_rewrites_the_history_and_leaves_the_present_alone() {
     let bench = Bench::trusted_on(Plan::empty(), &["gps0"], MORNING_MS);
-    let frames =
-        vec![(at("gate"), read("T", 10)), (at("gate"), read("T", 20)), (at("dock"), read("T", 40)), (at("bay"), read("T", 15))];
+    let frames = vec![
+        (at("gate"), read("T", 10)),
+        (at("gate"), read("T", 20)),
+        (at("dock"), read("T", 40)),
+        (at("bay"), read("T", 15)),
+    ];
     take_all(&bench, frames).await;
     let rows = rows(&bench).await;
     assert_eq!(
@@ -370,12 +374,15 @@ async fn live_through(fixes: &[(i64, f64, f64)], reads: &[(i64, String, &'static
         bench.node.store.submit(Group::Now, move |txn| take::take(txn, &desk, &some)).await.unwrap();
     }
     for some in reads.chunks(200) {
-        let desks: Vec<_> = some.iter().map(|(ms, code, place)| (desk(&bench, at(place)), retried(code, *ms))).collect();
+        let desks: Vec<_> =
+            some.iter().map(|(ms, code, place)| (desk(&bench, at(place)), retried(code, *ms))).collect();
         bench
             .node
             .store
             .submit(Group::Now, move |txn| {
-                desks.iter().try_for_each(|(desk, frame)| take::take(txn, desk, std::slice::from_ref(frame)).map(|_| ()))
+                desks
+                    .iter()
+                    .try_for_each(|(desk, frame)| take::take(txn, desk, std::slice::from_ref(frame)).map(|_| ()))
             })
             .await
             .unwrap();

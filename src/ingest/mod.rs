@@ -26,9 +26,9 @@ use crate::source::Input;
 use crate::store::{Group, Store, StoreError};
 
 pub use carrier::{Carrier, Carriers};
+use ears::{Ears, Heard};
 pub use motion::MotionLimits;
 pub use rebuild::{Rebuild, difference};
-use ears::{Ears, Heard};
 use take::{Answer, Desk, FixFrame, Frame, Taken};
 
 /// Chunks a source may be ahead of its decoder. Each is at most 4 KiB.
@@ -250,7 +250,8 @@ impl Intake {
     /// A thinned fix still shows where the asset is.
     fn show(&mut self, frame: &Frame) {
         let (Frame::Fix(frame), Some(asset)) = (frame, &mut self.asset) else { return };
-        let FixFrame { fix, at, tq, keep: motion::Keep::Thin(_), part: carrier::Part::Leads { .. }, .. } = &**frame else {
+        let FixFrame { fix, at, tq, keep: motion::Keep::Thin(_), part: carrier::Part::Leads { .. }, .. } = &**frame
+        else {
             return;
         };
         if fix.time_ms >= asset.ts_ms {

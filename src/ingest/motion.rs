@@ -57,7 +57,14 @@ impl Motion {
     }
 
     /// Decides on the next fix of the receiver.
-    pub(super) fn judge(&mut self, fix: &Fix, at: Stamp, (track, parked): (Duration, Duration), fresh: bool, _: &MotionLimits) -> Keep {
+    pub(super) fn judge(
+        &mut self,
+        fix: &Fix,
+        at: Stamp,
+        (track, parked): (Duration, Duration),
+        fresh: bool,
+        _: &MotionLimits,
+    ) -> Keep {
         if fix.doubt.iter().any(|doubt| matches!(doubt, Doubt::Jump | Doubt::Future)) {
             return Keep::Store;
         }

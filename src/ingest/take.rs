@@ -180,12 +180,7 @@ fn now_of(tq: TimeQuality, fix: &Fix) -> Option<UnixMs> {
 }
 
 /// The policy that leaves a fix out, if one does.
-fn thinned(
-    txn: &Txn<'_>,
-    desk: &Desk,
-    gps: &crate::config::Gps,
-    frame: &FixFrame,
-) -> Result<Option<&'static str>> {
+fn thinned(txn: &Txn<'_>, desk: &Desk, gps: &crate::config::Gps, frame: &FixFrame) -> Result<Option<&'static str>> {
     use super::motion::Keep;
     Ok(match frame.keep {
         Keep::Store => None,
@@ -199,13 +194,7 @@ fn thinned(
 }
 
 /// What a stored fix does to the asset that its receiver moves.
-fn move_asset(
-    txn: &mut Txn<'_>,
-    desk: &Desk,
-    frame: &FixFrame,
-    sighting: &Sighting,
-    taken: &mut Taken,
-) -> Result<()> {
+fn move_asset(txn: &mut Txn<'_>, desk: &Desk, frame: &FixFrame, sighting: &Sighting, taken: &mut Taken) -> Result<()> {
     let Some(carrier) = desk.carriers.get(&sighting.asset) else { return Ok(()) };
     let word = |places| Word { sighting, places, by: By::Gps, at: frame.at };
     let state = match &frame.part {

@@ -4,6 +4,7 @@
 import { attr, el, h, icon, put, rows } from "../dom.js";
 import { ago, clock, degrees, isNum, plain, plural, when } from "../fmt.js";
 import { deed } from "../judge.js";
+import { carrierOf } from "../yard.js";
 
 /** @typedef {import("../types").Scene} Scene */
 /** @typedef {import("../types").Asset} Asset */
@@ -89,7 +90,7 @@ function row(pick) {
       put(phrase, said.phrase);
       plate.hidden = !asset.place;
       attr(plate, "class", scene.fresh ? "plate" : "plate off");
-      put(plate, plain(asset.place ?? "", 64));
+      put(plate, carrierOf(asset) ? `on ${plain(carrierOf(asset), 62)}` : plain(asset.place ?? "", 64));
       put(since, asset.place && isNum(asset.since_ms) ? `since ${when(asset.since_ms, scene.shown, scene.tz)}` : "");
       put(lat, isNum(asset.lat) ? degrees(asset.lat, "lat") : "");
       put(lon, isNum(asset.lon) ? degrees(asset.lon, "lon") : "");

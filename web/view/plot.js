@@ -1,9 +1,10 @@
 // @ts-check
-// Where the assets are, drawn flat over a grid: no tiles, no zones yet. It redraws on new positions, never by itself.
+// Where the assets are, drawn flat over a grid and the zones of the plan: no tiles. It redraws on new positions, never by itself.
 
 import { attr, el, h, put, s } from "../dom.js";
 import { isNum, metres, plain, plural } from "../fmt.js";
 import { deed, newest } from "../judge.js";
+import { carrierOf, where } from "../yard.js";
 
 /** @typedef {import("../types").Scene} Scene */
 /** @typedef {import("../types").Asset & {lat: number, lon: number}} Placed */
@@ -52,9 +53,10 @@ const meet = (a, b) => a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h && 
 export function plot(pick) {
   const box = el("plot");
   const grid = s("path", { class: "grid" });
+  const ground = s("g", { class: "zones", "aria-hidden": "true" });
   const trail = s("path", { class: "trail" });
   const marks = s("g");
-  const svg = s("svg", { class: "map", role: "img" }, grid, trail, marks);
+  const svg = s("svg", { class: "map", role: "img" }, grid, ground, trail, marks);
   const bar = h("i");
   const length = h("span", "num");
   const empty = h("p", "none");
@@ -66,6 +68,10 @@ export function plot(pick) {
   /** @type {{asset: string, points: {lat: number, lon: number}[]}} */
   let way = { asset: "", points: [] };
   let size = { w: 0, h: 0 };
+  /** The plan, and its corners. @type {{zone: import("../types").Zone, path: SVGElement, text: SVGElement}[]} */
+  let yard = [];
+  /** @type {{lat: number, lon: number}[]} */
+  let corners = [];
   /** @type {Scene|null} */
   let last = null;
   const redraw = () => last && self.draw(last);
@@ -80,7 +86,19 @@ export function plot(pick) {
     pick(mark ? mark.getAttribute("data-asset") : null);
   });
 
-  /** Keeps the window while it holds everything well: a picture that jumps is no picture. @param {Placed[]} placed */
+  /** What the window has to hold: the assets, and the yard when one of them is near it. @param {Placed[]} placed */
+  function held(placed) {
+    if (corners.length < 2) return placed;
+    const [low, high] = corners;
+    const near = (/** @type {Placed} */ one) => one.lat >= 2 * low.lat - high.lat && one.lat <= 2 * high.lat - low.lat
+      && one.lon >= 2 * low.lon - high.lon && one.lon <= 2 * high.lon - low.lon;
+    return placed.length === 0 || placed.some(near) ? [...placed, ...corners] : placed;
+  }
+
+  /**
+   * Keeps the window while it holds everything well: a picture that jumps is no picture.
+   * @param {{lat: number, lon: number}[]} placed
+   */
   function fit(placed) {
     if (view) {
       const { lat0, lon0, x, y, scale } = view;
@@ -122,6 +140,18 @@ export function plot(pick) {
     put(length, metres(long));
   }
 
+  function zones() {
+    for (const { zone, path, text } of yard) {
+      const rings = zone.rings.map((ring) => ring.map(([lon, lat]) => pixel({ lat, lon })));
+      attr(path, "d", rings.map((ring) => `M${ring.map((at) => at.map((v) => v.toFixed(1)).join(" ")).join("L")}Z`).join(""));
+      const b = bounds(rings[0]);
+      // A name that does not fit into its zone would cover the next one.
+      attr(text, "visibility", b.x1 - b.x0 > zone.name.length * 7 && b.y1 - b.y0 > 14 ? null : "hidden");
+      attr(text, "x", ((b.x0 + b.x1) / 2).toFixed(1));
+      attr(text, "y", (Math.min(b.y0, b.y1) + 14).toFixed(1));
+    }
+  }
+
   /** @param {import("../types").Asset|null} asset */
   function follow(asset) {
     const name = asset?.asset ?? "";
@@ -135,21 +165,39 @@ export function plot(pick) {
   }
 
   const self = {
+    /** The plan of the yard. @param {import("../types").Zone[]} plan */
+    plan(plan) {
+      yard = plan.map((zone) => {
+        const text = s("text", { "text-anchor": "middle" });
+        put(text, plain(zone.name, 32));
+        return { zone, path: s("path", { class: `zone ${/^[a-z]+$/.test(zone.kind) ? zone.kind : ""}` }), text };
+      });
+      ground.replaceChildren(...yard.map((one) => one.path), ...yard.map((one) => one.text));
+      const b = bounds(plan.flatMap((zone) => zone.rings.flat()));
+      corners = plan.length ? [{ lat: b.y0, lon: b.x0 }, { lat: b.y1, lon: b.x1 }] : [];
+      view = null;
+      redraw();
+    },
     /** @param {Scene} scene */
     draw(scene) {
       last = scene;
       if (size.w === 0) return;
       const main = newest(scene).asset;
-      const placed = /** @type {Placed[]} */ ([...scene.state.assets.values()].filter((one) => isNum(one.lat) && isNum(one.lon)));
+      const placed = /** @type {Placed[]} */ ([...scene.state.assets.values()]
+        // What rides on another one is drawn as that one.
+        .filter((one) => !scene.state.assets.has(carrierOf(one) ?? "") || one.asset === scene.selected)
+        .map((one) => where(one, scene.state.assets)).filter((one) => isNum(one.lat) && isNum(one.lon)));
       if (main && isNum(main.lat) && isNum(main.lon) && !scene.state.assets.has(main.asset)) placed.push(/** @type {Placed} */ (main));
-      empty.hidden = placed.length > 0;
+      const window = held(placed);
+      empty.hidden = window.length > 0;
       put(empty, scene.known ? "No asset has a position yet" : "");
-      box.classList.toggle("bare", placed.length === 0);
+      box.classList.toggle("bare", window.length === 0);
       const moving = placed.filter((one) => isNum(one.speed_mps) && one.speed_mps >= 0.8).length;
       attr(svg, "aria-label", `Grid plot: ${plural(placed.length, "asset")} with a position, ${moving} moving. The table lists them all.`);
-      if (placed.length > 0) {
-        fit(placed);
+      if (window.length > 0) {
+        fit(window);
         paper();
+        zones();
         follow(main);
       } else {
         attr(grid, "d", "");

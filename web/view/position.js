@@ -4,6 +4,7 @@
 import { attr, el, h, icon, put } from "../dom.js";
 import { ago, clock, course, degrees, isNum, plain, plural, speed, words } from "../fmt.js";
 import { deed, newest } from "../judge.js";
+import { carrierOf } from "../yard.js";
 
 /** @typedef {import("../types").Scene} Scene */
 
@@ -51,7 +52,7 @@ export function position() {
       put(phrase, said.phrase);
       plate.hidden = !asset.place;
       attr(plate, "class", scene.fresh ? "plate" : "plate off");
-      put(plate, plain(asset.place ?? "", 64));
+      put(plate, carrierOf(asset) ? `on ${plain(carrierOf(asset), 62)}` : plain(asset.place ?? "", 64));
       if (!placed) return;
       const exact = `${asset.tq === "none" ? "~" : ""}${clock(asset.ts_ms, scene.tz)}`;
       const values = [
