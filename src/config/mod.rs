@@ -44,6 +44,8 @@ pub struct Config {
     pub assets: Assets,
     /// `[plan]`
     pub plan: Plan,
+    /// `[motion]`
+    pub motion: MotionLimits,
     /// A digest of the merged configuration: 16 hex digits; the `config` of the status message.
     pub digest: String,
 }
@@ -375,10 +377,33 @@ pub enum Unknown {
 pub struct Plan {
     /// GeoJSON file of the zones; none is a plan kept in the store.
     pub zones: Option<PathBuf>,
+    /// How far beyond the edge of a zone an asset has left it, at least. Metres, 0..=1000.
+    pub exit_m: f64,
+    /// After so many fixes beyond that it has left. 1..=1000.
+    pub exit_fixes: u32,
+    /// Or after so long beyond it; 3600 s at most.
+    pub exit: Duration,
+    /// How long it must be inside to have entered; zero is at once. 3600 s at most.
+    pub dwell: Duration,
     /// How the plan is turned on the page. Degrees, 0..360.
     pub bearing_deg: f64,
     /// After how long at a dock a stay is too long. Minutes; 0 is never.
     pub overstay_min: u32,
+}
+
+/// When an asset moves, and when it stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MotionLimits {
+    /// Faster than this for `start` it moves. m/s, over `stop_mps`, 100 at most.
+    pub start_mps: f64,
+    /// How long it must be that fast. 600 s at most.
+    pub start: Duration,
+    /// So far from where it stood it moves, whatever its speed. Metres, 1..=10,000; a poor HDOP makes it more.
+    pub start_m: f64,
+    /// Slower than this for `stop` it stands. m/s, over 0.
+    pub stop_mps: f64,
+    /// How long it must be that slow. 1..=3600 s.
+    pub stop: Duration,
 }
 
 impl Default for Node {
@@ -414,7 +439,27 @@ impl Default for Http {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { zones: None, bearing_deg: 0.0, overstay_min: 240 }
+        Self {
+            zones: None,
+            exit_m: 10.0,
+            exit_fixes: 3,
+            exit: Duration::from_secs(5),
+            dwell: Duration::ZERO,
+            bearing_deg: 0.0,
+            overstay_min: 240,
+        }
+    }
+}
+
+impl Default for MotionLimits {
+    fn default() -> Self {
+        Self {
+            start_mps: 1.5,
+            start: Duration::from_secs(3),
+            start_m: 30.0,
+            stop_mps: 0.5,
+            stop: Duration::from_secs(30),
+        }
     }
 }
 
