@@ -119,6 +119,10 @@ impl Plan {
         self.zones.iter().find(|zone| zone.id == id)
     }
 
+    fn index(&self, id: &str) -> Option<usize> {
+        self.zones.iter().position(|zone| zone.id == id)
+    }
+
     /// The innermost zone around a position, whatever was before: no hysteresis.
     #[must_use]
     pub fn place_at(&self, lat_deg: f64, lon_deg: f64) -> Option<&Zone> {

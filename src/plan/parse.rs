@@ -413,3 +413,6 @@ fn shown(text: &str) -> String {
     }
     format!("\"{out}\"")
 }
+
+#[cfg(test)]
+mod tests;
