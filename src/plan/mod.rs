@@ -5,6 +5,8 @@ mod fence;
 mod parse;
 mod shape;
 mod span;
+#[cfg(test)]
+pub(crate) mod moored;
 
 use std::fmt;
 use std::path::Path;

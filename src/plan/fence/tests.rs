@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::plan::moored;
 
 /// A degree of latitude in metres, and the yard's corner.
 const M: f64 = 111_195.08;
@@ -292,6 +293,75 @@ proptest! {
                 prop_assert_eq!(few.step(&plan, &FenceLimits::default(), &seen), said);
                 prop_assert_eq!(&few, &all);
             }
+        }
+    }
+}
+
+/// The changes of place of a moored track beside boxes, and how often a fence without hysteresis would have told one.
+fn moored(track: &[moored::Said], boxes: &[(&str, f64, f64, f64, f64)]) -> (Vec<(usize, Option<String>)>, usize) {
+    let plan = plan(boxes);
+    let (mut fence, mut naive, mut flips, mut told) = (Fence::default(), None, 0, Vec::new());
+    for (n, said) in track.iter().enumerate() {
+        let seen = seen(n as i64 * 1000, said.x, said.y, moored::HDOP);
+        let here = plan.place_at(seen.lat_deg, seen.lon_deg).map(|zone| zone.id.clone());
+        flips += usize::from(here != naive);
+        naive = here;
+        let crossings = fence.step(&plan, &FenceLimits::default(), &seen);
+        told.extend(crossings.into_iter().map(|to| (n, to.place)));
+    }
+    (told, flips)
+}
+
+/// The land on each side of an edge so many metres from the moorings.
+fn sides(edge: f64) -> [(f64, f64, f64, f64); 4] {
+    [
+        (edge, -500.0, 500.0, 500.0),
+        (-500.0, -500.0, edge, 500.0),
+        (-500.0, edge, 500.0, 500.0),
+        (-500.0, -500.0, 500.0, edge),
+    ]
+}
+
+#[test]
+fn the_moored_track_wanders_as_the_real_one_did() {
+    for track in (0..10).flat_map(|seed| [moored::track(seed), moored::restless(seed)]) {
+        let radii: Vec<f64> = track.iter().map(|said| said.x.hypot(said.y)).collect();
+        assert_eq!(track.len(), 1200);
+        let part = |hundredth| moored::percentile(&radii, hundredth);
+        assert!((part(50) - 5.0).abs() < 0.1 && (part(95) - 20.0).abs() < 0.1, "{} {}", part(50), part(95));
+        assert!(part(100) <= 22.4);
+        let speeds: Vec<f64> = track.iter().map(|said| said.speed_mps).collect();
+        assert!(moored::percentile(&speeds, 95) < 0.6 && speeds.iter().filter(|mps| **mps > 1.0).count() >= 10);
+        let runs = speeds.split(|mps| *mps <= 1.0).map(<[f64]>::len);
+        assert_eq!(runs.max(), Some(4), "seconds over 1 m/s");
+    }
+}
+
+#[test]
+fn a_moored_asset_tells_one_change_at_most_at_any_edge() {
+    let (mut tracks, mut flips) = (0, 0);
+    for seed in 0..10 {
+        // An edge 10 m away with the margin behind it is 32.4 m wide: less than a restless track, which goes both ways.
+        for (track, edges) in
+            [(moored::track(seed), [0.0, 3.0, 5.0, 10.0].as_slice()), (moored::restless(seed), &[0.0, 3.0, 5.0])]
+        {
+            for (west, south, east, north) in edges.iter().flat_map(|edge| sides(*edge)) {
+                let (told, naive) = moored(&track, &[("yard", west, south, east, north)]);
+                assert!(told.len() <= 1, "seed {seed}, {west} {south} {east} {north}: {told:?}");
+                (tracks, flips) = (tracks + 1, flips + naive);
+            }
+        }
+    }
+    assert!(flips / tracks >= 12, "a fence without hysteresis would flap: {flips} in {tracks}");
+}
+
+#[test]
+fn a_moored_asset_on_the_edge_of_two_zones_changes_over_once_at_most() {
+    for seed in 0..10 {
+        for edge in [0.0, 3.0, 5.0, 10.0] {
+            let track = moored::track(seed);
+            let (told, _) = moored(&track, &[("a", -500.0, -500.0, edge, 500.0), ("b", edge, -500.0, 500.0, 500.0)]);
+            assert!(told.len() <= 2, "seed {seed}, edge {edge} m: {told:?}");
         }
     }
 }
