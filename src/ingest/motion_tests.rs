@@ -156,8 +156,8 @@ fn with_a_poor_hdop_the_way_from_the_anchor_must_be_longer() {
 fn a_moored_asset_that_wanders_never_starts_and_hardly_sends() {
     for seed in 0..20 {
         let (mut motion, mut stored) = (Motion::default(), 0);
-        for (s, said) in moored::track(seed).into_iter().enumerate() {
-            let (fix, at) = fix(s as i64 * 1000, Some(said.speed_mps), (s * 83 % 360) as f64);
+        for (s, said) in (0_i64..).zip(moored::track(seed)) {
+            let (fix, at) = fix(s * 1000, Some(said.speed_mps), (s * 83 % 360) as f64);
             let fix = Fix { lat_deg: said.y / M, lon_deg: said.x / M, hdop: Some(moored::HDOP), ..fix };
             stored += usize::from(judge(&mut motion, &(fix, at)) == Keep::Store);
         }

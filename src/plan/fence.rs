@@ -8,6 +8,8 @@
 //!   been back for [`SETTLE_MS`]. Docks 4 m wide are narrower than the margin: which of two neighbours a wandering asset
 //!   stands at only time can tell.
 //!
+//! A receiver that is very unsure enters no zone at its edge.
+//!
 //! A gate that lies between two fixes was passed, and is told though no fix fell into it.
 //!
 //! While the asset is outside of a zone that it has not left yet, it enters no sibling of that: it cannot be at both.
@@ -22,12 +24,16 @@ use super::{Plan, ZONES_MAX, Zone, ZoneKind};
 const DEVIATION_M: f64 = 5.0;
 /// Margins beyond the edge at which one fix is enough.
 const AT_ONCE: f64 = 1.5;
+/// With a poorer HDOP the edge of a zone is not enough: it is entered one deviation inside of it. A receiver that has just
+/// found its satellites is off by tens of metres, and says so.
+const POOR_HDOP: f64 = 5.0;
 /// A receiver that says worse is believed this. It says 99.99 when it does not know.
 const HDOP_MAX: f64 = 100.0;
-/// So long beside its zone and in a sibling, nearer than the margin, an asset has changed over; times the HDOP. ms
+/// So long beside its zone and in a sibling, nearer than the margin, an asset has changed over; times the square of the
+/// HDOP, as long as it takes to average a wander that is so much wider. ms
 const SETTLE_MS: f64 = 60_000.0;
-/// No longer than so many times that.
-const SETTLE_HDOP_MAX: f64 = 5.0;
+/// No longer than this. ms
+const SETTLE_MAX_MS: f64 = 600_000.0;
 /// Over a longer gap nobody knows which way an asset went: no zone between was crossed. ms
 const GAP_MAX_MS: i64 = 60_000;
 /// What a fence's text begins with: its form, for the one that comes after it.
@@ -142,7 +148,7 @@ impl Fence {
         for zone in look.around.iter().copied() {
             let stand = self.stand(plan, zone);
             if !stand.is_some_and(Stand::is_held) {
-                self.put(plan, zone, look.enters(stand, self.is_barred(&look, zone)));
+                self.put(plan, zone, look.enters(stand, self.is_barred(&look, zone) || !look.is_sure_of(zone)));
             }
         }
         self.tell(plan, &mut crossings);
@@ -158,7 +164,9 @@ impl Fence {
         let Some((then_ms, lat_deg, lon_deg)) = self.trail.0 else { return Vec::new() };
         let took_ms = look.now_ms.saturating_sub(then_ms);
         let from = look.plan.local.point(lat_deg, lon_deg);
-        let Some(from) = from.filter(|_| (1..=GAP_MAX_MS).contains(&took_ms) && look.limits.dwell_ms <= 0) else {
+        let Some(from) =
+            from.filter(|_| (1..=GAP_MAX_MS).contains(&took_ms) && look.limits.dwell_ms <= 0 && look.hdop <= POOR_HDOP)
+        else {
             return Vec::new();
         };
         let met = |(at, zone): (usize, &Zone)| {
@@ -224,6 +232,7 @@ struct Look<'a> {
     limits: &'a FenceLimits,
     now_ms: i64,
     at: Point,
+    hdop: f64,
     margin_m: f64,
     settle_ms: f64,
     /// The zones around it, by their index.
@@ -236,12 +245,18 @@ impl<'a> Look<'a> {
         let hdop = seen.hdop.filter(|hdop| *hdop > 0.0).map_or(1.0, |hdop| hdop.min(HDOP_MAX));
         let around = (0..plan.zones.len()).filter(|zone| plan.zones[*zone].shape.contains(at)).collect();
         let margin_m = limits.exit_m.max(2.0 * DEVIATION_M * hdop);
-        let settle_ms = SETTLE_MS * hdop.clamp(1.0, SETTLE_HDOP_MAX);
-        Some(Self { plan, limits, now_ms: seen.time_ms, at, margin_m, settle_ms, around })
+        let settle_ms = (SETTLE_MS * hdop.max(1.0).powi(2)).min(SETTLE_MAX_MS);
+        Some(Self { plan, limits, now_ms: seen.time_ms, at, hdop, margin_m, settle_ms, around })
     }
 
     fn is_in(&self, zone: usize) -> bool {
         self.around.binary_search(&zone).is_ok()
+    }
+
+    /// Whether it is far enough inside a zone for what its receiver knows.
+    fn is_sure_of(&self, zone: usize) -> bool {
+        let enough_m = DEVIATION_M * self.hdop;
+        self.hdop <= POOR_HDOP || self.plan.zones[zone].shape.edge_m(self.at, enough_m) >= enough_m
     }
 
     /// Whether it is in a zone that is not around that one.

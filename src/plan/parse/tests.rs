@@ -186,6 +186,26 @@ fn a_file_is_read_no_further_than_a_plan_goes_and_says_what_is_wrong_by_its_name
     assert_eq!(read(&path).unwrap().zones()[0].id, "a");
 }
 
+#[test]
+fn a_ring_made_to_be_dear_is_read_in_seconds() {
+    // A saw of 20,000 teeth that all lie above each other: every edge is near every other.
+    let mut corners: Vec<[f64; 2]> =
+        (0..POINTS_MAX - 3).map(|k| [11.0 + 0.01 * (k % 2) as f64, 59.0 + k as f64 * 1e-7]).collect();
+    corners.extend([[10.999, 59.01], [10.999, 58.9999], corners[0]]);
+    let text = plan_of(&[polygon("saw", &format!("[{}]", serde_json::to_string(&corners).unwrap()))]);
+    let begin = std::time::Instant::now();
+    let read = Plan::parse(&text);
+    eprintln!("a saw of 20,000 teeth: {:?}, {}", begin.elapsed(), read.is_ok());
+    assert!(begin.elapsed() < std::time::Duration::from_secs(60));
+}
+
+#[test]
+fn the_yard_of_the_demo_is_a_plan() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("hardware/demo/zones.geojson");
+    let plan = read(&path).unwrap_or_else(|invalid| panic!("{}", invalid.in_file(&path)));
+    assert!(plan.zones().len() > 3);
+}
+
 proptest::proptest! {
     #[test]
     fn any_text_is_a_plan_or_says_what_is_wrong(text in "[\\[\\]{}\",:0-9a-zé\\n .-]{0,200}") {
