@@ -9,6 +9,7 @@ mod load;
 mod load_tests;
 mod machine;
 mod merged;
+mod motion;
 mod port;
 mod reader;
 mod sources;
@@ -24,6 +25,7 @@ pub use known::{PACKAGED, defaults_text};
 pub use load::{DEFAULT_FILE, Loaded, load, parse_text, scanner_profile};
 pub use machine::Machine;
 pub use merged::MergedDoc;
+pub use motion::MotionLimits;
 
 /// The whole checked configuration; `Config::default()` is a node with no inputs and no upstream.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -391,21 +393,6 @@ pub struct Plan {
     pub overstay_min: u32,
 }
 
-/// When an asset moves, and when it stands.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MotionLimits {
-    /// Faster than this for `start` it moves. m/s, over `stop_mps`, 100 at most.
-    pub start_mps: f64,
-    /// How long it must be that fast. 600 s at most.
-    pub start: Duration,
-    /// So far from where it stood it moves, whatever its speed. Metres, 1..=10,000; a poor HDOP makes it more.
-    pub start_m: f64,
-    /// Slower than this for `stop` it stands. m/s, over 0.
-    pub stop_mps: f64,
-    /// How long it must be that slow. 1..=3600 s.
-    pub stop: Duration,
-}
-
 impl Default for Node {
     fn default() -> Self {
         Self { id: "wp-0".into(), site: "site".into(), name: "waypost".into(), time_zone: "UTC".into() }
@@ -447,18 +434,6 @@ impl Default for Plan {
             dwell: Duration::ZERO,
             bearing_deg: 0.0,
             overstay_min: 240,
-        }
-    }
-}
-
-impl Default for MotionLimits {
-    fn default() -> Self {
-        Self {
-            start_mps: 1.5,
-            start: Duration::from_secs(3),
-            start_m: 30.0,
-            stop_mps: 0.5,
-            stop: Duration::from_secs(30),
         }
     }
 }

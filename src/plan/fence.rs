@@ -130,7 +130,7 @@ impl Fence {
     }
 
     /// Takes the next fix of the asset. Answers how its place changed, in order: more than one change where it jumped
-    /// over a zone. Zones that the plan no longer has are forgotten; what is no position says nothing.
+    /// over a gate. Zones that the plan no longer has are forgotten; what is no position says nothing.
     pub fn step(&mut self, plan: &Plan, limits: &FenceLimits, seen: &Seen) -> Vec<Crossing> {
         let Some(look) = Look::new(plan, limits, seen) else { return Vec::new() };
         let mut crossings = Vec::new();
@@ -170,9 +170,10 @@ impl Fence {
             return Vec::new();
         };
         let met = |(at, zone): (usize, &Zone)| {
-            let t = (zone.kind == ZoneKind::Gate).then_some(zone)?.shape.met_at(from, look.at)?;
+            let is_new = zone.kind == ZoneKind::Gate && self.stand(look.plan, at).is_none();
+            let t = is_new.then_some(zone)?.shape.met_at(from, look.at)?;
             let is_between = !look.is_in(at) && !zone.shape.contains(from);
-            (is_between && self.stand(look.plan, at).is_none() && !self.is_barred(look, at)).then_some((t, at))
+            (is_between && !self.is_barred(look, at)).then_some((t, at))
         };
         let mut met: Vec<(f64, usize)> = look.plan.zones.iter().enumerate().filter_map(met).collect();
         met.sort_by(|(a, _), (b, _)| a.total_cmp(b));
