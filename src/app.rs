@@ -84,7 +84,7 @@ impl App {
                 tally: tally.clone(),
                 keeper: keeper.clone(),
                 carriers: runtime.block_on(yard.carriers(&self.config, &store, clock.now()))?,
-                motion: ingest::MotionLimits::default(),
+                motion: self.config.motion,
             },
         );
         let (screen, addresses) = Screen::new(Parts {

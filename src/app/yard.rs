@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::domain::Stamp;
 use crate::ingest::{Carrier, Carriers};
 use crate::plan::{FenceLimits, Plan};
@@ -57,10 +58,20 @@ impl Yard {
             let ids: Vec<String> = ranked.into_iter().map(|(_, id)| id.to_owned()).collect();
             let name = asset.to_owned();
             let left = store.read(move |reader| reader.carrier(&name)).await?;
-            let carrier = Carrier::new(asset, &ids, left, Arc::clone(&self.plan), FenceLimits::default(), now);
+            let carrier = Carrier::new(asset, &ids, left, Arc::clone(&self.plan), limits(&config.plan), now);
             carriers.insert(asset.to_owned(), carrier);
         }
         Ok(Arc::new(carriers))
+    }
+}
+
+fn limits(plan: &config::Plan) -> FenceLimits {
+    let ms = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    FenceLimits {
+        exit_m: plan.exit_m,
+        exit_fixes: plan.exit_fixes,
+        exit_ms: ms(plan.exit),
+        dwell_ms: ms(plan.dwell),
     }
 }
 

@@ -50,8 +50,10 @@ pub(super) struct Switch {
 /// What an epoch means for its asset.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Part {
-    /// Another receiver moves it, or the fix is in too much doubt: it is kept and moves nothing.
+    /// Another receiver moves it: this one only tells.
     Spare,
+    /// The fix is in too much doubt to move anything.
+    Doubted,
     /// It moves the asset: how that stood to the zones before, what the fix says of its place, and how it stands to the zones
     /// when that changed.
     Leads { before: Box<Fence>, places: Vec<PlaceSaid>, fence: Option<String> },

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::clock::{BUILD_FLOOR_MS, Keeper};
+use crate::config::MotionLimits;
 use crate::decoder::nmea::{Doubter, NmeaCounts, NmeaDecoder, NmeaOptions, NmeaOut, Trusted};
 use crate::decoder::scan::{Charset, CodeId, ScanCounts, ScanDecoder, ScanOut, ScanProfile};
 use crate::domain::{Fix, Loss, Reason, Stage, Stamp, TimeQuality};
@@ -13,7 +14,7 @@ use crate::health::{Light, PortOutcome, Tally};
 use crate::source::{Conn, Input};
 
 use super::carrier::{Carrier, Part};
-use super::motion::{Motion, MotionLimits};
+use super::motion::Motion;
 use super::sampler::Sampler;
 use super::take::{FixFrame, Frame};
 use super::{Feed, Node, Reply};
@@ -259,24 +260,25 @@ impl Ears {
             self.notes.push(Heard::Frame(Frame::Note { name: "clock_stepped", sentence, at, when }, None));
         }
         let tq = if fix.has_date { tq } else { tq.min(TimeQuality::Rtc) };
-        let (track, parked) = (gps.track_interval, gps.parked_interval);
-        let part = self.part(&fix, at);
+        let (id, track, parked) = (gps.id.clone(), gps.track_interval, gps.parked_interval);
+        let is_late = self.motion.is_late(&fix, at);
+        let part = self.part(&fix, at, is_late);
         let news = matches!(&part, Part::Leads { fence: Some(_), .. });
-        let keep = self.motion.judge(&fix, at, (track, parked), news, &self.limits);
+        let was_moving = self.motion.is_moving();
+        let keep = self.motion.judge(&fix, at, is_late, (track, parked), news, &self.limits);
+        if was_moving != self.motion.is_moving() {
+            tracing::debug!(source = id, starts = self.motion.starts(), moving = !was_moving, "the motion has changed");
+        }
         Heard::Frame(Frame::Fix(Box::new(FixFrame { fix: *fix, at, tq, keep, part })), None)
     }
 
     /// What a fix does to its asset.
-    fn part(&mut self, fix: &Fix, at: Stamp) -> Part {
+    fn part(&mut self, fix: &Fix, at: Stamp, is_late: bool) -> Part {
         let leads = self.lead(Some(fix), at);
         match &self.carrier {
-            Some(carrier) if leads && fix.doubt.iter().all(|doubt| doubt.may_move()) => {
-                if self.motion.is_late(fix) {
-                    Part::Late
-                } else {
-                    carrier.step(fix)
-                }
-            }
+            Some(_) if leads && !fix.doubt.iter().all(|doubt| doubt.may_move()) => Part::Doubted,
+            Some(_) if leads && is_late => Part::Late,
+            Some(carrier) if leads => carrier.step(fix),
             _ => Part::Spare,
         }
     }

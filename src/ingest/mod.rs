@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::clock::Keeper;
-use crate::config::{Gps, Scanner, Unknown};
+use crate::config::{Gps, MotionLimits, Scanner, Unknown};
 use crate::domain::{AssetState, Loss, Reason, Stage, Stamp};
 use crate::health::{Alarm, Board, Ctx, Light, Outcome, PARKED_MAX, Severity, State, Tally, Worker, wedge};
 use crate::source::Input;
@@ -27,7 +27,6 @@ use crate::store::{Group, Store, StoreError};
 
 pub use carrier::{Carrier, Carriers};
 use ears::{Ears, Heard};
-pub use motion::MotionLimits;
 pub use rebuild::{Rebuild, difference};
 use take::{Answer, Desk, FixFrame, Frame, Taken};
 

@@ -198,7 +198,7 @@ fn move_asset(txn: &mut Txn<'_>, desk: &Desk, frame: &FixFrame, sighting: &Sight
     let Some(carrier) = desk.carriers.get(&sighting.asset) else { return Ok(()) };
     let word = |places| Word { sighting, places, by: By::Gps, at: frame.at };
     let state = match &frame.part {
-        Part::Spare => return Ok(()),
+        Part::Spare | Part::Doubted => return Ok(()),
         Part::Leads { before, places, fence } if knows(txn, carrier, before)? => {
             if let Some(fence) = fence {
                 txn.set_fence(&sighting.asset, sighting.ts_ms, sighting.id, Some(fence))?;

@@ -8,24 +8,32 @@
 //!   been back for [`SETTLE_MS`]. Docks 4 m wide are narrower than the margin: which of two neighbours a wandering asset
 //!   stands at only time can tell.
 //!
+//! A receiver that is very unsure enters no zone at its edge.
+//!
+//! A gate that lies between two fixes was passed, and is told though no fix fell into it.
+//!
 //! While the asset is outside of a zone that it has not left yet, it enters no sibling of that: it cannot be at both.
 
 use crate::domain::UnixMs;
 
 use super::parse::is_id;
 use super::shape::Point;
-use super::{Plan, ZONES_MAX, Zone};
+use super::{Plan, ZONES_MAX, Zone, ZoneKind};
 
 /// A receiver's standard deviation at HDOP 1. Metres.
 const DEVIATION_M: f64 = 5.0;
 /// Margins beyond the edge at which one fix is enough.
 const AT_ONCE: f64 = 1.5;
+/// With a poorer HDOP the edge of a zone is not enough: it is entered one deviation inside of it. A receiver that has just
+/// found its satellites is off by tens of metres, and says so.
+const POOR_HDOP: f64 = 5.0;
 /// A receiver that says worse is believed this. It says 99.99 when it does not know.
 const HDOP_MAX: f64 = 100.0;
-/// So long beside its zone and in a sibling, nearer than the margin, an asset has changed over; times the HDOP. ms
+/// So long beside its zone and in a sibling, nearer than the margin, an asset has changed over; times the square of the
+/// HDOP, as long as it takes to average a wander that is so much wider. ms
 const SETTLE_MS: f64 = 60_000.0;
-/// No longer than so many times that.
-const SETTLE_HDOP_MAX: f64 = 5.0;
+/// No longer than this. ms
+const SETTLE_MAX_MS: f64 = 600_000.0;
 /// Over a longer gap nobody knows which way an asset went: no zone between was crossed. ms
 pub const GAP_MAX_MS: i64 = 60_000;
 /// What a fence's text begins with: its form, for the one that comes after it.
@@ -122,7 +130,7 @@ impl Fence {
     }
 
     /// Takes the next fix of the asset. Answers how its place changed, in order: more than one change where it jumped
-    /// over a zone. Zones that the plan no longer has are forgotten; what is no position says nothing.
+    /// over a gate. Zones that the plan no longer has are forgotten; what is no position says nothing.
     pub fn step(&mut self, plan: &Plan, limits: &FenceLimits, seen: &Seen) -> Vec<Crossing> {
         let Some(look) = Look::new(plan, limits, seen) else { return Vec::new() };
         let mut crossings = Vec::new();
@@ -134,12 +142,13 @@ impl Fence {
         for zone in self.jumped(&look) {
             self.put(plan, zone, Some(Stand::In));
             self.tell(plan, &mut crossings);
-            self.put(plan, zone, look.remains(zone, Stand::In));
+            // On open ground just behind it the asset may be wandering to and fro: then it is in the gate still.
+            self.put(plan, zone, look.remains(zone, Stand::In).filter(|_| !look.is_in_sibling_of(zone)));
         }
         for zone in look.around.iter().copied() {
             let stand = self.stand(plan, zone);
             if !stand.is_some_and(Stand::is_held) {
-                self.put(plan, zone, look.enters(stand, self.is_barred(&look, zone)));
+                self.put(plan, zone, look.enters(stand, self.is_barred(&look, zone) || !look.is_sure_of(zone)));
             }
         }
         self.tell(plan, &mut crossings);
@@ -171,18 +180,22 @@ impl Fence {
         self.trail.0.is_some_and(|(then_ms, ..)| then_ms == time_ms)
     }
 
-    /// The zones that lie on the straight way from the trail to here, in their order, and may be entered.
+    /// The gates on the straight way from the trail to here, in their order, that may be entered. Only gates: they are there
+    /// to be passed; of any other zone a straight line would be a guess.
     fn jumped(&self, look: &Look<'_>) -> Vec<usize> {
         let Some((then_ms, lat_deg, lon_deg)) = self.trail.0 else { return Vec::new() };
         let took_ms = look.now_ms.saturating_sub(then_ms);
         let from = look.plan.local.point(lat_deg, lon_deg);
-        let Some(from) = from.filter(|_| (1..=GAP_MAX_MS).contains(&took_ms) && look.limits.dwell_ms <= 0) else {
+        let Some(from) =
+            from.filter(|_| (1..=GAP_MAX_MS).contains(&took_ms) && look.limits.dwell_ms <= 0 && look.hdop <= POOR_HDOP)
+        else {
             return Vec::new();
         };
         let met = |(at, zone): (usize, &Zone)| {
-            let t = zone.shape.met_at(from, look.at)?;
+            let is_new = zone.kind == ZoneKind::Gate && self.stand(look.plan, at).is_none();
+            let t = is_new.then_some(zone)?.shape.met_at(from, look.at)?;
             let is_between = !look.is_in(at) && !zone.shape.contains(from);
-            (is_between && self.stand(look.plan, at).is_none() && !self.is_barred(look, at)).then_some((t, at))
+            (is_between && !self.is_barred(look, at)).then_some((t, at))
         };
         let mut met: Vec<(f64, usize)> = look.plan.zones.iter().enumerate().filter_map(met).collect();
         met.sort_by(|(a, _), (b, _)| a.total_cmp(b));
@@ -242,6 +255,7 @@ struct Look<'a> {
     limits: &'a FenceLimits,
     now_ms: i64,
     at: Point,
+    hdop: f64,
     margin_m: f64,
     settle_ms: f64,
     /// The zones around it, by their index.
@@ -254,12 +268,18 @@ impl<'a> Look<'a> {
         let hdop = seen.hdop.filter(|hdop| *hdop > 0.0).map_or(1.0, |hdop| hdop.min(HDOP_MAX));
         let around = (0..plan.zones.len()).filter(|zone| plan.zones[*zone].shape.contains(at)).collect();
         let margin_m = limits.exit_m.max(2.0 * DEVIATION_M * hdop);
-        let settle_ms = SETTLE_MS * hdop.clamp(1.0, SETTLE_HDOP_MAX);
-        Some(Self { plan, limits, now_ms: seen.time_ms, at, margin_m, settle_ms, around })
+        let settle_ms = (SETTLE_MS * hdop.max(1.0).powi(2)).min(SETTLE_MAX_MS);
+        Some(Self { plan, limits, now_ms: seen.time_ms, at, hdop, margin_m, settle_ms, around })
     }
 
     fn is_in(&self, zone: usize) -> bool {
         self.around.binary_search(&zone).is_ok()
+    }
+
+    /// Whether it is far enough inside a zone for what its receiver knows.
+    fn is_sure_of(&self, zone: usize) -> bool {
+        let enough_m = DEVIATION_M * self.hdop;
+        self.hdop <= POOR_HDOP || self.plan.zones[zone].shape.edge_m(self.at, enough_m) >= enough_m
     }
 
     /// Whether it is in a zone that is not around that one.

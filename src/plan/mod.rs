@@ -5,7 +5,10 @@ mod fence;
 mod parse;
 mod shape;
 mod span;
+#[cfg(test)]
+pub(crate) mod moored;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -28,8 +31,12 @@ pub const FINDINGS_MAX: usize = 50;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     zones: Vec<Zone>,
+    by_id: BTreeMap<String, usize>,
     local: Local,
 }
+
+/// A polygon as GeoJSON has it: its outer ring, then its holes, each a closed list of `[longitude, latitude]`, degrees WGS 84.
+pub type Polygon = Vec<Vec<[f64; 2]>>;
 
 /// One zone of the plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,9 +47,8 @@ pub struct Zone {
     pub name: String,
     /// What it is.
     pub kind: ZoneKind,
-    /// As GeoJSON has it: polygons, of each its outer ring and then its holes, of each closed ring its positions as
-    /// `[longitude, latitude]` in degrees WGS 84.
-    pub polygons: Vec<Vec<Vec<[f64; 2]>>>,
+    /// Its outline, one polygon or more.
+    pub polygons: Vec<Polygon>,
     /// The same in metres.
     shape: Shape,
     /// Which zones of the plan this one lies in, by their index.
@@ -122,11 +128,11 @@ impl Plan {
     /// The zone of this id.
     #[must_use]
     pub fn zone(&self, id: &str) -> Option<&Zone> {
-        self.zones.iter().find(|zone| zone.id == id)
+        self.index(id).map(|at| &self.zones[at])
     }
 
     fn index(&self, id: &str) -> Option<usize> {
-        self.zones.iter().position(|zone| zone.id == id)
+        self.by_id.get(id).copied()
     }
 
     /// The innermost zone around a position, whatever was before: no hysteresis.

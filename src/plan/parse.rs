@@ -6,7 +6,9 @@ use std::path::Path;
 
 use super::shape::{Bounds, Local, Point, Shape, crossing, ring_area_m2};
 use super::span::{Node, place};
-use super::{BYTES_MAX, FINDINGS_MAX, Finding, Invalid, POINTS_MAX, Plan, SPAN_MAX_M, ZONES_MAX, Zone, ZoneKind};
+use super::{
+    BYTES_MAX, FINDINGS_MAX, Finding, Invalid, POINTS_MAX, Plan, Polygon, SPAN_MAX_M, ZONES_MAX, Zone, ZoneKind,
+};
 
 /// Positions of a ring at least: three corners and the first again.
 const RING_MIN: usize = 4;
@@ -61,7 +63,8 @@ pub(super) fn parse(text: &str) -> Result<Plan, Invalid> {
     reader.collection();
     if reader.findings.is_empty() {
         let (zones, local) = (reader.zones, reader.local.unwrap_or_default());
-        return Ok(Plan { zones: nested(zones), local });
+        let by_id = zones.iter().enumerate().map(|(at, zone)| (zone.id.clone(), at)).collect();
+        return Ok(Plan { zones: nested(zones), by_id, local });
     }
     reader.findings.sort_by_key(|finding| (finding.line, finding.column));
     Err(Invalid { findings: reader.findings })
@@ -82,7 +85,7 @@ struct Reader<'a> {
     text: &'a str,
     findings: Vec<Finding>,
     zones: Vec<Zone>,
-    /// Ids and the number and place of the feature that took them.
+    /// Ids, and of each the number of the feature that took it and the byte where.
     taken: BTreeMap<String, (usize, usize)>,
     /// The feature that is read, as it is called in findings.
     feature: String,
@@ -176,12 +179,13 @@ impl<'a> Reader<'a> {
         if let Some(id) = &id {
             let place_of = properties.get("id").map_or(at, |node| node.at());
             match self.taken.get(id) {
-                Some((first, line)) => {
+                Some((first, byte)) => {
+                    let line = place(self.text, *byte).0;
                     let message = format!("the id {} is that of feature {first} on line {line}", shown(id));
                     self.wrong(place_of, message, "give each zone an id of its own");
                 }
                 None => {
-                    self.taken.insert(id.clone(), (number, place(self.text, place_of).0));
+                    self.taken.insert(id.clone(), (number, place_of));
                 }
             }
         }
@@ -221,7 +225,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn geometry(&mut self, geometry: Node<'a>) -> Option<(Vec<Vec<Vec<[f64; 2]>>>, Shape)> {
+    fn geometry(&mut self, geometry: Node<'a>) -> Option<(Vec<Polygon>, Shape)> {
         let members = geometry.members().unwrap_or_default();
         let said = members.get("type").and_then(|node| node.text()).unwrap_or_default();
         let found = members.get("coordinates").copied();

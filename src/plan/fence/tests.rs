@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::plan::moored;
 
 /// A degree of latitude in metres, and the yard's corner.
 const M: f64 = 111_195.08;
@@ -17,8 +18,9 @@ fn plan(boxes: &[(&str, f64, f64, f64, f64)]) -> Plan {
     let feature = |(id, west, south, east, north): &(&str, f64, f64, f64, f64)| {
         let corners = [(*west, *south), (*east, *south), (*east, *north), (*west, *north), (*west, *south)];
         let ring: Vec<[f64; 2]> = corners.iter().map(|(x, y)| degrees(*x, *y)).map(|(lat, lon)| [lon, lat]).collect();
+        let kind = if id.starts_with("gate") { "gate" } else { "dock" };
         serde_json::json!({
-            "type": "Feature", "properties": { "id": id, "kind": "dock" },
+            "type": "Feature", "properties": { "id": id, "kind": kind },
             "geometry": { "type": "Polygon", "coordinates": [ring] },
         })
     };
@@ -92,22 +94,26 @@ fn a_drive_at_30_km_h_is_told_within_three_seconds_of_either_edge() {
         let at = |n: i64| n * 1000 + phase * 50;
         let x = |ms: i64| -40.0 + mps * ms as f64 / 1000.0;
         let told = walk(&yard, (0..40).map(|n| (at(n), x(at(n)), 50.0)));
-        let late_ms = |told: &(i64, String), edge: f64| told.0 - ((edge + 40.0) / mps * 1000.0) as i64;
+        let late_ms = |told: &(i64, String), edge: f64| told.0 as f64 - (edge + 40.0) / mps * 1000.0;
         assert_eq!(told.len(), 2, "{told:?}");
-        assert!((0..=1000).contains(&late_ms(&told[0], 0.0)), "in after {} ms", late_ms(&told[0], 0.0));
-        assert!((0..=3000).contains(&late_ms(&told[1], 100.0)), "out after {} ms", late_ms(&told[1], 100.0));
+        assert!((0.0..=1000.0).contains(&late_ms(&told[0], 0.0)), "in after {} ms", late_ms(&told[0], 0.0));
+        assert!((0.0..=3000.0).contains(&late_ms(&told[1], 100.0)), "out after {} ms", late_ms(&told[1], 100.0));
     }
 }
 
 #[test]
 fn a_gap_of_ten_seconds_jumps_no_gate() {
     let yard = plan(&[("gate", 0.0, 0.0, 4.0, 20.0), ("yard", 0.0, 0.0, 200.0, 200.0)]);
+    let alone = plan(&[("gate", 0.0, 0.0, 4.0, 20.0)]);
     let over = [(0, -40.0, 10.0), (10_000, 43.0, 10.0)];
     assert_eq!(walk(&yard, over), told(&[(10_000, "gate"), (10_000, "yard")]));
+    assert_eq!(walk(&alone, over), told(&[(10_000, "gate"), (10_000, "-")]));
     let out = [(0, 43.0, 10.0), (10_000, -40.0, 10.0)];
     assert_eq!(walk(&yard, out), told(&[(0, "yard"), (10_000, "gate"), (10_000, "-")]));
     let long = [(0, -40.0, 10.0), (61_000, 43.0, 10.0)];
     assert_eq!(walk(&yard, long), told(&[(61_000, "yard")]), "who knows which way it went");
+    let other = plan(&[("bay", 0.0, 0.0, 4.0, 20.0)]);
+    assert_eq!(walk(&other, over), told(&[]), "a bay is no gate: it may have gone around");
     let beside = [(0, -40.0, 30.0), (10_000, 43.0, 30.0)];
     assert_eq!(walk(&yard, beside), told(&[(10_000, "yard")]));
 }
@@ -119,6 +125,23 @@ fn a_gate_between_road_and_yard_is_told_though_no_fix_falls_into_it() {
         let drive = (0..12).map(|n| (n * 1000, -40.0 + phase as f64 + 8.33 * n as f64, 10.0));
         let places: Vec<String> = walk(&plan, drive).into_iter().map(|(_, place)| place).collect();
         assert_eq!(places, ["road", "gate", "yard"], "from {phase}");
+    }
+}
+
+#[test]
+fn an_asset_that_wanders_over_a_narrow_gate_has_entered_it_once() {
+    let gate = plan(&[("gate", 0.0, 0.0, 1.0, 20.0)]);
+    let hops = (0..600_i64).map(|s| (s * 1000, if s / 3 % 2 == 0 { -2.0 } else { 3.0 }, 10.0));
+    assert_eq!(walk(&gate, hops), told(&[(3000, "gate")]));
+}
+
+#[test]
+fn a_receiver_that_is_very_unsure_enters_no_zone_at_its_edge() {
+    let yard = plan(&[("yard", 0.0, 0.0, 100.0, 100.0)]);
+    for (hdop, x, enters) in [(5.0, 1.0, true), (6.0, 29.0, false), (6.0, 31.0, true), (17.0, 50.0, false)] {
+        let mut fence = Fence::default();
+        fence.step(&yard, &FenceLimits::default(), &seen(0, x, 50.0, hdop));
+        assert_eq!(fence.place().is_some(), enters, "HDOP {hdop}, {x} m inside");
     }
 }
 
@@ -173,9 +196,9 @@ fn with_dwell_a_zone_is_entered_after_that_long_inside_without_a_break() {
 fn a_fix_that_only_moves_inside_or_far_away_changes_nothing_that_is_stored() {
     let plan = plan(&[("yard", 0.0, 0.0, 100.0, 100.0)]);
     let mut fence = Fence::default();
-    for (n, x) in [500.0, 480.0, 50.0, 20.0, 90.0, 104.0, 108.0, 99.0].into_iter().enumerate() {
+    for (n, x) in (0_i64..).zip([500.0, 480.0, 50.0, 20.0, 90.0, 104.0, 108.0, 99.0]) {
         let before = fence.clone();
-        let crossings = fence.step(&plan, &FenceLimits::default(), &seen(n as i64 * 1000, x, 50.0, 1.0));
+        let crossings = fence.step(&plan, &FenceLimits::default(), &seen(n * 1000, x, 50.0, 1.0));
         assert_eq!(fence != before || !crossings.is_empty(), n == 2, "fix {n} at {x}");
     }
 }
@@ -195,6 +218,43 @@ fn a_zone_that_the_plan_no_longer_has_is_left_with_the_next_fix() {
         [Crossing { place: None }]
     );
     assert_eq!(fence, Fence::default());
+}
+
+#[test]
+fn the_largest_plan_costs_a_fix_little() {
+    // 500 round zones of 40 corners: apart, and all around one spot.
+    let zones = |apart: f64| {
+        let feature = |n: usize| {
+            let (x, y) = ((n % 25) as f64 * apart, (n / 25) as f64 * apart);
+            let corner = |k: usize| {
+                let turn = (k % 39) as f64 / 39.0 * std::f64::consts::TAU;
+                let (lat, lon) = degrees(x + 45.0 * turn.cos(), y + 45.0 * turn.sin());
+                [lon, lat]
+            };
+            let ring: Vec<[f64; 2]> = (0..40).map(corner).collect();
+            serde_json::json!({
+                "type": "Feature", "properties": { "id": format!("zone {n}"), "kind": "gate" },
+                "geometry": { "type": "Polygon", "coordinates": [ring] },
+            })
+        };
+        let features: Vec<_> = (0..500).map(feature).collect();
+        serde_json::json!({ "type": "FeatureCollection", "features": features }).to_string()
+    };
+    for (what, apart) in [("apart", 100.0), ("all in one place", 0.01)] {
+        let text = zones(apart);
+        let begin = std::time::Instant::now();
+        let plan = Plan::parse(&text).unwrap();
+        let parsed = begin.elapsed();
+        let mut fence = Fence::default();
+        let begin = std::time::Instant::now();
+        for n in 0..200_i64 {
+            let at = seen(n * 1000, if n % 2 == 0 { 0.0 } else { 50.0 }, n as f64 / 100.0, 1.0);
+            fence.step(&plan, &FenceLimits::default(), &at);
+        }
+        let each = begin.elapsed() / 200;
+        eprintln!("500 zones of 40 positions {what}: {} KiB read in {parsed:?}, a fix {each:?}", text.len() >> 10);
+        assert!(each < std::time::Duration::from_millis(100), "{each:?}");
+    }
 }
 
 #[test]
@@ -271,15 +331,84 @@ proptest! {
     fn a_thinned_step_is_no_step(xs in proptest::collection::vec(-40.0..140.0_f64, 1..80)) {
         // Fixes that change nothing may be left out: the others say the same. Within a minute ways over gates differ.
         let plan = plan(&[("yard", 0.0, 0.0, 100.0, 100.0), ("hall", 20.0, 0.0, 60.0, 100.0)]);
-        let at = |(n, x): (usize, &f64)| seen(n as i64 * 61_000, *x, 50.0, 1.0);
+        let at = |(n, x): (i64, &f64)| seen(n * 61_000, *x, 50.0, 1.0);
         let (mut all, mut few) = (Fence::default(), Fence::default());
-        for seen in xs.iter().enumerate().map(at) {
+        for seen in (0_i64..).zip(&xs).map(at) {
             let before = all.clone();
             let said = all.step(&plan, &FenceLimits::default(), &seen);
             if all != before || !said.is_empty() {
                 prop_assert_eq!(few.step(&plan, &FenceLimits::default(), &seen), said);
                 prop_assert_eq!(&few, &all);
             }
+        }
+    }
+}
+
+/// The changes of place of a moored track beside boxes, and how often a fence without hysteresis would have told one.
+fn moored(track: &[moored::Said], boxes: &[(&str, f64, f64, f64, f64)]) -> (Vec<(i64, Option<String>)>, usize) {
+    let plan = plan(boxes);
+    let (mut fence, mut naive, mut flips, mut told) = (Fence::default(), None, 0, Vec::new());
+    for (n, said) in (0_i64..).zip(track) {
+        let seen = seen(n * 1000, said.x, said.y, moored::HDOP);
+        let here = plan.place_at(seen.lat_deg, seen.lon_deg).map(|zone| zone.id.clone());
+        flips += usize::from(here != naive);
+        naive = here;
+        let crossings = fence.step(&plan, &FenceLimits::default(), &seen);
+        told.extend(crossings.into_iter().map(|to| (n, to.place)));
+    }
+    (told, flips)
+}
+
+/// The land on each side of an edge so many metres from the moorings.
+fn sides(edge: f64) -> [(f64, f64, f64, f64); 4] {
+    [
+        (edge, -500.0, 500.0, 500.0),
+        (-500.0, -500.0, edge, 500.0),
+        (-500.0, edge, 500.0, 500.0),
+        (-500.0, -500.0, 500.0, edge),
+    ]
+}
+
+#[test]
+fn the_moored_track_wanders_as_the_real_one_did() {
+    for track in (0..10).flat_map(|seed| [moored::track(seed), moored::restless(seed)]) {
+        let radii: Vec<f64> = track.iter().map(|said| said.x.hypot(said.y)).collect();
+        assert_eq!(track.len(), 1200);
+        let part = |hundredth| moored::percentile(&radii, hundredth);
+        assert!((part(50) - 5.0).abs() < 0.1 && (part(95) - 20.0).abs() < 0.1, "{} {}", part(50), part(95));
+        assert!(part(100) <= 22.4);
+        let speeds: Vec<f64> = track.iter().map(|said| said.speed_mps).collect();
+        assert!(moored::percentile(&speeds, 95) < 0.6 && speeds.iter().filter(|mps| **mps > 1.0).count() >= 10);
+        let runs = speeds.split(|mps| *mps <= 1.0).map(<[f64]>::len);
+        assert_eq!(runs.max(), Some(4), "seconds over 1 m/s");
+    }
+}
+
+#[test]
+fn a_moored_asset_tells_one_change_at_most_at_any_edge() {
+    let (mut tracks, mut flips) = (0, 0);
+    for seed in 0..10 {
+        // An edge 10 m away with the margin behind it is 32.4 m wide: less than a restless track, which goes both ways.
+        for (track, edges) in
+            [(moored::track(seed), [0.0, 3.0, 5.0, 10.0].as_slice()), (moored::restless(seed), &[0.0, 3.0, 5.0])]
+        {
+            for (west, south, east, north) in edges.iter().flat_map(|edge| sides(*edge)) {
+                let (told, naive) = moored(&track, &[("yard", west, south, east, north)]);
+                assert!(told.len() <= 1, "seed {seed}, {west} {south} {east} {north}: {told:?}");
+                (tracks, flips) = (tracks + 1, flips + naive);
+            }
+        }
+    }
+    assert!(flips / tracks >= 12, "a fence without hysteresis would flap: {flips} in {tracks}");
+}
+
+#[test]
+fn a_moored_asset_on_the_edge_of_two_zones_changes_over_once_at_most() {
+    for seed in 0..10 {
+        for edge in [0.0, 3.0, 5.0, 10.0] {
+            let track = moored::track(seed);
+            let (told, _) = moored(&track, &[("a", -500.0, -500.0, edge, 500.0), ("b", edge, -500.0, 500.0, 500.0)]);
+            assert!(told.len() <= 2, "seed {seed}, edge {edge} m: {told:?}");
         }
     }
 }
