@@ -168,7 +168,7 @@ fn a_check_reads_the_plan_and_says_every_mistake_with_its_line() {
     let said = stderr(&bad);
     for line in [
         format!(
-            "{}:2:64: feature 1 \"dock 3\": the kind \"dok\" is not known here; write building or",
+            "{}:2:60: feature 1 \"dock 3\": the kind \"dok\" is not known here; write building or",
             zones.display()
         ),
         format!("{}:3:42: feature 2 \"a/b\": \"a/b\" cannot be the id of a place; write 1 to 64", zones.display()),
