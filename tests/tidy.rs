@@ -40,7 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("uplink", &["domain", "clock", "config", "health", "wire", "store"]),
     ("simulate", &["domain", "clock"]),
     ("devices", &[]),
-    ("app", &["domain", "clock", "config", "health", "store", "source", "ingest", "screen", "uplink"]),
+    ("app", &["domain", "clock", "config", "health", "plan", "store", "source", "ingest", "screen", "uplink"]),
     ("cli", &["domain", "clock", "config", "decoder", "plan", "wire", "store", "simulate", "devices", "app"]),
     ("main", &["cli"]),
     ("lib", &[]),
