@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::domain::Lane;
+use crate::domain::{Doubt, Lane};
 
 use super::labels::PUBLISH_CODES;
 use super::sample::precise;
@@ -236,6 +236,11 @@ impl Ours {
         };
         page.counter("sentences", "Sentences of a port by what became of them.", rows(|port| &port.sentences))?;
         page.counter("bytes", "Bytes of a port by what became of them.", rows(|port| &port.bytes))?;
+        let doubted = ports.iter().flat_map(|(source, port)| {
+            let counted = Doubt::ALL.iter().zip(&port.doubts).filter(|(_, counter)| counter.get() > 0);
+            counted.map(|(doubt, counter)| ([("source", &**source), ("doubt", doubt.as_str())], counter.get()))
+        });
+        page.counter("fixes_doubted", "Fixes that may not be taken at their word, by why.", doubted)?;
         let losses = self.tally.losses();
         let refused = losses.iter().map(|(source, stage, reason, n)| {
             ([("source", &**source), ("stage", stage.as_str()), ("reason", reason.as_str())], *n)

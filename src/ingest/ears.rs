@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::clock::{BUILD_FLOOR_MS, Keeper};
 use crate::decoder::nmea::{Doubter, NmeaCounts, NmeaDecoder, NmeaOptions, NmeaOut, Trusted};
 use crate::decoder::scan::{Charset, CodeId, ScanCounts, ScanDecoder, ScanOut, ScanProfile};
-use crate::domain::{Fix, Loss, Reason, Stage, Stamp, TimeQuality};
+use crate::domain::{Fix, Loss, Reason, Stage, Stamp, TimeQuality, UnixMs};
 use crate::health::{Light, PortOutcome, Tally};
 use crate::source::{Conn, Input};
 
@@ -173,7 +173,9 @@ impl Ears {
         // Datagrams of two peers share no frame: what the one left open does not begin what the other says.
         let other = self.open.get(&conn).is_some_and(|ear| peer.is_some() && ear.peer != peer);
         let mut heard = if other { self.with(conn, Ear::quiet) } else { Vec::new() };
+        let now_ms = self.trusted_ms(at);
         heard.extend(self.with(conn, |ear| {
+            ear.trust(now_ms);
             if peer.is_some() {
                 ear.peer = peer;
             }
@@ -234,10 +236,10 @@ impl Ears {
     fn fix(&mut self, mut fix: Box<Fix>, at: Stamp) -> Heard {
         self.light.frame(at);
         self.light.no_fix(false);
-        let (now_ms, tq) = self.keeper.time_of(at);
+        let (now_ms, tq) = (self.trusted_ms(at), self.keeper.time_of(at).1);
         let keep_ms = i64::try_from(self.keep.as_millis()).unwrap_or(i64::MAX);
-        let now_ms = tq.is_trusted().then_some(now_ms);
-        self.doubter.judge(&mut fix, at, Trusted { now_ms, keep_ms: Some(keep_ms) });
+        self.doubter.judge(&mut fix, Some(at), Trusted { now_ms, keep_ms: Some(keep_ms) });
+        fix.doubt.iter().for_each(|doubt| self.tally.doubted(self.feed.id(), *doubt));
         let Feed::Gps(gps) = &self.feed else { return Heard::Counted { reason: None, is_frame: true } };
         if gps.clock
             && fix.has_date
@@ -251,6 +253,11 @@ impl Ears {
         let keep = self.motion.judge(&fix, at, gps.track_interval, gps.parked_interval);
         let tq = if fix.has_date { tq } else { tq.min(TimeQuality::Rtc) };
         Heard::Frame(Frame::Fix { fix, at, tq, keep }, None)
+    }
+
+    fn trusted_ms(&self, at: Stamp) -> Option<UnixMs> {
+        let (now_ms, tq) = self.keeper.time_of(at);
+        tq.is_trusted().then_some(now_ms)
     }
 
     fn refuse(&mut self, loss: Loss, at: Stamp, peer: Option<String>, is_frame: bool, reply: Reply) -> Heard {
@@ -286,6 +293,13 @@ impl Ear {
         match &mut self.decoder {
             Decoder::Nmea(decoder) => collect(Out::Nmea, |out| decoder.feed(bytes, at, out)),
             Decoder::Scan(decoder) => collect(Out::Scan, |out| decoder.feed(bytes, at, out)),
+        }
+    }
+
+    /// What time it is, for receivers whose dates cannot be right.
+    fn trust(&mut self, now_ms: Option<UnixMs>) {
+        if let Decoder::Nmea(decoder) = &mut self.decoder {
+            decoder.trust(now_ms);
         }
     }
 

@@ -43,6 +43,12 @@ impl<'a> Fields<'a> {
         self.fields.get(index).copied().unwrap_or_default()
     }
 
+    /// How many there are, the address included.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
     /// Refuses a sentence with fewer or more fields than its kind has: two that lost the middle can still add up.
     ///
     /// # Errors

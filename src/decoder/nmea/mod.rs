@@ -4,6 +4,7 @@
 //! Source: IEC 61162-1 as retold in gpsd's "NMEA Revealed"; the corpora of real receivers in the tests.
 
 mod counts;
+mod date;
 mod doubt;
 mod epoch;
 mod field;
@@ -17,7 +18,8 @@ pub use frame::{EVIDENCE_MAX, NOISE_RUN_MAX, SENTENCE_MAX};
 
 use crate::domain::{Fix, Loss, Reason, Stage, Stamp, UnixMs};
 use counts::wide;
-use epoch::{Fusion, GPS_START};
+use date::{Era, GPS_START};
+use epoch::Fusion;
 use field::DAY_MS;
 use frame::{Framer, Piece};
 
@@ -73,13 +75,18 @@ impl NmeaDecoder {
     /// A decoder for a connection that has just begun.
     #[must_use]
     pub fn new(options: NmeaOptions) -> Self {
-        let fusion = Fusion::new(options.floor_ms.div_euclid(DAY_MS));
+        let fusion = Fusion::new(Era::new(options.floor_ms));
         Self {
             framer: Framer::new(),
             desk: Desk { fusion, counts: NmeaCounts::default(), refused: None },
             heard_us: 0,
             at: Stamp::default(),
         }
+    }
+
+    /// Says what time it is, where a trusted clock knows it: for dates that cannot be right.
+    pub const fn trust(&mut self, now_ms: Option<UnixMs>) {
+        self.desk.fusion.trust(now_ms);
     }
 
     /// Takes the bytes of one read that returned at `at`; what they end is added to `out`.
@@ -174,6 +181,10 @@ impl Desk {
 }
 
 #[cfg(test)]
+mod bar_tests;
+#[cfg(test)]
 mod corpora_tests;
+#[cfg(test)]
+mod mutation_tests;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,9 @@ use crate::domain::{Mode, Reason};
 
 const MPS_PER_KNOT: f64 = 1852.0 / 3600.0;
 
+/// Fewer satellites than this give no position, not even a flat one.
+const SATELLITES_MIN: u32 = 3;
+
 /// The sentences that navigation is read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Formatter {
@@ -112,7 +115,9 @@ pub fn read(text: &[u8]) -> Result<Option<Reading>, Reason> {
     let mut values = own_values(formatter, &fields)?;
     if let Some(read) = crate_values(text) {
         values.merge(&read);
-        (values.status, values.real) = (read.status, read.real);
+        values.status &= read.status;
+        // Of satellites that are too few the crate says nothing: our own no counts too.
+        values.real = values.real.filter(|is_real| !is_real).or(read.real);
     }
     let talker = [text[1], text[2]];
     let is_valid = values.status && values.real != Some(false);
@@ -167,8 +172,9 @@ fn own_values(formatter: Formatter, fields: &Fields<'_>) -> Result<Values, Reaso
                 [digit @ b'0'..=b'9'] => Some(digit - b'0'),
                 _ => return Err(Reason::BadField),
             };
-            values.real = Some(values.quality.is_some_and(|quality| !matches!(quality, 0 | 6 | 7 | 8)));
             read_solution(fields, &mut values)?;
+            let is_real = values.quality.is_some_and(|quality| !matches!(quality, 0 | 6 | 7 | 8));
+            values.real = Some(is_real && !has_too_few(fields, &values));
         }
         Formatter::Gns => {
             fields.expect_count(10, 15)?;
@@ -183,6 +189,10 @@ fn own_values(formatter: Formatter, fields: &Fields<'_>) -> Result<Values, Reaso
         }
         Formatter::Gsa => {
             fields.expect_count(3, 32)?;
+            // Of twelve satellites, as the standard has it; where a receiver sends more, the dilutions stand elsewhere.
+            if fields.count() == 18 || fields.count() == 19 {
+                values.hdop = fields.decimal(16, 0.0, 10_000.0)?;
+            }
             values.mode = match fields.at(2) {
                 "2" => Some(Mode::TwoD),
                 "3" => Some(Mode::ThreeD),
@@ -198,6 +208,13 @@ fn own_values(formatter: Formatter, fields: &Fields<'_>) -> Result<Values, Reaso
         Formatter::Zda => fields.expect_count(5, 8)?,
     }
     Ok(values)
+}
+
+/// Whether no position can come from so few satellites. Of the sentences of one constellation only those of GPS say how
+/// many there are in all, and 0 beside a quality is the word of receivers that do not count.
+fn has_too_few(fields: &Fields<'_>, values: &Values) -> bool {
+    matches!(fields.at(0), "GPGGA" | "GNGGA")
+        && values.satellites.is_some_and(|count| (1..SATELLITES_MIN).contains(&count))
 }
 
 /// Satellites, dilution and height: the same fields in GGA and GNS.
@@ -259,6 +276,7 @@ fn crate_values(text: &[u8]) -> Option<Values> {
                 GsaMode2::Fix2D => Some(Mode::TwoD),
                 GsaMode2::Fix3D => Some(Mode::ThreeD),
             };
+            values.hdop = wide(gsa.hdop).filter(|_| gsa.fix_sats_prn.len() <= 12);
         }
         ParseResult::VTG(vtg) => {
             values.course_deg = wide(vtg.true_course);
@@ -296,6 +314,13 @@ impl Values {
         self.satellites = newer.satellites.or(self.satellites);
         self.quality = newer.quality.or(self.quality);
         self.mode = newer.mode.or(self.mode);
+    }
+
+    /// Takes over what a sentence without a time says: as [`Values::merge`], but a dilution only where none is known.
+    pub fn merge_untimed(&mut self, newer: &Self) {
+        let hdop = self.hdop.or(newer.hdop);
+        self.merge(newer);
+        self.hdop = hdop;
     }
 
     /// The values to the last digit that a receiver means: the crate's are 32 bits wide, ours 64, and both must
