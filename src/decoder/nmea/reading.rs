@@ -12,6 +12,13 @@ use crate::domain::{Mode, Reason};
 
 const MPS_PER_KNOT: f64 = 1852.0 / 3600.0;
 
+/// The fastest that a receiver can be meant to say. Unit: knots.
+const KNOTS_MAX: f64 = 2000.0;
+
+/// The lowest and the highest that a receiver can be meant to say. Unit: metres.
+const ALT_MIN_M: f64 = -10_000.0;
+const ALT_MAX_M: f64 = 1_000_000.0;
+
 /// Fewer satellites than this give no position, not even a flat one.
 const SATELLITES_MIN: u32 = 3;
 
@@ -161,7 +168,7 @@ fn own_values(formatter: Formatter, fields: &Fields<'_>) -> Result<Values, Reaso
         Formatter::Rmc => {
             fields.expect_count(10, 16)?;
             values.status = status(2)?;
-            values.speed_mps = fields.decimal(7, 0.0, 2000.0)?.map(|knots| knots * MPS_PER_KNOT);
+            values.speed_mps = fields.decimal(7, 0.0, KNOTS_MAX)?.map(|knots| knots * MPS_PER_KNOT);
             values.course_deg = fields.decimal(8, -360.0, 360.0)?;
             values.real = faa_is_real(fields.at(12));
         }
@@ -202,8 +209,8 @@ fn own_values(formatter: Formatter, fields: &Fields<'_>) -> Result<Values, Reaso
         Formatter::Vtg => {
             fields.expect_count(5, 11)?;
             values.course_deg = fields.decimal(1, -360.0, 360.0)?;
-            let from_knots = fields.decimal(5, 0.0, 2000.0)?.map(|knots| knots * MPS_PER_KNOT);
-            values.speed_mps = from_knots.or(fields.decimal(7, 0.0, 3704.0)?.map(|kmh| kmh / 3.6));
+            let from_knots = fields.decimal(5, 0.0, KNOTS_MAX)?.map(|knots| knots * MPS_PER_KNOT);
+            values.speed_mps = from_knots.or(fields.decimal(7, 0.0, KNOTS_MAX * 1.852)?.map(|kmh| kmh / 3.6));
         }
         Formatter::Zda => fields.expect_count(5, 8)?,
     }
@@ -227,7 +234,7 @@ fn read_solution(fields: &Fields<'_>, values: &mut Values) -> Result<(), Reason>
         },
     };
     values.hdop = fields.decimal(8, 0.0, 10_000.0)?;
-    values.alt_m = fields.decimal(9, -10_000.0, 1_000_000.0)?;
+    values.alt_m = fields.decimal(9, ALT_MIN_M, ALT_MAX_M)?;
     Ok(())
 }
 
@@ -324,13 +331,17 @@ impl Values {
     }
 
     /// The values to the last digit that a receiver means: the crate's are 32 bits wide, ours 64, and both must
-    /// say the same. A dilution of 0 or from 99 on is a receiver's word for unknown.
+    /// say the same. A dilution of 0 or from 99 on is a receiver's word for unknown. Where a sentence has other fields
+    /// than its kind should, the crate finds numbers that we do not, and it knows no ranges.
     fn rounded(self) -> Self {
         let to = |places: f64| move |value: f64| (value * places).round() / places;
         Self {
-            speed_mps: self.speed_mps.map(to(1000.0)),
-            course_deg: self.course_deg.map(to(1000.0)).map(|course| course.rem_euclid(360.0)),
-            alt_m: self.alt_m.map(to(1000.0)),
+            speed_mps: self.speed_mps.filter(|mps| (0.0..=KNOTS_MAX * MPS_PER_KNOT).contains(mps)).map(to(1000.0)),
+            course_deg: self
+                .course_deg
+                .filter(|course| course.abs() <= 360.0)
+                .map(|course| to(1000.0)(course).rem_euclid(360.0)),
+            alt_m: self.alt_m.filter(|alt| (ALT_MIN_M..=ALT_MAX_M).contains(alt)).map(to(1000.0)),
             hdop: self.hdop.map(to(100.0)).filter(|hdop| (0.01..99.0).contains(hdop)),
             ..self
         }
