@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::clock::{BUILD_FLOOR_MS, Keeper};
+use crate::config::Port;
+use crate::decoder::gpsd::GpsdDecoder;
 use crate::decoder::nmea::{Doubter, NmeaCounts, NmeaDecoder, NmeaOptions, NmeaOut, Trusted};
 use crate::decoder::scan::{Charset, CodeId, ScanCounts, ScanDecoder, ScanOut, ScanProfile};
 use crate::domain::{Fix, Loss, Reason, Stage, Stamp, TimeQuality, UnixMs};
@@ -30,6 +32,7 @@ pub(super) enum Heard {
 
 enum Decoder {
     Nmea(Box<NmeaDecoder>),
+    Gpsd(Box<GpsdDecoder>),
     Scan(Box<ScanDecoder>),
 }
 
@@ -122,6 +125,8 @@ impl Ears {
     pub(super) fn deadline_us(&self) -> Option<i64> {
         let of = |ear: &Ear| match &ear.decoder {
             Decoder::Nmea(decoder) => decoder.deadline_us(),
+            // A report of gpsd is whole by itself.
+            Decoder::Gpsd(_) => None,
             // Its source says when the line was silent; here nobody knows whether it was listened to.
             Decoder::Scan(_) => None,
         };
@@ -145,7 +150,13 @@ impl Ears {
 
     fn ear(&self, peer: Option<String>, reply: Reply) -> Ear {
         let decoder = match &self.feed {
-            Feed::Gps(_) => Decoder::Nmea(Box::new(NmeaDecoder::new(NmeaOptions { floor_ms: BUILD_FLOOR_MS }))),
+            Feed::Gps(gps) => {
+                let options = NmeaOptions { floor_ms: BUILD_FLOOR_MS };
+                match &gps.port {
+                    Port::Gpsd(_, _, device) => Decoder::Gpsd(Box::new(GpsdDecoder::new(options, device.clone()))),
+                    _ => Decoder::Nmea(Box::new(NmeaDecoder::new(options))),
+                }
+            }
             Feed::Scanner(scanner) => Decoder::Scan(Box::new(ScanDecoder::new(ScanProfile {
                 terminators: scanner.terminators.clone(),
                 start: scanner.start.clone(),
@@ -292,14 +303,17 @@ impl Ear {
     fn hear(&mut self, bytes: &[u8], at: Stamp) -> Vec<Out> {
         match &mut self.decoder {
             Decoder::Nmea(decoder) => collect(Out::Nmea, |out| decoder.feed(bytes, at, out)),
+            Decoder::Gpsd(decoder) => collect(Out::Nmea, |out| decoder.feed(bytes, at, out)),
             Decoder::Scan(decoder) => collect(Out::Scan, |out| decoder.feed(bytes, at, out)),
         }
     }
 
     /// What time it is, for receivers whose dates cannot be right.
     fn trust(&mut self, now_ms: Option<UnixMs>) {
-        if let Decoder::Nmea(decoder) = &mut self.decoder {
-            decoder.trust(now_ms);
+        match &mut self.decoder {
+            Decoder::Nmea(decoder) => decoder.trust(now_ms),
+            Decoder::Gpsd(decoder) => decoder.trust(now_ms),
+            Decoder::Scan(_) => {}
         }
     }
 
@@ -313,13 +327,13 @@ impl Ear {
     fn tick(&mut self, now: Stamp) -> Vec<Out> {
         match &mut self.decoder {
             Decoder::Nmea(decoder) => collect(Out::Nmea, |out| decoder.quiet(now.mono_us, out)),
-            Decoder::Scan(_) => Vec::new(),
+            Decoder::Gpsd(_) | Decoder::Scan(_) => Vec::new(),
         }
     }
 
     fn quiet(&mut self) -> Vec<Out> {
         match &mut self.decoder {
-            Decoder::Nmea(_) => Vec::new(),
+            Decoder::Nmea(_) | Decoder::Gpsd(_) => Vec::new(),
             Decoder::Scan(decoder) => collect(Out::Scan, |out| decoder.idle(i64::MAX, out)),
         }
     }
@@ -327,6 +341,7 @@ impl Ear {
     fn lost(&mut self, at: Stamp) -> Vec<Out> {
         match &mut self.decoder {
             Decoder::Nmea(decoder) => collect(Out::Nmea, |out| decoder.finish(out)),
+            Decoder::Gpsd(decoder) => collect(Out::Nmea, |out| decoder.finish(out)),
             Decoder::Scan(decoder) => collect(Out::Scan, |out| decoder.lost(at, out)),
         }
     }
@@ -335,6 +350,7 @@ impl Ear {
     fn report(&mut self, source: &str, tally: &Tally) -> (u64, u64) {
         match &self.decoder {
             Decoder::Nmea(decoder) => self.reported.nmea(source, tally, decoder.counts()),
+            Decoder::Gpsd(decoder) => self.reported.nmea(source, tally, decoder.counts()),
             Decoder::Scan(decoder) => self.reported.scan(source, tally, decoder.counts()),
         }
     }

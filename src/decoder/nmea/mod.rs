@@ -4,10 +4,10 @@
 //! Source: IEC 61162-1 as retold in gpsd's "NMEA Revealed"; the corpora of real receivers in the tests.
 
 mod counts;
-mod date;
+pub(super) mod date;
 mod doubt;
 mod epoch;
-mod field;
+pub(super) mod field;
 mod frame;
 mod reading;
 pub mod report;
