@@ -50,12 +50,13 @@ pub(super) struct Cells {
 pub(super) struct Port {
     pub(super) sentences: [Counter; PortOutcome::COUNT],
     pub(super) bytes: [Counter; PortOutcome::COUNT],
+    pub(super) drops: Counter,
     pub(super) doubts: [Counter; Doubt::ALL.len()],
 }
 
 impl Default for Port {
     fn default() -> Self {
-        Self { sentences: counters(), bytes: counters(), doubts: counters() }
+        Self { sentences: counters(), bytes: counters(), doubts: counters(), drops: Counter::default() }
     }
 }
 
@@ -112,6 +113,11 @@ impl Tally {
     /// A fix of a port may not be taken at its word.
     pub fn doubted(&self, source: &str, doubt: Doubt) {
         self.0.ports.with(source, |port| port.doubts[doubt as usize].inc());
+    }
+
+    /// A receiver said `n` times that its line is full.
+    pub fn receiver_drops(&self, source: &str, n: u64) {
+        self.0.ports.with(source, |port| port.drops.inc_by(n));
     }
 
     /// A commit took this long, its fsync included.

@@ -48,6 +48,7 @@ struct Ear {
 struct Reported {
     bytes: BTreeMap<&'static str, u64>,
     sentences: u64,
+    drops_said: u64,
     refused: BTreeMap<&'static str, u64>,
 }
 
@@ -214,7 +215,11 @@ impl Ears {
         let Some(ear) = self.open.get_mut(&conn) else { return Vec::new() };
         let outs = work(ear);
         let (peer, reply) = (ear.peer.clone(), ear.reply.clone());
+        let drops_said = ear.reported.drops_said;
         let (good, bad) = ear.report(self.feed.id(), &self.tally);
+        if ear.reported.drops_said != drops_said {
+            self.light.drops(self.keeper.clock().now());
+        }
         self.judge_line(good, bad);
         let mut heard: Vec<Heard> =
             outs.into_iter().map(|out| self.heard(out, peer.as_ref(), reply.as_ref())).collect();
@@ -361,6 +366,10 @@ impl Reported {
         let sentences = counts.sentences - self.sentences;
         self.sentences = counts.sentences;
         (0..sentences).for_each(|_| tally.sentences(source, PortOutcome::Used));
+        if counts.drops_said > self.drops_said {
+            tally.receiver_drops(source, counts.drops_said - self.drops_said);
+            self.drops_said = counts.drops_said;
+        }
         for (code, skipped) in &counts.skipped {
             let seen = self.refused.entry(code).or_default();
             if let Some(reason) = Reason::from_code(code) {

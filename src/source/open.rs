@@ -119,6 +119,7 @@ impl Source {
     ) -> Result<Duration, Gone> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.light.bytes();
+        self.light.carried(bytes.len(), at);
         let mut waited = waited;
         for chunk in bytes.chunks(super::CHUNK_MAX) {
             self.send(pulse, Input::Bytes { conn, bytes: chunk.to_vec(), at, peer, waited }).await?;

@@ -340,3 +340,11 @@ fn a_vtg_of_other_fields_than_its_kind_gives_no_speed_that_cannot_be() {
         }
     }
 }
+
+/// Requirement 13.
+#[test]
+fn a_receiver_that_says_its_line_is_full_is_counted() {
+    let text = "GNTXT,01,01,00,txbuf,alloc";
+    let bytes = [text, text, "GPTXT,01,01,02,ANTSTATUS=OK"].map(line).concat();
+    assert_eq!(decode(bytes.as_bytes(), None).1.drops_said, 2);
+}

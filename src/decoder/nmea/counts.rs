@@ -33,6 +33,8 @@ pub struct NmeaCounts {
     pub by_type: BTreeMap<String, u64>,
     /// What was refused, by the code of its [`Reason`].
     pub skipped: BTreeMap<&'static str, Skipped>,
+    /// How often the receiver said that it could not send something because its line is full.
+    pub drops_said: u64,
     /// Finished epochs with a fix.
     pub fixes: u64,
     /// Finished epochs without.

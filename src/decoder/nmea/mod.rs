@@ -149,7 +149,10 @@ impl Desk {
     }
 
     fn read(&mut self, text: &[u8], at: Stamp, out: &mut Vec<NmeaOut>) -> Result<(), Reason> {
-        let Some(reading) = reading::read(text)? else { return Ok(()) };
+        let Some(reading) = reading::read(text)? else {
+            self.counts.drops_said += u64::from(reading::says_it_drops(text));
+            return Ok(());
+        };
         let before = out.len();
         self.fusion.take(&reading, at, out)?;
         self.count_epochs(&out[before..]);

@@ -155,6 +155,12 @@ pub fn read(text: &[u8]) -> Result<Option<Reading>, Reason> {
     Ok(Some(Reading { formatter, talker, tod_ms, day, position, is_valid, values: values.rounded() }))
 }
 
+/// Whether a text of the receiver's says that it has no room to send, as u-blox does: `$GNTXT,01,01,00,txbuf,alloc`.
+#[must_use]
+pub fn says_it_drops(text: &[u8]) -> bool {
+    text.get(3..7) == Some(b"TXT,") && text.windows(11).any(|part| part.eq_ignore_ascii_case(b"txbuf,alloc"))
+}
+
 /// The values by our own reading, which also holds every field against its range.
 fn own_values(formatter: Formatter, fields: &Fields<'_>) -> Result<Values, Reason> {
     let mut values = Values { status: true, ..Values::default() };
