@@ -333,7 +333,7 @@ fn sentences_without_time_before_the_first_with_one_are_of_the_epoch_that_follow
 
 #[test]
 fn a_vtg_of_other_fields_than_its_kind_gives_no_speed_that_cannot_be() {
-    let shifted = "GPVTG,360.0,T,348.7,M,,9999999999,K";
+    let shifted = "GPVTG,360.0,T,348.7,M,,9999999990,00.0,N";
     for body in [shifted, "GPVTG,,,,9999999999,K,,", "GPVTG,360.0,348.7,000.0,9999999999,K"] {
         for fix in fixes(&[&gga("101112"), body]) {
             assert!(fix.speed_mps.is_none_or(|mps| mps < 1100.0), "{body}: {fix:?}");
