@@ -7,6 +7,10 @@ use crate::domain::{AssetState, Change, EventId, PlaceSaid, Said, SaidKey, Seq, 
 /// What lies further ahead of trusted time than this is no order to go by. ms (contract section 6)
 const AHEAD_MS: i64 = 60_000;
 
+/// Times without trust are compared when they are no further apart. ms; half a day: a wrong date is further off, what
+/// waited in a buffer is not
+const NEAR_MS: i64 = 43_200_000;
+
 /// What an event says of one asset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sighting {
@@ -71,7 +75,9 @@ fn is_older(seen: &Sighting, present: &AssetState) -> bool {
     if comparable && seen.tq.is_trusted() {
         return (seen.ts_ms, seen.id) < (present.ts_ms, present.id);
     }
-    if comparable && seen.ts_ms != present.ts_ms {
+    // Without trust a date that is far off says nothing: one of them must not freeze an asset.
+    let is_near = seen.ts_ms.saturating_sub(present.ts_ms).saturating_abs() < NEAR_MS;
+    if comparable && is_near && seen.ts_ms != present.ts_ms {
         return seen.ts_ms < present.ts_ms;
     }
     seen.received < present.received
@@ -231,6 +237,14 @@ mod tests {
     fn times_of_unequal_trust_are_ordered_by_receipt() {
         let future = see(None, &seen(9_999_999_999, TimeQuality::None, 10)).unwrap();
         assert_eq!(see(Some(&future), &seen(1_000, TimeQuality::Ntp, 11)).map(|state| state.ts_ms), Some(1_000));
+    }
+
+    #[test]
+    fn a_date_far_ahead_that_nobody_can_check_freezes_nothing() {
+        let day = 86_400_000;
+        let ahead = see(None, &seen(20 * day, TimeQuality::Rtc, 10)).unwrap();
+        assert!(see(Some(&ahead), &seen(10 * day, TimeQuality::Rtc, 11)).is_some());
+        assert!(see(Some(&ahead), &seen(20 * day - 5_000, TimeQuality::Rtc, 11)).is_none(), "a late one is late");
     }
 
     #[test]

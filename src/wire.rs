@@ -39,6 +39,8 @@ struct FixBody {
     satellites: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hdop: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollover_weeks: Option<i64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     doubt: Vec<&'static str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -57,6 +59,7 @@ pub fn fix_body(fix: &Fix, spare: bool) -> String {
         mode: fix.mode.map(Mode::as_str),
         satellites: fix.satellites,
         hdop: rounded(fix.hdop, 100.0),
+        rollover_weeks: Some(fix.weeks_moved()).filter(|weeks| *weeks != 0),
         doubt: fix.doubt.iter().map(|d| d.as_str()).collect(),
         spare,
     })

@@ -67,12 +67,7 @@ impl Yard {
 
 fn limits(plan: &config::Plan) -> FenceLimits {
     let ms = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-    FenceLimits {
-        exit_m: plan.exit_m,
-        exit_fixes: plan.exit_fixes,
-        exit_ms: ms(plan.exit),
-        dwell_ms: ms(plan.dwell),
-    }
+    FenceLimits { exit_m: plan.exit_m, exit_fixes: plan.exit_fixes, exit_ms: ms(plan.exit), dwell_ms: ms(plan.dwell) }
 }
 
 fn read(path: &Path) -> Result<(Plan, String), String> {

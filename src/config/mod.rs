@@ -209,8 +209,8 @@ pub enum Port {
     TcpListen(SocketAddr),
     /// Datagrams to us.
     UdpListen(SocketAddr),
-    /// gpsd's JSON: host, port.
-    Gpsd(String, u16),
+    /// gpsd's JSON: host, port, and the device to listen to; none is the first that has a fix.
+    Gpsd(String, u16, Option<String>),
     /// A file, read once to its end.
     File(PathBuf),
     /// A keyboard scanner: the input device.
@@ -225,8 +225,11 @@ impl std::fmt::Display for Port {
             Self::Tcp(host, port) => write!(f, "tcp://{host}:{port}"),
             Self::TcpListen(addr) => write!(f, "tcp-listen://{addr}"),
             Self::UdpListen(addr) => write!(f, "udp-listen://{addr}"),
-            Self::Gpsd(host, port) if host.contains(':') => write!(f, "gpsd://[{host}]:{port}"),
-            Self::Gpsd(host, port) => write!(f, "gpsd://{host}:{port}"),
+            Self::Gpsd(host, port, device) => {
+                let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+                write!(f, "gpsd://{open}{host}{close}:{port}")?;
+                device.as_ref().map_or(Ok(()), |device| write!(f, "?device={device}"))
+            }
             Self::File(path) => write!(f, "file://{}", path.display()),
             Self::Hid(path) => write!(f, "hid://{}", path.display()),
         }

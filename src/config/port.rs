@@ -29,7 +29,7 @@ pub(super) fn port(text: &str, is_gps: bool) -> Result<Port, Wrong> {
         "tcp" => host_port(rest, None).map(|(host, port)| Port::Tcp(host, port)),
         "tcp-listen" => socket(rest).map(Port::TcpListen),
         "udp-listen" => socket(rest).map(Port::UdpListen),
-        "gpsd" if is_gps => host_port(rest, Some(2947)).map(|(host, port)| Port::Gpsd(host, port)),
+        "gpsd" if is_gps => gpsd(rest),
         "file" => absolute(rest, scheme).map(Port::File),
         "hid" if !is_gps => absolute(rest, scheme).map(Port::Hid),
         "gpsd" => wrong("gpsd gives positions, no scans", all),
@@ -37,6 +37,21 @@ pub(super) fn port(text: &str, is_gps: bool) -> Result<Port, Wrong> {
         "udp" => wrong("a UDP port only listens", format!("write udp-listen://{}", shown_rest(rest))),
         "serial" | "tty" => wrong("a tty is written without a scheme", format!("write {}", shown_rest(rest))),
         _ => wrong(format!("{} is no kind of port", shown(scheme)), all),
+    }
+}
+
+/// `host[:port][?device=PATH]`
+fn gpsd(text: &str) -> Result<Port, Wrong> {
+    let (server, query) = text.split_once('?').map_or((text, None), |(server, query)| (server, Some(query)));
+    let (host, port) = host_port(server, Some(2947))?;
+    let Some(query) = query else { return Ok(Port::Gpsd(host, port, None)) };
+    let is_name = |device: &&str| (1..=255).contains(&device.len()) && device.bytes().all(|b| b.is_ascii_graphic());
+    match query.strip_prefix("device=").filter(is_name) {
+        Some(device) => Ok(Port::Gpsd(host, port, Some(device.to_owned()))),
+        None => wrong(
+            format!("{} names no device", shown(query)),
+            "write ?device= and the device as gpsd names it, as in gpsd://localhost:2947?device=/dev/ttyUSB0",
+        ),
     }
 }
 

@@ -124,10 +124,6 @@ fn read_gps(view: &View<'_>, node_id: &str, reader: &mut Reader) -> Gps {
 }
 
 fn check_gps(view: &View<'_>, gps: &Gps, reader: &mut Reader) {
-    if matches!(gps.port, Port::Gpsd(..)) {
-        let remedy = "stop gpsd and name its device here: waypost devices lists them";
-        reader.error(view, "port", format!("gpsd:// {LATER}"), remedy);
-    }
     check_allow(view, &gps.port, &gps.allow, reader);
 }
 

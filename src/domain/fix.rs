@@ -38,6 +38,9 @@ pub enum Doubt {
 }
 
 impl Doubt {
+    /// Every doubt.
+    pub const ALL: &'static [Self] = &[Self::Future, Self::Old, Self::Jump, Self::Frozen, Self::Clock];
+
     /// The word on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -92,4 +95,58 @@ pub struct Fix {
     pub quality: Option<u8>,
     /// Why it may not be taken at its word.
     pub doubt: Vec<Doubt>,
+}
+
+impl Fix {
+    /// By how many weeks `time_ms` was moved from the day as sent, because a date so far off cannot be right: a multiple
+    /// of 1024, positive is forward; 0 when it is as sent.
+    #[must_use]
+    pub fn weeks_moved(&self) -> i64 {
+        let digits = |range: std::ops::Range<usize>| self.day_sent.get(range)?.parse::<i8>().ok();
+        let sent = || {
+            let (day, month, year) = (digits(0..2)?, digits(2..4)?, i16::from(digits(4..6)?));
+            let year = if year >= 80 { 1900 + year } else { 2000 + year };
+            let since = jiff::civil::Date::new(year, month, day).ok()?.since(jiff::civil::date(1970, 1, 1)).ok()?;
+            Some(i64::from(since.get_days()))
+        };
+        let meant = self.time_ms.saturating_sub(self.tod_sent_ms).div_euclid(86_400_000);
+        let weeks = sent().map_or(0, |sent| (meant - sent) / 7);
+        // Two digits of a year say nothing of a century; only whole rollovers are ever moved by.
+        if weeks % 1024 == 0 { weeks } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_weeks_that_a_date_was_moved_by_are_told_by_its_digits() {
+        let check = |day_sent: &str, tod_sent_ms, time_ms| {
+            let fix = Fix {
+                time_ms,
+                has_date: true,
+                day_sent: day_sent.into(),
+                tod_sent_ms,
+                first_e7: (0, 0),
+                lat_deg: 0.0,
+                lon_deg: 0.0,
+                alt_m: None,
+                speed_mps: None,
+                course_deg: None,
+                mode: None,
+                satellites: None,
+                hdop: None,
+                quality: None,
+                doubt: Vec::new(),
+            };
+            fix.weeks_moved()
+        };
+        let noon = 1_795_176_000_000;
+        assert_eq!(check("201126", 43_200_000, noon), 0);
+        assert_eq!(check("060407", 43_200_000, noon), 1024);
+        assert_eq!(check("060407", 86_400_500, noon + 43_200_500), 1024, "inside a leap second");
+        assert_eq!(check("", 43_200_000, noon), 0);
+        assert_eq!(check("üü", 43_200_000, noon), 0);
+    }
 }

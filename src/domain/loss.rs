@@ -116,7 +116,7 @@ reasons! {
     UnknownTag, "unknown_tag", Decide, true, "No asset has this key.", "Add the asset, then retry: the scan keeps its time.";
     BadChecksum, "bad_checksum", Noise, false, "The checksum of a sentence does not fit its bytes.", "If it goes on: check cable, ground and baud rate.";
     NoChecksum, "no_checksum", Noise, false, "A sentence came without a checksum.", "Set the receiver to send checksums.";
-    TooLong, "too_long", Noise, false, "A sentence is longer than 255 characters.", "If it goes on: check the baud rate.";
+    TooLong, "too_long", Noise, false, "A sentence is longer than 255 characters, or a line of gpsd than 32 KiB.", "If it goes on: check the baud rate.";
     BadField, "bad_field", Noise, false, "A field of a sentence cannot be read.", "If it goes on: check receiver and cable; send a capture to support.";
     OutOfRange, "out_of_range", Noise, false, "A field of a sentence is outside what is possible.", "If it goes on: check the receiver.";
     BadBytes, "bad_bytes", Noise, false, "Bytes between sentences that are none.", "If it goes on: check the baud rate; a receiver may mix binary in.";

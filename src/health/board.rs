@@ -31,6 +31,9 @@ pub struct SourceState {
     /// When it last delivered a whole frame, UTC ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_frame_ms: Option<UnixMs>,
+    /// Share of a serial line's capacity in use, over the last 10 s. 0.0..=1.0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line_load: Option<f64>,
     /// What a person should do; empty when nothing.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub advice: String,

@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::domain::Lane;
+use crate::domain::{Doubt, Lane};
 
 use super::labels::PUBLISH_CODES;
 use super::sample::precise;
@@ -236,6 +236,14 @@ impl Ours {
         };
         page.counter("sentences", "Sentences of a port by what became of them.", rows(|port| &port.sentences))?;
         page.counter("bytes", "Bytes of a port by what became of them.", rows(|port| &port.bytes))?;
+        let doubted = ports.iter().flat_map(|(source, port)| {
+            let counted = Doubt::ALL.iter().zip(&port.doubts).filter(|(_, counter)| counter.get() > 0);
+            counted.map(|(doubt, counter)| ([("source", &**source), ("doubt", doubt.as_str())], counter.get()))
+        });
+        page.counter("fixes_doubted", "Fixes that may not be taken at their word, by why.", doubted)?;
+        let dropping = ports.iter().filter(|(_, port)| port.drops.get() > 0);
+        let dropping = dropping.map(|(source, port)| ([("source", &**source)], port.drops.get()));
+        page.counter("receiver_drops", "Times a receiver said that its line is full (txbuf).", dropping)?;
         let losses = self.tally.losses();
         let refused = losses.iter().map(|(source, stage, reason, n)| {
             ([("source", &**source), ("stage", stage.as_str()), ("reason", reason.as_str())], *n)
@@ -379,6 +387,8 @@ mod tests {
         let tally = Tally::new(Clock::manual(Stamp::default()));
         tally.sentences("gps0", PortOutcome::Used);
         tally.sentences("gps0", PortOutcome::Refused(Reason::BadChecksum));
+        tally.doubted("gps0", Doubt::Frozen);
+        tally.receiver_drops("gps0", 3);
         tally.bytes("gps0", PortOutcome::Used, 82);
         tally.commit_seconds(Duration::from_millis(3));
         tally.ingest_to_commit_seconds(Duration::from_millis(7));
@@ -503,6 +513,8 @@ mod tests {
         for line in [
             "waypost_sentences_total{source=\"gps0\",outcome=\"bad_checksum\"} 1",
             "waypost_bytes_total{source=\"gps0\",outcome=\"used\"} 82",
+            "waypost_fixes_doubted_total{source=\"gps0\",doubt=\"frozen\"} 1",
+            "waypost_receiver_drops_total{source=\"gps0\"} 3",
             "waypost_uplink_publishes_total{lane=\"fix\",code=\"0x10\"} 1",
             "waypost_http_requests_total{route=\"/api/v1/events\",status=\"200\"} 1",
             "waypost_worker_restarts_total{worker=\"source:gps0\",reason=\"stalled\"} 1",

@@ -1,10 +1,12 @@
 //! How one input is, put together from what its port and its decoder say, and shown on the board with its alarm.
 //! It holds no timer: whoever waits for the input calls [`Light::tick`] when it is due.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::load::LineLoad;
 use super::{Alarm, Board, Severity, SourceCondition, SourceState, State};
 use crate::clock::Clock;
 use crate::domain::Stamp;
@@ -39,6 +41,7 @@ struct Lamp {
     silent_advice: String,
     garbage: bool,
     no_fix: bool,
+    load: LineLoad,
     frames: u64,
     last_frame: Option<Stamp>,
     condition: SourceCondition,
@@ -60,6 +63,7 @@ impl Light {
             silent_advice: String::new(),
             garbage: false,
             no_fix: false,
+            load: LineLoad::default(),
             frames: 0,
             last_frame: None,
             condition: SourceCondition::Opening,
@@ -91,6 +95,7 @@ impl Light {
             SourceCondition::Silent => {
                 lamp.port = SourceCondition::Up;
                 lamp.silent = true;
+                lamp.load.stop();
                 advice.clone_into(&mut lamp.silent_advice);
             }
             SourceCondition::Up => {
@@ -100,6 +105,7 @@ impl Light {
             trouble => {
                 lamp.port = trouble;
                 lamp.silent = false;
+                lamp.load.stop();
                 advice.clone_into(&mut lamp.advice);
             }
         }
@@ -115,6 +121,26 @@ impl Light {
             lamp.advice.clear();
             self.compose(&mut lamp);
         }
+    }
+
+    /// A serial line was opened at this rate, bits per second; none where no wire has one, as with USB to its end.
+    pub fn line(&self, baud: Option<u32>) {
+        self.lamp().load.open(baud);
+    }
+
+    /// So many bytes came over the line in a read that returned at `at`.
+    pub fn carried(&self, n: usize, at: Stamp) {
+        let mut lamp = self.lamp();
+        if lamp.load.carry(n, at) {
+            self.show(&mut lamp);
+        }
+    }
+
+    /// The receiver said, read at `at`, that it drops sentences because its line is full.
+    pub fn drops(&self, at: Stamp) {
+        let mut lamp = self.lamp();
+        lamp.load.drop_said(at);
+        self.show(&mut lamp);
     }
 
     /// A whole frame came, read at `at`: a scan, or an epoch with or without a position.
@@ -207,7 +233,8 @@ impl Light {
             since_ms: lamp.since.wall_ms,
             last_frame_mono_ms: lamp.last_frame.map(Stamp::mono_ms),
             last_frame_ms: lamp.last_frame.map(|at| at.wall_ms),
-            advice: advice(lamp).to_owned(),
+            line_load: lamp.load.ratio(),
+            advice: advice(lamp).into_owned(),
         }));
     }
 
@@ -227,7 +254,7 @@ impl Light {
             severity,
             since_ms: lamp.since.wall_ms,
             text,
-            advice: advice(lamp).to_owned(),
+            advice: advice(lamp).into_owned(),
             count: lamp.alarms,
         }
     }
@@ -246,14 +273,15 @@ const fn alarm_after(condition: SourceCondition) -> Option<Duration> {
     }
 }
 
-fn advice(lamp: &Lamp) -> &str {
+fn advice(lamp: &Lamp) -> Cow<'_, str> {
     match lamp.condition {
         SourceCondition::Garbage => {
-            "Check `baud` and `serial` of this source and that nothing else speaks on the line."
+            "Check `baud` and `serial` of this source and that nothing else speaks on the line.".into()
         }
-        SourceCondition::Silent => &lamp.silent_advice,
-        SourceCondition::NoFix => "Check the antenna: it needs a free view of the sky.",
-        _ => &lamp.advice,
+        SourceCondition::Silent => (&lamp.silent_advice).into(),
+        SourceCondition::NoFix => "Check the antenna: it needs a free view of the sky.".into(),
+        SourceCondition::Up => lamp.load.advice(),
+        _ => (&lamp.advice).into(),
     }
 }
 
@@ -337,6 +365,21 @@ mod tests {
         assert_eq!(light.tick(), None);
         let raised = alarm(&board).unwrap();
         assert_eq!((raised.severity, raised.advice.as_str()), (Severity::Fault, "claim it"));
+    }
+
+    #[test]
+    fn a_line_that_is_too_slow_is_said_while_the_source_is_up_and_its_load_ends_with_the_line() {
+        let (light, board, clock) = light();
+        light.line(Some(9600));
+        light.bytes();
+        for _ in 0..11 {
+            light.carried(900, clock.now());
+            clock.advance_ms(1000);
+        }
+        assert_eq!((state(&board).state, state(&board).line_load), (SourceCondition::Up, Some(0.94)));
+        assert!(state(&board).advice.starts_with("Line too slow: 94 %"), "{}", state(&board).advice);
+        light.port(SourceCondition::Absent, "plug it in");
+        assert_eq!((state(&board).line_load, state(&board).advice.as_str()), (None, "plug it in"));
     }
 
     #[test]

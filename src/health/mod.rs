@@ -5,6 +5,7 @@ mod board;
 pub mod export;
 mod labels;
 mod light;
+mod load;
 mod sample;
 mod seat;
 mod supervisor;

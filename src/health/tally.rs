@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use tracing::{debug, warn};
 
 use crate::clock::Clock;
-use crate::domain::{Lane, Loss, Reason, Stage};
+use crate::domain::{Doubt, Lane, Loss, Reason, Stage};
 
 use super::labels::{PUBLISH_CODES, publish_index};
 use super::{PortOutcome, ReconnectReason, RestartReason, StreamDrop, StreamOpen};
@@ -50,11 +50,13 @@ pub(super) struct Cells {
 pub(super) struct Port {
     pub(super) sentences: [Counter; PortOutcome::COUNT],
     pub(super) bytes: [Counter; PortOutcome::COUNT],
+    pub(super) drops: Counter,
+    pub(super) doubts: [Counter; Doubt::ALL.len()],
 }
 
 impl Default for Port {
     fn default() -> Self {
-        Self { sentences: counters(), bytes: counters() }
+        Self { sentences: counters(), bytes: counters(), doubts: counters(), drops: Counter::default() }
     }
 }
 
@@ -106,6 +108,16 @@ impl Tally {
     /// `n` bytes of a port had this outcome.
     pub fn bytes(&self, source: &str, outcome: PortOutcome, n: u64) {
         self.0.ports.with(source, |port| port.bytes[outcome.index()].inc_by(n));
+    }
+
+    /// A fix of a port may not be taken at its word.
+    pub fn doubted(&self, source: &str, doubt: Doubt) {
+        self.0.ports.with(source, |port| port.doubts[doubt as usize].inc());
+    }
+
+    /// A receiver said `n` times that its line is full.
+    pub fn receiver_drops(&self, source: &str, n: u64) {
+        self.0.ports.with(source, |port| port.drops.inc_by(n));
     }
 
     /// A commit took this long, its fsync included.

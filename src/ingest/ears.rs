@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::clock::{BUILD_FLOOR_MS, Keeper};
-use crate::config::MotionLimits;
+use crate::config::{MotionLimits, Port};
+use crate::decoder::gpsd::GpsdDecoder;
 use crate::decoder::nmea::{Doubter, NmeaCounts, NmeaDecoder, NmeaOptions, NmeaOut, Trusted};
 use crate::decoder::scan::{Charset, CodeId, ScanCounts, ScanDecoder, ScanOut, ScanProfile};
-use crate::domain::{Fix, Loss, Reason, Stage, Stamp, TimeQuality};
+use crate::domain::{Fix, Loss, Reason, Stage, Stamp, TimeQuality, UnixMs};
 use crate::health::{Light, PortOutcome, Tally};
 use crate::source::{Conn, Input};
 
@@ -32,6 +33,7 @@ pub(super) enum Heard {
 
 enum Decoder {
     Nmea(Box<NmeaDecoder>),
+    Gpsd(Box<GpsdDecoder>),
     Scan(Box<ScanDecoder>),
 }
 
@@ -47,6 +49,7 @@ struct Ear {
 struct Reported {
     bytes: BTreeMap<&'static str, u64>,
     sentences: u64,
+    drops_said: u64,
     refused: BTreeMap<&'static str, u64>,
 }
 
@@ -132,6 +135,8 @@ impl Ears {
     pub(super) fn deadline_us(&self) -> Option<i64> {
         let of = |ear: &Ear| match &ear.decoder {
             Decoder::Nmea(decoder) => decoder.deadline_us(),
+            // A report of gpsd is whole by itself.
+            Decoder::Gpsd(_) => None,
             // Its source says when the line was silent; here nobody knows whether it was listened to.
             Decoder::Scan(_) => None,
         };
@@ -155,7 +160,13 @@ impl Ears {
 
     fn ear(&self, peer: Option<String>, reply: Reply) -> Ear {
         let decoder = match &self.feed {
-            Feed::Gps(_) => Decoder::Nmea(Box::new(NmeaDecoder::new(NmeaOptions { floor_ms: BUILD_FLOOR_MS }))),
+            Feed::Gps(gps) => {
+                let options = NmeaOptions { floor_ms: BUILD_FLOOR_MS };
+                match &gps.port {
+                    Port::Gpsd(_, _, device) => Decoder::Gpsd(Box::new(GpsdDecoder::new(options, device.clone()))),
+                    _ => Decoder::Nmea(Box::new(NmeaDecoder::new(options))),
+                }
+            }
             Feed::Scanner(scanner) => Decoder::Scan(Box::new(ScanDecoder::new(ScanProfile {
                 terminators: scanner.terminators.clone(),
                 start: scanner.start.clone(),
@@ -183,7 +194,9 @@ impl Ears {
         // Datagrams of two peers share no frame: what the one left open does not begin what the other says.
         let other = self.open.get(&conn).is_some_and(|ear| peer.is_some() && ear.peer != peer);
         let mut heard = if other { self.with(conn, Ear::quiet) } else { Vec::new() };
+        let now_ms = self.trusted_ms(at);
         heard.extend(self.with(conn, |ear| {
+            ear.trust(now_ms);
             if peer.is_some() {
                 ear.peer = peer;
             }
@@ -211,7 +224,11 @@ impl Ears {
         let Some(ear) = self.open.get_mut(&conn) else { return Vec::new() };
         let outs = work(ear);
         let (peer, reply) = (ear.peer.clone(), ear.reply.clone());
+        let drops_said = ear.reported.drops_said;
         let (good, bad) = ear.report(self.feed.id(), &self.tally);
+        if ear.reported.drops_said != drops_said {
+            self.light.drops(self.keeper.clock().now());
+        }
         self.judge_line(good, bad);
         let mut heard: Vec<Heard> =
             outs.into_iter().map(|out| self.heard(out, peer.as_ref(), reply.as_ref())).collect();
@@ -245,10 +262,10 @@ impl Ears {
     fn fix(&mut self, mut fix: Box<Fix>, at: Stamp) -> Heard {
         self.light.frame(at);
         self.light.no_fix(false);
-        let (now_ms, tq) = self.keeper.time_of(at);
+        let (now_ms, tq) = (self.trusted_ms(at), self.keeper.time_of(at).1);
         let keep_ms = i64::try_from(self.keep.as_millis()).unwrap_or(i64::MAX);
-        let now_ms = tq.is_trusted().then_some(now_ms);
-        self.doubter.judge(&mut fix, at, Trusted { now_ms, keep_ms: Some(keep_ms) });
+        self.doubter.judge(&mut fix, Some(at), Trusted { now_ms, keep_ms: Some(keep_ms) });
+        fix.doubt.iter().for_each(|doubt| self.tally.doubted(self.feed.id(), *doubt));
         let Feed::Gps(gps) = &self.feed else { return Heard::Counted { reason: None, is_frame: true } };
         if gps.clock
             && fix.has_date
@@ -261,6 +278,9 @@ impl Ears {
         }
         let tq = if fix.has_date { tq } else { tq.min(TimeQuality::Rtc) };
         let (id, track, parked) = (gps.id.clone(), gps.track_interval, gps.parked_interval);
+        if self.doubter.began_anew() {
+            self.motion.begin_anew();
+        }
         let is_late = self.motion.is_late(&fix, at);
         let part = self.part(&fix, at, is_late);
         let news = matches!(&part, Part::Leads { fence: Some(_), .. });
@@ -305,6 +325,11 @@ impl Ears {
         leads
     }
 
+    fn trusted_ms(&self, at: Stamp) -> Option<UnixMs> {
+        let (now_ms, tq) = self.keeper.time_of(at);
+        tq.is_trusted().then_some(now_ms)
+    }
+
     fn refuse(&mut self, loss: Loss, at: Stamp, peer: Option<String>, is_frame: bool, reply: Reply) -> Heard {
         self.tally.lose(self.feed.id(), &loss);
         let reason = loss.reason;
@@ -337,7 +362,17 @@ impl Ear {
     fn hear(&mut self, bytes: &[u8], at: Stamp) -> Vec<Out> {
         match &mut self.decoder {
             Decoder::Nmea(decoder) => collect(Out::Nmea, |out| decoder.feed(bytes, at, out)),
+            Decoder::Gpsd(decoder) => collect(Out::Nmea, |out| decoder.feed(bytes, at, out)),
             Decoder::Scan(decoder) => collect(Out::Scan, |out| decoder.feed(bytes, at, out)),
+        }
+    }
+
+    /// What time it is, for receivers whose dates cannot be right.
+    fn trust(&mut self, now_ms: Option<UnixMs>) {
+        match &mut self.decoder {
+            Decoder::Nmea(decoder) => decoder.trust(now_ms),
+            Decoder::Gpsd(decoder) => decoder.trust(now_ms),
+            Decoder::Scan(_) => {}
         }
     }
 
@@ -351,13 +386,13 @@ impl Ear {
     fn tick(&mut self, now: Stamp) -> Vec<Out> {
         match &mut self.decoder {
             Decoder::Nmea(decoder) => collect(Out::Nmea, |out| decoder.quiet(now.mono_us, out)),
-            Decoder::Scan(_) => Vec::new(),
+            Decoder::Gpsd(_) | Decoder::Scan(_) => Vec::new(),
         }
     }
 
     fn quiet(&mut self) -> Vec<Out> {
         match &mut self.decoder {
-            Decoder::Nmea(_) => Vec::new(),
+            Decoder::Nmea(_) | Decoder::Gpsd(_) => Vec::new(),
             Decoder::Scan(decoder) => collect(Out::Scan, |out| decoder.idle(i64::MAX, out)),
         }
     }
@@ -365,6 +400,7 @@ impl Ear {
     fn lost(&mut self, at: Stamp) -> Vec<Out> {
         match &mut self.decoder {
             Decoder::Nmea(decoder) => collect(Out::Nmea, |out| decoder.finish(out)),
+            Decoder::Gpsd(decoder) => collect(Out::Nmea, |out| decoder.finish(out)),
             Decoder::Scan(decoder) => collect(Out::Scan, |out| decoder.lost(at, out)),
         }
     }
@@ -373,6 +409,7 @@ impl Ear {
     fn report(&mut self, source: &str, tally: &Tally) -> (u64, u64) {
         match &self.decoder {
             Decoder::Nmea(decoder) => self.reported.nmea(source, tally, decoder.counts()),
+            Decoder::Gpsd(decoder) => self.reported.nmea(source, tally, decoder.counts()),
             Decoder::Scan(decoder) => self.reported.scan(source, tally, decoder.counts()),
         }
     }
@@ -383,6 +420,10 @@ impl Reported {
         let sentences = counts.sentences - self.sentences;
         self.sentences = counts.sentences;
         (0..sentences).for_each(|_| tally.sentences(source, PortOutcome::Used));
+        if counts.drops_said > self.drops_said {
+            tally.receiver_drops(source, counts.drops_said - self.drops_said);
+            self.drops_said = counts.drops_said;
+        }
         for (code, skipped) in &counts.skipped {
             let seen = self.refused.entry(code).or_default();
             if let Some(reason) = Reason::from_code(code) {

@@ -235,8 +235,10 @@ fn epoch(second: i64, north_m: f64, speed_mps: f64) -> Vec<u8> {
     let lat = format!("{:02}{:09.6},N", lat.trunc(), lat.fract() * 60.0);
     let time = format!("{:02}{:02}{:02}.00", 2 + second / 3600, second / 60 % 60, second % 60);
     let knots = speed_mps * 3600.0 / 1852.0;
-    let rmc = sentence(&format!("GPRMC,{time},A,{lat},01100.000000,E,{knots:.2},0.0,201126,,,A"));
-    let gga = sentence(&format!("GPGGA,{time},{lat},01100.000000,E,1,09,0.9,12.3,M,46.9,M,,"));
+    // No two seconds are at the very same spot: that would be a frozen receiver.
+    let lon = format!("01100.{:06},E", second % 10_000);
+    let rmc = sentence(&format!("GPRMC,{time},A,{lat},{lon},{knots:.2},0.0,201126,,,A"));
+    let gga = sentence(&format!("GPGGA,{time},{lat},{lon},1,09,0.9,12.3,M,46.9,M,,"));
     (rmc + &gga).into_bytes()
 }
 

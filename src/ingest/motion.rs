@@ -146,10 +146,14 @@ impl Motion {
         let is_long =
             row.fixes >= ANEW_FIXES && took_ms >= ANEW_MIN_MS || row.fixes >= ANEW_FIXES_FEW && took_ms >= ANEW_LONG_MS;
         if is_long {
-            *self =
-                Self { moving: self.moving, starts: self.starts, heard_mono_ms: self.heard_mono_ms, ..Self::default() };
+            self.begin_anew();
         }
         is_long
+    }
+
+    /// What was the newest was wrong: it makes nothing late any more.
+    pub(super) fn begin_anew(&mut self) {
+        *self = Self { moving: self.moving, starts: self.starts, heard_mono_ms: self.heard_mono_ms, ..Self::default() };
     }
 
     fn worth(

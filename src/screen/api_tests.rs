@@ -30,6 +30,7 @@ fn source(id: &str, state: SourceCondition) -> State {
         since_ms: 1,
         last_frame_mono_ms: Some(1),
         last_frame_ms: Some(1),
+        line_load: None,
         advice: String::new(),
     })
 }

@@ -169,7 +169,7 @@ fn sample(front: &Front, counts: &Counts, files: &Files) -> Sample {
                     last_frame_age: age,
                     fix_age: fixes.get(&source.id).map(|at| millis(now.mono_ms() - at)),
                     source: source.id,
-                    line_load: None,
+                    line_load: source.line_load,
                 });
             }
             Some(Posted::Uplink(uplink)) if uplink.configured => {

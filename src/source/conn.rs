@@ -16,6 +16,7 @@ use super::open::Source;
 use super::pulse::{Pulse, or_wait};
 use super::serial::Bauds;
 use super::{CHUNK_MAX, Conn, Lost, REPLIES_MAX, SLOW_READER};
+use crate::config::Port;
 use crate::health::SourceCondition;
 
 /// Replies that are taken from the channel for one write.
@@ -137,10 +138,13 @@ impl Reading<'_> {
         if quiet_since.elapsed() < silent_after {
             return false;
         }
-        self.source.light.port(
-            SourceCondition::Silent,
-            "The port is open but nothing comes: check the receiver's power and cable and its output setting.",
-        );
+        let advice = match self.source.spec.port {
+            Port::Gpsd(..) => {
+                "gpsd is connected but says nothing: check on its machine with `gpsmon` that it has its receiver."
+            }
+            _ => "The port is open but nothing comes: check the receiver's power and cable and its output setting.",
+        };
+        self.source.light.port(SourceCondition::Silent, advice);
         quiet_since.elapsed() >= silent_after * 3
     }
 

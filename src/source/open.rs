@@ -119,6 +119,7 @@ impl Source {
     ) -> Result<Duration, Gone> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.light.bytes();
+        self.light.carried(bytes.len(), at);
         let mut waited = waited;
         for chunk in bytes.chunks(super::CHUNK_MAX) {
             self.send(pulse, Input::Bytes { conn, bytes: chunk.to_vec(), at, peer, waited }).await?;
@@ -228,7 +229,7 @@ impl Turns {
         let ended = match &source.spec.port {
             Port::Serial(path) => serial::pass(source, pulse, path, &mut self.bauds).await,
             Port::Tcp(host, port) => client::pass(source, pulse, host, *port, b"").await,
-            Port::Gpsd(host, port) => client::pass(source, pulse, host, *port, client::GPSD_WATCH).await,
+            Port::Gpsd(host, port, _) => client::pass(source, pulse, host, *port, client::GPSD_WATCH).await,
             Port::TcpListen(addr) => listen::pass(source, pulse, *addr).await,
             Port::UdpListen(addr) => udp::pass(source, pulse, *addr).await,
             Port::File(path) => file::pass(source, pulse, path).await,

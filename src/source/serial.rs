@@ -21,6 +21,7 @@ const TRY_MAX: Duration = Duration::from_secs(60);
 /// Opens the tty, reads until lost, closes it.
 pub(super) async fn pass(source: &Source, pulse: &Pulse, path: &Path, bauds: &mut Bauds) -> Result<Lost, Trouble> {
     let mut stream = open(source, path, bauds.rate())?;
+    source.light.line(has_wire(path).then_some(bauds.rate()));
     bauds.opened(source);
     let conn = source.next_conn();
     let read = async {
@@ -35,6 +36,12 @@ pub(super) async fn pass(source: &Source, pulse: &Pulse, path: &Path, bauds: &mu
         bauds.turn();
     }
     Ok(why)
+}
+
+/// Whether bytes go over a wire with a rate: a receiver that is USB itself takes any rate and keeps to none.
+fn has_wire(path: &Path) -> bool {
+    let device = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    !device.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"ttyACM"))
 }
 
 /// Opens it for us alone: a second program on a tty takes bytes away unseen.

@@ -210,7 +210,7 @@ async fn a_client_connects_again_after_its_peer_has_closed() {
 async fn gpsd_is_asked_to_send() {
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = server.local_addr().unwrap().port();
-    let _rig = Rig::start(spec("gps", Port::Gpsd("127.0.0.1".into(), port)));
+    let _rig = Rig::start(spec("gps", Port::Gpsd("127.0.0.1".into(), port, None)));
     let (stream, _) = within("a connection", server.accept()).await.unwrap();
     let mut line = String::new();
     within("the wish", BufReader::new(stream).read_line(&mut line)).await.unwrap();

@@ -13,6 +13,7 @@ mod browser;
 mod commands;
 mod config;
 mod feeder;
+mod gpsd;
 mod kill;
 mod path;
 mod ports;

@@ -1,11 +1,12 @@
 //! The way of one fix and one scan, from the wire to the screen and the broker.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::bench::{Node, Pty, Site, balanced, epoch, metric, play, repository, run, stdout, wait_for};
+use crate::bench::{Node, Pty, Site, balanced, epoch, metric, play, repository, run, sentence, stdout, wait_for};
 
 fn gps(site: &Site) -> String {
     format!(
@@ -129,4 +130,114 @@ fn a_scanners_noisy_capture_leaves_no_byte_and_no_frame_without_an_outcome() {
     });
     assert!(frames["stored"].as_i64().unwrap() > 0 && frames["rejected"].as_i64().unwrap() > 0, "{frames}");
     assert!(node.stop().success());
+}
+
+#[test]
+fn a_line_that_is_too_slow_for_its_receiver_is_said_and_measured() {
+    let site = Site::new();
+    let mut gps0 = Pty::new(&site.path("gps0"));
+    site.configure(&gps(&site));
+    let node = site.start();
+    let (mut second, text) = (36_000, sentence("GNTXT,01,01,00,txbuf,alloc"));
+    let source = || node.json("/api/v1/sources")["items"][0].clone();
+    gps0.write(text.as_bytes());
+    wait_for("the receiver's own word", || source()["advice"].as_str()?.contains("txbuf").then_some(()));
+    assert_eq!(metric(&node, "waypost_receiver_drops_total", &["source=\"gps0\""]), 1.0);
+    // Far more than 960 bytes a second, as a pty lets through and a wire would not.
+    let slow = wait_for("a line that is full", || {
+        gps0.write(&epoch(second).repeat(4));
+        second += 1;
+        Some(source()).filter(|source| !source["line_load"].is_null())
+    });
+    assert_eq!((slow["line_load"].as_f64(), slow["state"].as_str()), (Some(1.0), Some("up")));
+    assert!(slow["advice"].as_str().unwrap().starts_with("Line too slow: 100 % of 9600 baud"), "{slow}");
+    assert_eq!(metric(&node, "waypost_line_load_ratio", &["source=\"gps0\""]), 1.0);
+    assert!(stdout(&site.ask(&["status"])).contains("Line too slow"));
+    assert!(node.stop().success());
+}
+
+/// A fix by what says that it is the same: time modulo 1024 weeks, because the node repairs dates that `decode` takes as
+/// sent, position to 1e-7 degrees, and apart from those speed to 1 mm/s.
+fn same(fix: &Value) -> (String, String) {
+    let time: jiff::Timestamp = fix["ts"].as_str().unwrap().parse().unwrap();
+    // Rounded as the node rounds: of a digit 5 the two ways of rounding make two things.
+    let number =
+        |key: &str, unit: f64| fix[key].as_f64().map_or(String::new(), |value| format!("{}", (value * unit).round()));
+    let ms = time.as_millisecond().rem_euclid(1024 * 7 * 86_400_000);
+    (format!("{ms} {} {}", number("lat", 1e7), number("lon", 1e7)), number("speed_mps", 1e3))
+}
+
+/// Goal: what a port gives is what `decode` gives. Method: every log of real receivers at once, each into a pty of its
+/// own, as fast as the node reads; then the events against the lines of `decode`, the ledger against its summary.
+#[test]
+fn every_log_of_a_real_receiver_gives_the_same_through_a_pty_and_through_decode() {
+    let corpora = std::env::var_os("WAYPOST_CORPORA").map_or_else(|| repository("../shared/corpora"), Into::into);
+    let Ok(folder) = std::fs::read_dir(corpora.join("nmea")) else {
+        eprintln!("SKIPPED: no corpora at {}; name them with WAYPOST_CORPORA", corpora.display());
+        return;
+    };
+    let mut logs: Vec<_> = folder.map(|entry| entry.unwrap().path()).collect();
+    logs.sort();
+    assert!(logs.len() >= 75, "{}", logs.len());
+    let site = Site::new();
+    let mut ports: Vec<Pty> = (0..logs.len()).map(|n| Pty::new(&site.path(&format!("gps{n}")))).collect();
+    let table = |n: usize| gps(&site).replace("gps0\"", &format!("gps{n}\"")).replace("TRK-07", &format!("TRK-{n}"));
+    site.configure(&(0..logs.len()).map(table).collect::<String>());
+    let node = site.start();
+    std::thread::scope(|scope| {
+        for (log, port) in logs.iter().zip(&mut ports) {
+            scope.spawn(move || port.write(&std::fs::read(log).unwrap()));
+        }
+    });
+    let summaries: Vec<(Vec<Value>, Value)> = logs.iter().map(|log| decoded(log)).collect();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    wait_for("the same frames of every log", || {
+        let ledger = node.ledger();
+        let other = logs.iter().zip(&summaries).enumerate().find_map(|(n, (log, (_, summary)))| {
+            let counts = &ledger["sources"][format!("gps{n}")];
+            let has = |key: &str| counts[key].as_i64().unwrap_or(0);
+            let count = |key: &str| summary[key].as_i64().unwrap();
+            let is_same = has("stored") + has("duplicate") == count("fixes") + count("undated")
+                && has("no_fix") == count("no_fix");
+            (!is_same).then(|| format!("{}: {counts} is not {summary}", log.display()))
+        });
+        assert!(other.is_none() || Instant::now() < deadline, "{}", other.unwrap_or_default());
+        other.is_none().then_some(())
+    });
+    balanced(&node);
+    assert!(node.stop().success());
+    let events = site.exported();
+    assert!(events.len() > 1500, "{} events", events.len());
+    // Receivers of before 2017 are a rollover off for a node that was built in 2026, and it says so.
+    let moved = events.iter().find(|event| event["rollover_weeks"].is_number()).expect("a date that was moved");
+    assert!(moved["rollover_weeks"] == 1024 && moved["ts"].as_str().unwrap() > "2017", "{moved}");
+    for (n, (log, (fixes, summary))) in logs.iter().zip(&summaries).enumerate() {
+        let source = format!("gps{n}");
+        let of_source = events.iter().filter(|event| event["kind"] == "fix" && event["source"] == source.as_str());
+        let (stored, printed) = (by_fact(of_source), by_fact(fixes));
+        for (fact, speeds) in &printed {
+            let kept = stored.get(fact).unwrap_or_else(|| panic!("{}: {fact} is not stored", log.display()));
+            // Of a fact that was said twice with two speeds the node keeps one.
+            assert!(kept.len() == 1 && kept.is_subset(speeds), "{}: {fact}: {kept:?} {speeds:?}", log.display());
+        }
+        // What came before the first date `decode` does not print.
+        let more = stored.keys().filter(|fact| !printed.contains_key(*fact)).count();
+        assert!(more as u64 <= summary["undated"].as_u64().unwrap(), "{}: {more} stored beside", log.display());
+    }
+}
+
+/// The speeds of each fact.
+fn by_fact<'a>(fixes: impl IntoIterator<Item = &'a Value>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut facts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (fact, speed) in fixes.into_iter().map(same) {
+        facts.entry(fact).or_default().insert(speed);
+    }
+    facts
+}
+
+/// The fixes that `decode` prints of a log, and its summary.
+fn decoded(log: &Path) -> (Vec<Value>, Value) {
+    let output = run(&["decode", "nmea", log.to_str().unwrap()]);
+    let fixes = stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (fixes, serde_json::from_slice(&output.stderr).unwrap())
 }

@@ -33,6 +33,8 @@ pub struct NmeaCounts {
     pub by_type: BTreeMap<String, u64>,
     /// What was refused, by the code of its [`Reason`].
     pub skipped: BTreeMap<&'static str, Skipped>,
+    /// How often the receiver said that it could not send something because its line is full.
+    pub drops_said: u64,
     /// Finished epochs with a fix.
     pub fixes: u64,
     /// Finished epochs without.
@@ -48,9 +50,13 @@ impl NmeaCounts {
 
     /// Counts an accepted sentence of `length` bytes.
     pub(super) fn accept(&mut self, text: &[u8], length: usize) {
+        self.accept_as(type_of(text), length);
+    }
+
+    /// Counts an accepted sentence of `length` bytes under a name.
+    pub(in crate::decoder) fn accept_as(&mut self, name: &str, length: usize) {
         self.sentences += 1;
         self.sentence_bytes += wide(length);
-        let name = type_of(text);
         if let Some(count) = self.by_type.get_mut(name) {
             *count += 1;
         } else {
@@ -60,14 +66,14 @@ impl NmeaCounts {
     }
 
     /// Counts a refused piece of `length` bytes.
-    pub(super) fn refuse(&mut self, reason: Reason, length: usize) {
+    pub(in crate::decoder) fn refuse(&mut self, reason: Reason, length: usize) {
         let skipped = self.skipped.entry(reason.as_str()).or_default();
         skipped.pieces += 1;
         skipped.bytes += wide(length);
     }
 
     /// Counts a byte of a line end to the piece before it: the last sentence when `refused` is none.
-    pub(super) fn line_end(&mut self, refused: Option<Reason>) {
+    pub(in crate::decoder) fn line_end(&mut self, refused: Option<Reason>) {
         match refused {
             Some(reason) => self.skipped.entry(reason.as_str()).or_default().bytes += 1,
             None => self.sentence_bytes += 1,

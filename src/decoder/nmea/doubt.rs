@@ -23,6 +23,10 @@ const OFF_MS: i64 = 10_000;
 /// So many fixes in a row that agree with each other are believed over the one before them.
 const AGREEING: u32 = 3;
 
+/// A receiver's time that is this far from where its run of fixes has come to is another run. Unit: ms; half a day, so
+/// that a wrong date is one and bytes that waited in a buffer are none.
+const RUN_MS: i64 = 43_200_000;
+
 /// Where and when a fix was.
 #[derive(Clone, Copy, Debug)]
 struct Point {
@@ -42,6 +46,37 @@ pub struct Doubter {
     still: Option<((i64, i64), UnixMs)>,
     /// The time that stands still, and since when by `CLOCK_BOOTTIME`.
     stopped: Option<(UnixMs, i64)>,
+    run: Run,
+}
+
+/// What a receiver's own fixes say of its time: they go on with `CLOCK_BOOTTIME`, whatever date they have.
+/// Unit of all times: its time minus `CLOCK_BOOTTIME`, ms.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    /// Where it has come to.
+    at: Option<i64>,
+    /// Where fixes of another run have come to, and how many in a row.
+    rival: Option<(i64, u32)>,
+    anew: bool,
+}
+
+impl Run {
+    /// Whether a fix is ahead of the run. The third in a row that agree begins the run anew.
+    fn is_ahead(&mut self, since_boot_ms: i64) -> bool {
+        let goes_on = |from: i64| since_boot_ms.saturating_sub(from).saturating_abs() < RUN_MS;
+        self.anew = false;
+        let Some(at) = self.at.filter(|at| !goes_on(*at)) else {
+            (self.at, self.rival) = (Some(since_boot_ms), None);
+            return false;
+        };
+        let agreeing = self.rival.filter(|(rival, _)| goes_on(*rival)).map_or(1, |(_, count)| count + 1);
+        if agreeing >= AGREEING {
+            *self = Self { at: Some(since_boot_ms), rival: None, anew: true };
+            return false;
+        }
+        self.rival = Some((since_boot_ms, agreeing));
+        since_boot_ms > at
+    }
 }
 
 /// What is known of time when a fix arrives.
@@ -54,21 +89,34 @@ pub struct Trusted {
 }
 
 impl Doubter {
-    /// Marks `fix`, read at `at`. Fixes must come in the order in which they were decoded.
-    pub fn judge(&mut self, fix: &mut Fix, at: Stamp, trusted: Trusted) {
+    /// Marks `fix`, read at `at`; of a recording nobody knows when. Fixes must come in the order in which they were
+    /// decoded.
+    ///
+    /// Where no clock is trusted a date is `future` that is half a day ahead of the receiver's own run of fixes, until
+    /// three in a row agree: a lone one must not hold up all that come after it.
+    pub fn judge(&mut self, fix: &mut Fix, at: Option<Stamp>, trusted: Trusted) {
         let mut doubt = Vec::new();
+        let is_ahead = at.is_some_and(|at| self.run.is_ahead(fix.time_ms.saturating_sub(at.mono_ms())));
         if let Some(now_ms) = trusted.now_ms {
             let ahead_ms = fix.time_ms.saturating_sub(now_ms);
             let is_old = trusted.keep_ms.is_some_and(|keep_ms| ahead_ms < -keep_ms);
             doubt.extend((ahead_ms > AHEAD_MS).then_some(Doubt::Future));
             doubt.extend(is_old.then_some(Doubt::Old));
             doubt.extend((ahead_ms.abs() > OFF_MS).then_some(Doubt::Clock));
+        } else {
+            doubt.extend(is_ahead.then_some(Doubt::Future));
         }
         doubt.extend(self.has_jumped(fix).then_some(Doubt::Jump));
-        let (is_still, is_stopped) = (self.is_still(fix), self.is_stopped(fix, at));
+        let (is_still, is_stopped) = (self.is_still(fix), at.is_some_and(|at| self.is_stopped(fix, at)));
         doubt.extend((is_still || is_stopped).then_some(Doubt::Frozen));
         doubt.sort_unstable();
         fix.doubt = doubt;
+    }
+
+    /// Whether the fix that was judged last began the receiver's time anew: what was kept as its newest time is void.
+    #[must_use]
+    pub const fn began_anew(&self) -> bool {
+        self.run.anew
     }
 
     /// One outlier is doubted, and not the return from it; a new place is believed at the third fix.
@@ -93,7 +141,8 @@ impl Doubter {
             return false;
         }
         let since_ms = match self.still {
-            Some((position, since_ms)) if position == fix.first_e7 => since_ms,
+            // Time that ran backwards counts from where it is now.
+            Some((position, since_ms)) if position == fix.first_e7 => since_ms.min(fix.time_ms),
             _ => fix.time_ms,
         };
         self.still = Some((fix.first_e7, since_ms));
@@ -161,7 +210,7 @@ mod tests {
         let mut doubter = Doubter::default();
         let judge = |&(time_s, north_m, speed_mps, receipt_s): &(i64, f64, f64, i64)| {
             let mut fix = fix(time_s, north_m, speed_mps);
-            doubter.judge(&mut fix, Stamp { mono_us: receipt_s * 1_000_000, wall_ms: 0 }, trusted);
+            doubter.judge(&mut fix, Some(Stamp { mono_us: receipt_s * 1_000_000, wall_ms: 0 }), trusted);
             fix.doubt.iter().map(|doubt| doubt.as_str()).collect::<Vec<_>>().join(" ")
         };
         fixes.iter().map(judge).collect()
@@ -206,5 +255,53 @@ mod tests {
         let old = Trusted { now_ms: Some(31 * 86_400_000), keep_ms: Some(30 * 86_400_000) };
         assert_eq!(check(&[(0, 0.0, 0.0, 0)], old), ["old clock"]);
         assert_eq!(check(&[(9_999_999, 0.0, 0.0, 0)], Trusted::default()), [""]);
+    }
+
+    const YEAR_S: i64 = 31_536_000;
+
+    #[test]
+    fn a_lone_date_far_ahead_is_future_by_the_receivers_own_run_and_poisons_none_after_it() {
+        let ahead = 20 * YEAR_S;
+        let track = [(0, 0.0, 0.1, 0), (1, 0.0, 0.1, 1), (ahead, 0.0, 0.1, 2), (3, 0.0, 0.1, 3), (4, 0.0, 0.1, 4)];
+        assert_eq!(check(&track, Trusted::default()), ["", "", "future", "", ""]);
+    }
+
+    #[test]
+    fn a_first_date_far_ahead_makes_none_after_it_doubtful_and_its_run_ends_at_the_third_that_agree() {
+        let mut doubter = Doubter::default();
+        let mut judge = |time_s: i64, receipt_s: i64| {
+            let mut fix = fix(time_s, 0.0, 0.1);
+            doubter.judge(&mut fix, Some(Stamp { mono_us: receipt_s * 1_000_000, wall_ms: 0 }), Trusted::default());
+            (fix.doubt.is_empty(), doubter.began_anew())
+        };
+        assert_eq!(judge(20 * YEAR_S, 0), (true, false), "nothing is known that it could be held against");
+        let anew: Vec<_> = (1..6).map(|second| judge(second, second)).collect();
+        assert_eq!(anew, [(true, false), (true, false), (true, true), (true, false), (true, false)]);
+    }
+
+    #[test]
+    fn a_receiver_that_corrects_its_date_is_believed_at_the_third_fix() {
+        let right = 7 * YEAR_S;
+        let track = [(0, 0.0, 0.1, 0), (right + 1, 0.0, 0.1, 1), (right + 2, 0.0, 0.1, 2), (right + 3, 0.0, 0.1, 3)];
+        assert_eq!(check(&track, Trusted::default()), ["", "future", "future", ""]);
+    }
+
+    #[test]
+    fn trusted_time_that_agrees_is_believed_over_the_receivers_own_run() {
+        let trusted = Trusted { now_ms: Some(7 * YEAR_S * 1000), keep_ms: None };
+        assert_eq!(check(&[(0, 0.0, 0.1, 0), (7 * YEAR_S, 0.0, 0.1, 1)], trusted)[1], "");
+    }
+
+    #[test]
+    fn bytes_that_waited_an_hour_and_a_night_without_fixes_are_no_other_run() {
+        let track = [(0, 0.0, 0.1, 0), (10, 0.0, 0.1, 3600), (3601, 0.0, 0.1, 3601), (90_000, 0.0, 0.1, 90_000)];
+        assert!(check(&track, Trusted::default()).iter().all(String::is_empty));
+    }
+
+    #[test]
+    fn a_position_that_stands_still_at_speed_is_frozen_although_its_first_date_was_far_ahead() {
+        let track: Vec<_> = (0..13).map(|s| (if s == 0 { 20 * YEAR_S } else { s }, 0.0, 5.0, s)).collect();
+        let doubts = check(&track, Trusted::default());
+        assert_eq!(doubts.iter().position(|doubt| doubt.contains("frozen")), Some(11), "{doubts:?}");
     }
 }

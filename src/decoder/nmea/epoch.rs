@@ -2,15 +2,10 @@
 //! line falls quiet, or when the stream ends; nothing has to be learnt first, so the first epoch counts too.
 
 use super::NmeaOut;
+use super::date::{Era, nearest_day};
 use super::field::{DAY_MS, Day, Position, ddmmyy};
 use super::reading::{Formatter, Reading, Values};
 use crate::domain::{Fix, Reason, Stamp, UnixMs};
-
-/// The first day of GPS time, 1980-01-06: no receiver can mean an earlier one.
-pub const GPS_START: Day = 3657;
-
-/// A receiver's week number begins again after this many days.
-const ROLLOVER_DAYS: Day = 1024 * 7;
 
 /// More sentences than any epoch has: bounds what a liar can make an epoch remember.
 const SEEN_MAX: usize = 32;
@@ -29,6 +24,8 @@ struct Epoch {
     first: Option<Position>,
     last: Option<Position>,
     values: Values,
+    /// What sentences without a time said since the last one with a time: the next epoch's, perhaps.
+    tail: Values,
     rmc: Verdict,
     gga: Verdict,
     at: Stamp,
@@ -65,15 +62,65 @@ pub struct Fusion {
     known: Option<(Day, i64)>,
     /// The date and time of a ZDA that came before its epoch.
     zda: Option<(Day, i64)>,
-    floor: Day,
+    order: Order,
+    era: Era,
+}
+
+/// Whether a receiver sends its sentences without a time before those with one, or behind them. In a line without
+/// pauses only their dilution tells: that of a GSA is that of the GGA of its own epoch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Order {
+    /// Over 0: before them.
+    votes: i8,
+    /// A dilution between two epochs, and whether it is that of the epoch before.
+    asked: Option<(f64, bool)>,
+}
+
+/// Votes that are remembered: a receiver whose settings were changed is believed after so many epochs.
+const VOTES_MAX: i8 = 4;
+
+impl Order {
+    const fn leads(self) -> bool {
+        self.votes > 0
+    }
+
+    /// An epoch ended with a dilution behind its last timed sentence.
+    fn ask(&mut self, tail: &Values, ended: &Values) {
+        self.asked = tail.hdop.zip(ended.hdop).map(|(hdop, of)| (hdop, is_same(of, hdop)));
+    }
+
+    /// The next epoch tells its own dilution.
+    fn hear(&mut self, hdop: Option<f64>) {
+        let (Some(own), Some((asked, is_before))) = (hdop, self.asked) else { return };
+        self.asked = None;
+        let vote = i8::from(is_same(own, asked)) - i8::from(is_before);
+        self.votes = (self.votes + vote).clamp(-VOTES_MAX, VOTES_MAX);
+    }
+}
+
+/// Whether two sentences mean the same dilution: some round it to one digit and some to two.
+fn is_same(one: f64, other: f64) -> bool {
+    (one - other).abs() < 0.051
 }
 
 impl Fusion {
-    /// A fusion at the start of a stream; days before `floor` cannot be right.
+    /// A fusion at the start of a stream.
     #[must_use]
-    pub fn new(floor: Day) -> Self {
-        let floor = floor.max(GPS_START);
-        Self { open: None, early: Values::default(), closed: None, known: None, zda: None, floor }
+    pub fn new(era: Era) -> Self {
+        Self {
+            open: None,
+            early: Values::default(),
+            closed: None,
+            known: None,
+            zda: None,
+            order: Order::default(),
+            era,
+        }
+    }
+
+    /// Sets the time now, where a trusted clock gives one.
+    pub const fn trust(&mut self, now_ms: Option<UnixMs>) {
+        self.era.trust(now_ms);
     }
 
     /// Whether an epoch has begun and is not over.
@@ -92,21 +139,24 @@ impl Fusion {
             return Ok(());
         }
         if !reading.formatter.has_position() {
-            let values = match &mut self.open {
+            match &mut self.open {
                 Some(epoch) => {
                     epoch.at = at;
-                    &mut epoch.values
+                    epoch.tail.merge(&reading.values);
                 }
-                None => &mut self.early,
-            };
-            values.merge(&reading.values);
+                None => self.early.merge(&reading.values),
+            }
             return Ok(());
         }
         let voice = (reading.formatter, reading.talker);
         if self.is_late(reading, voice) {
             return Err(Reason::LateSentence);
         }
-        if self.open.as_ref().is_some_and(|epoch| !epoch.can_take(reading, voice)) {
+        if let Some(epoch) = self.open.as_mut().filter(|epoch| !epoch.can_take(reading, voice)) {
+            self.order.ask(&epoch.tail, &epoch.values);
+            if self.order.leads() {
+                self.early = std::mem::take(&mut epoch.tail);
+            }
             self.close(out);
         }
         if self.open.is_none() {
@@ -114,6 +164,7 @@ impl Fusion {
             let values = std::mem::take(&mut self.early);
             self.open = Some(Epoch { day: zda.map(|(day, _)| day), known: self.known, values, ..Epoch::default() });
         }
+        self.order.hear(reading.values.hdop);
         if let Some(epoch) = &mut self.open {
             epoch.hear(reading, voice, at);
         }
@@ -122,7 +173,8 @@ impl Fusion {
 
     /// Ends the open epoch, if there is one.
     pub fn close(&mut self, out: &mut Vec<NmeaOut>) {
-        let Some(epoch) = self.open.take() else { return };
+        let Some(mut epoch) = self.open.take() else { return };
+        epoch.end_tail();
         let sent = epoch.day;
         let day = sent.or_else(|| {
             let (day, known_ms) = epoch.known?;
@@ -130,7 +182,7 @@ impl Fusion {
         });
         self.known = day.zip(epoch.tod_ms).or(self.known);
         let at = epoch.at;
-        let fix = epoch.fix(sent.is_some(), day, self.floor);
+        let fix = epoch.fix(sent.is_some(), day, &self.era);
         self.closed = epoch.tod_ms.map(|tod_ms| (tod_ms, epoch.seen));
         out.push(fix.map_or(NmeaOut::NoFix(at), |fix| NmeaOut::Fix(Box::new(fix), at)));
     }
@@ -169,6 +221,7 @@ impl Epoch {
     fn hear(&mut self, reading: &Reading, voice: Voice, at: Stamp) {
         self.at = at;
         self.seen.push(voice);
+        self.end_tail();
         self.tod_ms = self.tod_ms.or(reading.tod_ms);
         match reading.formatter {
             Formatter::Rmc => self.rmc.hear(reading.is_valid),
@@ -189,22 +242,27 @@ impl Epoch {
         }
     }
 
+    /// What came without a time is this epoch's.
+    fn end_tail(&mut self) {
+        self.values.merge_untimed(&std::mem::take(&mut self.tail));
+    }
+
     /// The fix of this epoch; none when a kind of sentence denies it or nothing gives time and position.
-    fn fix(&self, has_date: bool, day: Option<Day>, floor: Day) -> Option<Fix> {
+    fn fix(&self, has_date: bool, day: Option<Day>, era: &Era) -> Option<Fix> {
         if self.rmc == Verdict::Void || self.gga == Verdict::Void {
             return None;
         }
         let (tod_ms, first, last) = (self.tod_ms?, self.first?, self.last?);
-        let time_ms = match day {
-            Some(day) => repaired(day, floor, self.at.wall_ms) * DAY_MS + tod_ms,
-            None => {
-                nearest_day(self.at.wall_ms.div_euclid(DAY_MS), self.at.wall_ms.rem_euclid(DAY_MS), tod_ms) * DAY_MS
-                    + tod_ms
-            }
-        };
+        let day_meant = day.map_or_else(
+            || {
+                let now_ms = era.now_ms(self.at.wall_ms);
+                nearest_day(now_ms.div_euclid(DAY_MS), now_ms.rem_euclid(DAY_MS), tod_ms)
+            },
+            |day| era.meant(day),
+        );
         let (lat_deg, lon_deg) = last.degrees();
         Some(Fix {
-            time_ms,
+            time_ms: day_meant * DAY_MS + tod_ms,
             has_date,
             day_sent: day.map(ddmmyy).unwrap_or_default(),
             tod_sent_ms: tod_ms,
@@ -220,58 +278,5 @@ impl Epoch {
             quality: self.values.quality,
             doubt: Vec::new(),
         })
-    }
-}
-
-/// The day on which `tod_ms` is within 12 hours of `known_ms` on `day`.
-fn nearest_day(day: Day, known_ms: i64, tod_ms: i64) -> Day {
-    match tod_ms - known_ms {
-        late if late > DAY_MS / 2 => day - 1,
-        early if early < -DAY_MS / 2 => day + 1,
-        _ => day,
-    }
-}
-
-/// The day that a receiver means: as sent, unless that is before `floor`. Then whole rollovers are added to come as
-/// near as possible to the receipt, or to `floor` where the receipt is before it.
-fn repaired(day: Day, floor: Day, wall_ms: UnixMs) -> Day {
-    if day >= floor {
-        return day;
-    }
-    let reference = wall_ms.div_euclid(DAY_MS).max(floor);
-    let rounds = (reference - day + ROLLOVER_DAYS / 2).div_euclid(ROLLOVER_DAYS);
-    let repaired = day + rounds * ROLLOVER_DAYS;
-    if repaired < GPS_START { repaired + ROLLOVER_DAYS } else { repaired }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::decoder::nmea::field::{day_of, day_of_ddmmyy};
-
-    #[test]
-    fn a_rollover_is_repaired_only_where_the_date_cannot_be_right() {
-        let floor = day_of(2026, 11, 1).unwrap();
-        let wall = day_of(2026, 11, 20).unwrap() * DAY_MS;
-        let sent = |text| day_of_ddmmyy(text).unwrap();
-        assert_eq!(repaired(sent("201126"), floor, wall), sent("201126"));
-        assert_eq!(repaired(sent("201126") - ROLLOVER_DAYS, floor, wall), sent("201126"));
-        assert_eq!(repaired(sent("201126") - 2 * ROLLOVER_DAYS, floor, wall), sent("201126"));
-        assert_eq!(
-            repaired(sent("201126") - ROLLOVER_DAYS, floor, 0),
-            sent("201126"),
-            "a clock at 1970 is no reference"
-        );
-        assert_eq!(repaired(sent("311026"), floor, wall), sent("311026"), "the day before the build is no rollover");
-        assert_eq!(repaired(sent("231207"), GPS_START, 0), sent("231207"));
-        assert_eq!(repaired(sent("010180"), GPS_START, 0), sent("010180") + ROLLOVER_DAYS);
-    }
-
-    #[test]
-    fn midnight_joins_the_nearest_day() {
-        assert_eq!(nearest_day(10, DAY_MS - 1000, 0), 11);
-        assert_eq!(nearest_day(10, 0, DAY_MS - 1000), 9);
-        assert_eq!(nearest_day(10, 1000, 2000), 10);
-        assert_eq!(nearest_day(10, DAY_MS - 1000, DAY_MS), 10, "a leap second is still the same day");
     }
 }

@@ -43,6 +43,12 @@ impl<'a> Fields<'a> {
         self.fields.get(index).copied().unwrap_or_default()
     }
 
+    /// How many there are, the address included.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
     /// Refuses a sentence with fewer or more fields than its kind has: two that lost the middle can still add up.
     ///
     /// # Errors
@@ -70,23 +76,7 @@ impl<'a> Fields<'a> {
     /// [`Reason::BadField`] for what is not `hhmmss[.sss]`, [`Reason::OutOfRange`] for a time that no day has.
     pub fn time_of_day(&self, index: usize) -> Result<Option<i64>, Reason> {
         let text = self.at(index);
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-        if whole.len() != 6 || part.len() > 9 {
-            return Err(Reason::BadField);
-        }
-        let clock = digits(whole).ok_or(Reason::BadField)?;
-        let (hour, minute, second) = (clock / 10_000, clock / 100 % 100, clock % 100);
-        let tod_ms = ((hour * 60 + minute) * 60 + second) * 1000 + scaled(part, 3).ok_or(Reason::BadField)?;
-        // Some receivers call midnight 24:00:00; a leap second is 23:59:60.
-        let is_real = hour <= 23 && minute <= 59 && second <= 59;
-        if is_real || (tod_ms / 1000 == 86_400 && (clock == 240_000 || clock == 235_960)) {
-            Ok(Some(tod_ms))
-        } else {
-            Err(Reason::OutOfRange)
-        }
+        if text.is_empty() { Ok(None) } else { time_of_day(text).map(Some) }
     }
 
     /// The position in the four fields from `index`: latitude, N or S, longitude, E or W; none when the numbers are empty.
@@ -150,6 +140,27 @@ fn angle(text: &str, whole_max: usize, degrees_max: i64) -> Result<(i64, usize),
     let angle = whole / 100 * 60_000_000_000 + minutes_e9;
     if minutes_e9 < 60_000_000_000 && angle <= degrees_max * 60_000_000_000 {
         Ok((angle, part.len()))
+    } else {
+        Err(Reason::OutOfRange)
+    }
+}
+
+/// The UTC time of day of `hhmmss[.sss]`. Unit: ms since midnight; 86,400,000 and up inside a leap second.
+///
+/// # Errors
+/// As [`Fields::time_of_day`].
+pub fn time_of_day(text: &str) -> Result<i64, Reason> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    if whole.len() != 6 || part.len() > 9 {
+        return Err(Reason::BadField);
+    }
+    let clock = digits(whole).ok_or(Reason::BadField)?;
+    let (hour, minute, second) = (clock / 10_000, clock / 100 % 100, clock % 100);
+    let tod_ms = ((hour * 60 + minute) * 60 + second) * 1000 + scaled(part, 3).ok_or(Reason::BadField)?;
+    // Some receivers call midnight 24:00:00; a leap second is 23:59:60.
+    let is_real = hour <= 23 && minute <= 59 && second <= 59;
+    if is_real || (tod_ms / 1000 == 86_400 && (clock == 240_000 || clock == 235_960)) {
+        Ok(tod_ms)
     } else {
         Err(Reason::OutOfRange)
     }

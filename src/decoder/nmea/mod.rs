@@ -4,9 +4,10 @@
 //! Source: IEC 61162-1 as retold in gpsd's "NMEA Revealed"; the corpora of real receivers in the tests.
 
 mod counts;
+pub(super) mod date;
 mod doubt;
 mod epoch;
-mod field;
+pub(super) mod field;
 mod frame;
 mod reading;
 pub mod report;
@@ -17,7 +18,8 @@ pub use frame::{EVIDENCE_MAX, NOISE_RUN_MAX, SENTENCE_MAX};
 
 use crate::domain::{Fix, Loss, Reason, Stage, Stamp, UnixMs};
 use counts::wide;
-use epoch::{Fusion, GPS_START};
+use date::{Era, GPS_START};
+use epoch::Fusion;
 use field::DAY_MS;
 use frame::{Framer, Piece};
 
@@ -73,13 +75,18 @@ impl NmeaDecoder {
     /// A decoder for a connection that has just begun.
     #[must_use]
     pub fn new(options: NmeaOptions) -> Self {
-        let fusion = Fusion::new(options.floor_ms.div_euclid(DAY_MS));
+        let fusion = Fusion::new(Era::new(options.floor_ms));
         Self {
             framer: Framer::new(),
             desk: Desk { fusion, counts: NmeaCounts::default(), refused: None },
             heard_us: 0,
             at: Stamp::default(),
         }
+    }
+
+    /// Says what time it is, where a trusted clock knows it: for dates that cannot be right.
+    pub const fn trust(&mut self, now_ms: Option<UnixMs>) {
+        self.desk.fusion.trust(now_ms);
     }
 
     /// Takes the bytes of one read that returned at `at`; what they end is added to `out`.
@@ -142,7 +149,10 @@ impl Desk {
     }
 
     fn read(&mut self, text: &[u8], at: Stamp, out: &mut Vec<NmeaOut>) -> Result<(), Reason> {
-        let Some(reading) = reading::read(text)? else { return Ok(()) };
+        let Some(reading) = reading::read(text)? else {
+            self.counts.drops_said += u64::from(reading::says_it_drops(text));
+            return Ok(());
+        };
         let before = out.len();
         self.fusion.take(&reading, at, out)?;
         self.count_epochs(&out[before..]);
@@ -174,6 +184,10 @@ impl Desk {
 }
 
 #[cfg(test)]
+mod bar_tests;
+#[cfg(test)]
 mod corpora_tests;
+#[cfg(test)]
+mod mutation_tests;
 #[cfg(test)]
 mod tests;

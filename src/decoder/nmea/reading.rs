@@ -12,6 +12,16 @@ use crate::domain::{Mode, Reason};
 
 const MPS_PER_KNOT: f64 = 1852.0 / 3600.0;
 
+/// The fastest that a receiver can be meant to say. Unit: knots.
+const KNOTS_MAX: f64 = 2000.0;
+
+/// The lowest and the highest that a receiver can be meant to say. Unit: metres.
+const ALT_MIN_M: f64 = -10_000.0;
+const ALT_MAX_M: f64 = 1_000_000.0;
+
+/// Fewer satellites than this give no position, not even a flat one.
+const SATELLITES_MIN: u32 = 3;
+
 /// The sentences that navigation is read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Formatter {
@@ -112,7 +122,9 @@ pub fn read(text: &[u8]) -> Result<Option<Reading>, Reason> {
     let mut values = own_values(formatter, &fields)?;
     if let Some(read) = crate_values(text) {
         values.merge(&read);
-        (values.status, values.real) = (read.status, read.real);
+        values.status &= read.status;
+        // Of satellites that are too few the crate says nothing: our own no counts too.
+        values.real = values.real.filter(|is_real| !is_real).or(read.real);
     }
     let talker = [text[1], text[2]];
     let is_valid = values.status && values.real != Some(false);
@@ -143,6 +155,12 @@ pub fn read(text: &[u8]) -> Result<Option<Reading>, Reason> {
     Ok(Some(Reading { formatter, talker, tod_ms, day, position, is_valid, values: values.rounded() }))
 }
 
+/// Whether a text of the receiver's says that it has no room to send, as u-blox does: `$GNTXT,01,01,00,txbuf,alloc`.
+#[must_use]
+pub fn says_it_drops(text: &[u8]) -> bool {
+    text.get(3..7) == Some(b"TXT,") && text.windows(11).any(|part| part.eq_ignore_ascii_case(b"txbuf,alloc"))
+}
+
 /// The values by our own reading, which also holds every field against its range.
 fn own_values(formatter: Formatter, fields: &Fields<'_>) -> Result<Values, Reason> {
     let mut values = Values { status: true, ..Values::default() };
@@ -156,7 +174,7 @@ fn own_values(formatter: Formatter, fields: &Fields<'_>) -> Result<Values, Reaso
         Formatter::Rmc => {
             fields.expect_count(10, 16)?;
             values.status = status(2)?;
-            values.speed_mps = fields.decimal(7, 0.0, 2000.0)?.map(|knots| knots * MPS_PER_KNOT);
+            values.speed_mps = fields.decimal(7, 0.0, KNOTS_MAX)?.map(|knots| knots * MPS_PER_KNOT);
             values.course_deg = fields.decimal(8, -360.0, 360.0)?;
             values.real = faa_is_real(fields.at(12));
         }
@@ -167,8 +185,9 @@ fn own_values(formatter: Formatter, fields: &Fields<'_>) -> Result<Values, Reaso
                 [digit @ b'0'..=b'9'] => Some(digit - b'0'),
                 _ => return Err(Reason::BadField),
             };
-            values.real = Some(values.quality.is_some_and(|quality| !matches!(quality, 0 | 6 | 7 | 8)));
             read_solution(fields, &mut values)?;
+            let is_real = values.quality.is_some_and(|quality| !matches!(quality, 0 | 6 | 7 | 8));
+            values.real = Some(is_real && !has_too_few(fields, &values));
         }
         Formatter::Gns => {
             fields.expect_count(10, 15)?;
@@ -183,6 +202,10 @@ fn own_values(formatter: Formatter, fields: &Fields<'_>) -> Result<Values, Reaso
         }
         Formatter::Gsa => {
             fields.expect_count(3, 32)?;
+            // Of twelve satellites, as the standard has it; where a receiver sends more, the dilutions stand elsewhere.
+            if fields.count() == 18 || fields.count() == 19 {
+                values.hdop = fields.decimal(16, 0.0, 10_000.0)?;
+            }
             values.mode = match fields.at(2) {
                 "2" => Some(Mode::TwoD),
                 "3" => Some(Mode::ThreeD),
@@ -192,12 +215,19 @@ fn own_values(formatter: Formatter, fields: &Fields<'_>) -> Result<Values, Reaso
         Formatter::Vtg => {
             fields.expect_count(5, 11)?;
             values.course_deg = fields.decimal(1, -360.0, 360.0)?;
-            let from_knots = fields.decimal(5, 0.0, 2000.0)?.map(|knots| knots * MPS_PER_KNOT);
-            values.speed_mps = from_knots.or(fields.decimal(7, 0.0, 3704.0)?.map(|kmh| kmh / 3.6));
+            let from_knots = fields.decimal(5, 0.0, KNOTS_MAX)?.map(|knots| knots * MPS_PER_KNOT);
+            values.speed_mps = from_knots.or(fields.decimal(7, 0.0, KNOTS_MAX * 1.852)?.map(|kmh| kmh / 3.6));
         }
         Formatter::Zda => fields.expect_count(5, 8)?,
     }
     Ok(values)
+}
+
+/// Whether no position can come from so few satellites. Of the sentences of one constellation only those of GPS say how
+/// many there are in all, and 0 beside a quality is the word of receivers that do not count.
+fn has_too_few(fields: &Fields<'_>, values: &Values) -> bool {
+    matches!(fields.at(0), "GPGGA" | "GNGGA")
+        && values.satellites.is_some_and(|count| (1..SATELLITES_MIN).contains(&count))
 }
 
 /// Satellites, dilution and height: the same fields in GGA and GNS.
@@ -210,7 +240,7 @@ fn read_solution(fields: &Fields<'_>, values: &mut Values) -> Result<(), Reason>
         },
     };
     values.hdop = fields.decimal(8, 0.0, 10_000.0)?;
-    values.alt_m = fields.decimal(9, -10_000.0, 1_000_000.0)?;
+    values.alt_m = fields.decimal(9, ALT_MIN_M, ALT_MAX_M)?;
     Ok(())
 }
 
@@ -259,6 +289,7 @@ fn crate_values(text: &[u8]) -> Option<Values> {
                 GsaMode2::Fix2D => Some(Mode::TwoD),
                 GsaMode2::Fix3D => Some(Mode::ThreeD),
             };
+            values.hdop = wide(gsa.hdop).filter(|_| gsa.fix_sats_prn.len() <= 12);
         }
         ParseResult::VTG(vtg) => {
             values.course_deg = wide(vtg.true_course);
@@ -298,14 +329,25 @@ impl Values {
         self.mode = newer.mode.or(self.mode);
     }
 
+    /// Takes over what a sentence without a time says: as [`Values::merge`], but a dilution only where none is known.
+    pub fn merge_untimed(&mut self, newer: &Self) {
+        let hdop = self.hdop.or(newer.hdop);
+        self.merge(newer);
+        self.hdop = hdop;
+    }
+
     /// The values to the last digit that a receiver means: the crate's are 32 bits wide, ours 64, and both must
-    /// say the same. A dilution of 0 or from 99 on is a receiver's word for unknown.
+    /// say the same. A dilution of 0 or from 99 on is a receiver's word for unknown. Where a sentence has other fields
+    /// than its kind should, the crate finds numbers that we do not, and it knows no ranges.
     fn rounded(self) -> Self {
         let to = |places: f64| move |value: f64| (value * places).round() / places;
         Self {
-            speed_mps: self.speed_mps.map(to(1000.0)),
-            course_deg: self.course_deg.map(to(1000.0)).map(|course| course.rem_euclid(360.0)),
-            alt_m: self.alt_m.map(to(1000.0)),
+            speed_mps: self.speed_mps.filter(|mps| (0.0..=KNOTS_MAX * MPS_PER_KNOT).contains(mps)).map(to(1000.0)),
+            course_deg: self
+                .course_deg
+                .filter(|course| course.abs() <= 360.0)
+                .map(|course| to(1000.0)(course).rem_euclid(360.0)),
+            alt_m: self.alt_m.filter(|alt| (ALT_MIN_M..=ALT_MAX_M).contains(alt)).map(to(1000.0)),
             hdop: self.hdop.map(to(100.0)).filter(|hdop| (0.01..99.0).contains(hdop)),
             ..self
         }

@@ -38,8 +38,8 @@ pub fn decode_stream(mut input: impl Read, mut output: impl Write, mut errors: i
         for one in decoded.drain(..) {
             match one {
                 NmeaOut::Fix(fix, _) if fix.day_sent.is_empty() => undated += 1,
-                NmeaOut::Fix(mut fix, at) => {
-                    doubter.judge(&mut fix, at, Trusted::default());
+                NmeaOut::Fix(mut fix, _) => {
+                    doubter.judge(&mut fix, None, Trusted::default());
                     print(&Line::of(&fix), &mut output)?;
                 }
                 NmeaOut::NoFix(_) | NmeaOut::Loss(..) => {}
@@ -79,6 +79,8 @@ struct Line {
     hdop: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     quality: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollover_weeks: Option<i64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     doubt: Vec<&'static str>,
 }
@@ -99,6 +101,7 @@ impl Line {
             satellites: fix.satellites,
             hdop: fix.hdop,
             quality: fix.quality,
+            rollover_weeks: Some(fix.weeks_moved()).filter(|weeks| *weeks != 0),
             doubt: fix.doubt.iter().map(|doubt| doubt.as_str()).collect(),
         }
     }
