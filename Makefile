@@ -25,8 +25,9 @@ check: ## format, lints, documentation, house rules, the page's own tests, the u
 	$(CARGO) test --locked --quiet --test tidy
 	@$(MAKE) --no-print-directory web unit
 
-faults: ## the faults in full size: broker away, wire cut, a thousand kills, every worker wedged (6 minutes)
+faults: ## the faults in full size: broker away, wire cut, a thousand kills, every worker wedged, a million broken reads (8 minutes)
 	@scripts/ready test
+	WAYPOST_FAULTS=full $(CARGO) test --locked --lib -- --nocapture scan::mutation_tests gs1::tests
 	WAYPOST_FAULTS=full $(CARGO) test --locked --test it -- --nocapture --test-threads 2 broker:: kill:: wedge::
 
 bench: ## latency from the wire to four screens, beside a floor in C; medians of turns (10 minutes)

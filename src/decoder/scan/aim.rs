@@ -1,5 +1,7 @@
 //! Which symbology a code came from: AIM ids as sent, and the older Symbol code ids put into the same words.
 
+use super::check;
+
 /// What may be believed of the data behind an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
@@ -68,7 +70,8 @@ pub fn take_symbol(text: &str) -> Option<(Symbology, &str)> {
     }
     let mut tail = text.chars();
     let id = match tail.next()? {
-        'A' if tail.as_str().len() == 8 => "]E4",
+        // One id for all of EAN and UPC: eight digits are an EAN-8 if its check digit says so, else a UPC-E.
+        'A' if tail.as_str().len() == 8 && check::mod10_holds(tail.as_str().as_bytes()) => "]E4",
         'A' => "]E0",
         'B' => "]A0",
         'C' => "]F0",

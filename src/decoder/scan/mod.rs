@@ -13,6 +13,8 @@ mod keys;
 mod keys_tests;
 mod layout;
 mod licence;
+#[cfg(test)]
+mod mutation_tests;
 mod repeat;
 pub mod report;
 mod script;
