@@ -25,9 +25,9 @@ check: ## format, lints, documentation, house rules, the page's own tests, the u
 	$(CARGO) test --locked --quiet --test tidy
 	@$(MAKE) --no-print-directory web unit
 
-faults: ## the faults in full size: ten million broken sentences, broker away, wire cut, a thousand kills, every worker wedged (8 minutes)
+faults: ## the faults in full size: millions of broken sentences and reads, broker away, wire cut, a thousand kills, every worker wedged (10 minutes)
 	@scripts/ready test
-	WAYPOST_FAULTS=full $(CARGO) test --locked --lib -- --nocapture mutated
+	WAYPOST_FAULTS=full $(CARGO) test --locked --lib -- --nocapture mutat gs1::tests a_shuffled_day
 	WAYPOST_FAULTS=full $(CARGO) test --locked --test it -- --nocapture --test-threads 2 broker:: kill:: wedge::
 
 bench: ## latency from the wire to four screens, beside a floor in C; medians of turns (10 minutes)

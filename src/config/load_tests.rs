@@ -359,9 +359,16 @@ fn a_wrong_port_is_told_how_ports_are_written() {
 #[test]
 fn what_comes_later_is_refused_and_never_half_done() {
     let later = "is not in this version yet";
-    check("[[scanner]]\nid = \"a\"\nport = \"hid:///dev/a\"\n", &[("t.toml:3:8: scanner.a.port: hid://", later)]);
     check("[uplink]\nurl = \"mqtts://b\"\n", &[("t.toml:2:7: uplink.url: mqtts://", later)]);
     check(&scanner("baud = \"auto\""), &[("t.toml:4:8: scanner.door-3.baud: \"auto\"", later)]);
+}
+
+#[test]
+fn a_keyboard_scanner_has_a_layout_and_no_charset() {
+    let port = "[[scanner]]\nid = \"a\"\nport = \"hid:///dev/waypost/a\"\n";
+    check(&format!("{port}layout = \"cz\"\n"), &[]);
+    check(&format!("{port}layout = \"dvorak\"\n"), &[("t.toml:4:10: scanner.a.layout: ", "cz")]);
+    check(&format!("{port}charset = \"latin-1\"\n"), &[("t.toml:4:11: scanner.a.charset: ", "types characters")]);
 }
 
 #[test]

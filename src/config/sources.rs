@@ -171,9 +171,9 @@ fn read_scanner(view: &View<'_>, reader: &mut Reader) -> Scanner {
 }
 
 fn check_scanner(view: &View<'_>, scanner: &Scanner, reader: &mut Reader) {
-    if matches!(scanner.port, Port::Hid(_)) {
-        let remedy = "set the scanner to its serial (USB CDC, \"virtual COM\") mode and name its tty here";
-        reader.error(view, "port", format!("hid:// {LATER}"), remedy);
+    if matches!(scanner.port, Port::Hid(_)) && scanner.latin_1 {
+        let message = format!("\"latin-1\" is for bytes, and the keyboard of {} types characters", view.label);
+        reader.error(view, "charset", message, "write charset = \"utf-8\" in its block, and the keyboard in layout");
     }
     if matches!(scanner.port, Port::Serial(_)) && reader.text(view, "baud") == Some("auto") {
         let remedy = "write its speed: mostly 9600 or 115200; for a USB scanner any does";

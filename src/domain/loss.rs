@@ -106,7 +106,7 @@ reasons! {
     ControlOnly, "control_only", Decide, false, "The read holds control characters only.", "Check the scanner's settings and its cable.";
     DupAiConflict, "dup_ai_conflict", Decide, false, "The label says the same field twice with different values.", "Check the label; print it anew.";
     Framing, "framing", Decide, true, "The read does not have the start, prefix or suffix that is configured.", "Compare the scanner's settings with its [[scanner]] table, then retry.";
-    NonAscii, "non_ascii", Decide, true, "The read holds bytes that are not in the charset of this source.", "Check charset, baud rate and parity of the scanner, then retry.";
+    NonAscii, "non_ascii", Decide, true, "The read holds bytes or keys that the charset or layout of this source does not have.", "Check charset, keyboard layout, baud rate and parity of the scanner, then scan it again or retry.";
     Noread, "noread", Decide, false, "The reader says that it could not read the label.", "Look at the label and the reader's aim and light.";
     Overlong, "overlong", Decide, false, "The read is longer than 1,024 bytes.", "Check the terminator; the scanner may send none.";
     Pii, "pii", Decide, false, "The read looks like a driving licence; its text was not kept.", "Nothing to do; do not scan identity documents here.";

@@ -9,7 +9,7 @@ use crate::clock::{BUILD_FLOOR_MS, Keeper};
 use crate::config::{MotionLimits, Port};
 use crate::decoder::gpsd::GpsdDecoder;
 use crate::decoder::nmea::{Doubter, NmeaCounts, NmeaDecoder, NmeaOptions, NmeaOut, Trusted};
-use crate::decoder::scan::{Charset, CodeId, ScanCounts, ScanDecoder, ScanOut, ScanProfile};
+use crate::decoder::scan::{Charset, CodeId, Layout, ScanCounts, ScanDecoder, ScanOut, ScanProfile};
 use crate::domain::{Fix, Loss, Reason, Stage, Stamp, TimeQuality, UnixMs};
 use crate::health::{Light, PortOutcome, Tally};
 use crate::source::{Conn, Input};
@@ -39,6 +39,8 @@ enum Decoder {
 
 struct Ear {
     decoder: Decoder,
+    /// Whether its bytes are the events of a keyboard.
+    has_keys: bool,
     peer: Option<String>,
     reply: Reply,
     reported: Reported,
@@ -175,10 +177,12 @@ impl Ears {
                 code_id: if scanner.symbol_code_id { CodeId::Symbol } else { CodeId::None },
                 noread: scanner.noread.clone(),
                 charset: if scanner.latin_1 { Charset::Latin1 } else { Charset::Utf8 },
+                layout: Layout::from_word(&scanner.layout).unwrap_or_default(),
                 idle_ms: i64::try_from(scanner.idle.as_millis()).unwrap_or(i64::MAX),
             }))),
         };
-        Ear { decoder, peer, reply, reported: Reported::default() }
+        let has_keys = matches!(&self.feed, Feed::Scanner(scanner) if matches!(scanner.port, Port::Hid(_)));
+        Ear { decoder, has_keys, peer, reply, reported: Reported::default() }
     }
 
     fn feed(&mut self, conn: Conn, bytes: &[u8], at: Stamp, waited: bool, peer: Option<String>) -> Vec<Heard> {
@@ -363,6 +367,7 @@ impl Ear {
         match &mut self.decoder {
             Decoder::Nmea(decoder) => collect(Out::Nmea, |out| decoder.feed(bytes, at, out)),
             Decoder::Gpsd(decoder) => collect(Out::Nmea, |out| decoder.feed(bytes, at, out)),
+            Decoder::Scan(decoder) if self.has_keys => collect(Out::Scan, |out| decoder.feed_keys(bytes, at, out)),
             Decoder::Scan(decoder) => collect(Out::Scan, |out| decoder.feed(bytes, at, out)),
         }
     }

@@ -1,5 +1,7 @@
 //! Which symbology a code came from: AIM ids as sent, and the older Symbol code ids put into the same words.
 
+use super::check;
+
 /// What may be believed of the data behind an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
@@ -68,7 +70,14 @@ pub fn take_symbol(text: &str) -> Option<(Symbology, &str)> {
     }
     let mut tail = text.chars();
     let id = match tail.next()? {
-        'A' if tail.as_str().len() == 8 => "]E4",
+        // One id for all of EAN and UPC. Eight digits that begin with 0 are a UPC-E before they are an EAN-8, of which
+        // those are for use inside a shop only.
+        'A' if tail.as_str().len() == 8
+            && !tail.as_str().starts_with('0')
+            && check::mod10_holds(tail.as_str().as_bytes()) =>
+        {
+            "]E4"
+        }
         'A' => "]E0",
         'B' => "]A0",
         'C' => "]F0",

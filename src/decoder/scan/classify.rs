@@ -237,9 +237,7 @@ fn name_ean(id: &str, code: &str) -> Result<Named, Fault> {
         }
     };
     match (id, number.len()) {
-        ("]E4", 8) => {
-            gtin(number, None).or_else(|fault| expand_upc_e(number).map_or(Err(fault), |full| gtin(&full, None)))
-        }
+        ("]E4", 8) => gtin(number, None),
         ("]E0", 8) => expand_upc_e(number).map_or_else(|| gtin(number, None), |full| gtin(&full, None)),
         ("]E0" | "]E3", 12) => gtin(number, Some(Warn::UpcA12)),
         ("]E0" | "]E3", 13) => gtin(number, None),

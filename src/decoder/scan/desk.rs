@@ -34,6 +34,18 @@ pub struct ScanCounts {
 /// The frames that may turn out to be the beginning of a licence: its mark and one line of control characters.
 const HELD_MAX: usize = 2;
 
+/// How long after a line of a licence another one may come: a radio link may stall in the middle. Unit: µs.
+const LICENCE_US: i64 = 5_000_000;
+
+/// A licence of which lines may still come.
+#[derive(Clone, Copy, Debug)]
+struct Licence {
+    /// When the last line of it came, in µs of `CLOCK_BOOTTIME`.
+    last_us: i64,
+    /// Whether that line was cut off, so that the next stretch is the rest of it, whatever it looks like.
+    is_torn: bool,
+}
+
 /// The desk at which every stretch ends.
 #[derive(Clone, Debug)]
 pub struct Desk {
@@ -43,19 +55,18 @@ pub struct Desk {
     pub counts: ScanCounts,
     /// Frames that wait for the next one to say whether they begin a licence, at most [`HELD_MAX`].
     held: Vec<(Vec<u8>, Stamp)>,
-    /// Whether the last stretch was part of a licence, so that its further lines are known.
-    in_licence: bool,
+    licence: Option<Licence>,
 }
 
 impl Desk {
     /// A desk before the first stretch.
     pub fn new(profile: ScanProfile) -> Self {
-        Self { profile, counts: ScanCounts::default(), held: Vec::new(), in_licence: false }
+        Self { profile, counts: ScanCounts::default(), held: Vec::new(), licence: None }
     }
 
     /// Whether silence would settle something.
     pub fn is_waiting(&self) -> bool {
-        self.in_licence || !self.held.is_empty()
+        !self.held.is_empty()
     }
 
     /// Bytes of the frames that wait.
@@ -69,38 +80,64 @@ impl Desk {
             Cut::Frame(bytes) => (bytes, bytes.len()),
             Cut::Bad(_, bytes, length) => (bytes, length),
         };
-        if licence::has_head(bytes) {
-            // A frame with line ends inside holds the whole licence; any other is its first line.
-            self.in_licence = !bytes.contains(&b'\n');
+        if bytes.is_empty() {
+            // No frame, but it says that nothing of what was cut off before is still to come.
+            if let Some(licence) = &mut self.licence {
+                licence.is_torn = false;
+            }
+            return;
+        }
+        let is_cut_off = matches!(cut, Cut::Bad(Reason::Unterminated, ..));
+        let is_head = licence::has_head(bytes)
+            // Behind the mark that opens a licence a damaged head is one too, and so is what was cut off.
+            || (!self.held.is_empty() && (is_cut_off || licence::resembles_head(bytes)));
+        if is_head {
+            self.licence = Some(Licence { last_us: at.mono_us, is_torn: is_cut_off });
             let before = self.held_bytes();
             self.held.clear();
-            self.refuse(loss(Reason::Pii, bytes, before + length), at, out);
+            self.refuse(Loss { length: before + length, ..Loss::decoder(Reason::Pii, &[], 0) }, at, out);
+            return;
+        }
+        if self.is_line_of_licence(bytes, is_cut_off, at) {
+            self.redact(length, is_cut_off, at, out);
             return;
         }
         match cut {
-            _ if self.in_licence && (licence::goes_on(bytes) || matches!(cut, Cut::Bad(Reason::Unterminated, ..))) => {
-                *self.counts.reject_bytes.entry(Reason::Pii).or_default() += as_u64(length);
-            }
-            Cut::Frame(frame) if self.waits(frame) => {
-                self.in_licence = false;
-                self.held.push((frame.to_vec(), at));
-            }
+            Cut::Frame(frame) if self.waits(frame) => self.held.push((frame.to_vec(), at)),
             Cut::Frame(frame) => {
                 self.silence(out);
                 self.settle(frame, at, out);
             }
             Cut::Bad(reason, ..) => {
                 self.silence(out);
-                let reason =
-                    if reason == Reason::Unterminated { cause_of_silence(bytes, self.profile.charset) } else { reason };
+                if is_cut_off && licence::ends_inside_head(bytes) {
+                    self.licence = Some(Licence { last_us: at.mono_us, is_torn: true });
+                }
+                let reason = if is_cut_off { cause_of_silence(bytes, self.profile.charset) } else { reason };
                 self.refuse(loss(reason, bytes, length), at, out);
             }
         }
     }
 
-    /// Settles what waits: no licence follows, or it is over.
+    fn is_line_of_licence(&self, bytes: &[u8], is_cut_off: bool, at: Stamp) -> bool {
+        self.licence.is_some_and(|licence| {
+            at.mono_us - licence.last_us < LICENCE_US && (licence.is_torn || is_cut_off || licence::goes_on(bytes))
+        })
+    }
+
+    /// Takes a further line of a licence: a part of the read before it, or, after a silence, a refusal of its own that shows it.
+    fn redact(&mut self, length: usize, is_cut_off: bool, at: Stamp, out: &mut Vec<ScanOut>) {
+        let now = Licence { last_us: at.mono_us, is_torn: is_cut_off };
+        let before = self.licence.replace(now).map_or(0, |licence| licence.last_us);
+        if at.mono_us - before < self.profile.idle_ms.saturating_mul(1000) {
+            *self.counts.reject_bytes.entry(Reason::Pii).or_default() += as_u64(length);
+        } else {
+            self.refuse(Loss { length, ..Loss::decoder(Reason::Pii, &[], 0) }, at, out);
+        }
+    }
+
+    /// Settles what waits: no licence follows it.
     pub fn silence(&mut self, out: &mut Vec<ScanOut>) {
-        self.in_licence = false;
         for (frame, at) in std::mem::take(&mut self.held) {
             self.settle(&frame, at, out);
         }

@@ -8,9 +8,16 @@ mod epc;
 mod forms;
 mod framer;
 mod gs1;
+mod keys;
+#[cfg(test)]
+mod keys_tests;
+mod layout;
 mod licence;
+#[cfg(test)]
+mod mutation_tests;
 mod repeat;
 pub mod report;
+mod script;
 
 #[cfg(test)]
 mod corpus_tests;
@@ -21,13 +28,18 @@ use crate::domain::{Loss, Scan, Stamp};
 
 use desk::Desk;
 use framer::Framer;
+use keys::Keyboard;
 
 pub use classify::classify;
 pub use desk::ScanCounts;
+pub use layout::Layout;
 pub use repeat::{RepeatScope, RepeatWindow};
 
 /// The longest frame. Unit: bytes, without its delimiters.
 pub const FRAME_MAX: usize = 1024;
+
+/// One event of a keyboard: type (u16), code (u16) and value (i32) as the kernel has them, little endian. Unit: bytes.
+pub const KEY_EVENT: usize = 8;
 
 /// How much of a refused read is kept, and the most a decoder ever holds of one. Unit: bytes.
 pub const EVIDENCE_MAX: usize = 4096;
@@ -67,8 +79,10 @@ pub struct ScanProfile {
     pub code_id: CodeId,
     /// What a reader sends when it could not read; empty: it sends nothing.
     pub noread: String,
-    /// How bytes are text.
+    /// How bytes are text; the keys of a keyboard type UTF-8 whatever it says.
     pub charset: Charset,
+    /// Which keyboard a keyboard scanner pretends to be.
+    pub layout: Layout,
     /// How long a frame may be silent before it is refused. Unit: ms.
     pub idle_ms: i64,
 }
@@ -83,6 +97,7 @@ impl Default for ScanProfile {
             code_id: CodeId::None,
             noread: "NOREAD".to_owned(),
             charset: Charset::Utf8,
+            layout: Layout::Us,
             idle_ms: 500,
         }
     }
@@ -100,6 +115,7 @@ pub enum ScanOut {
 /// The decoder of one connection of a port; its memory is bounded by [`EVIDENCE_MAX`] and two short frames.
 #[derive(Clone, Debug)]
 pub struct ScanDecoder {
+    keyboard: Keyboard,
     framer: Framer,
     desk: Desk,
     /// The last read that delivered a byte.
@@ -111,7 +127,8 @@ impl ScanDecoder {
     #[must_use]
     pub fn new(profile: ScanProfile) -> Self {
         let framer = Framer::new(&profile);
-        Self { framer, desk: Desk::new(profile), last: Stamp::default() }
+        let keyboard = Keyboard::new(profile.layout, &profile.terminators);
+        Self { keyboard, framer, desk: Desk::new(profile), last: Stamp::default() }
     }
 
     /// Takes the bytes of one read. What they end is appended to `out`, in order.
@@ -123,12 +140,24 @@ impl ScanDecoder {
             return;
         }
         self.last = at;
-        for byte in bytes {
-            let desk = &mut self.desk;
-            self.framer.push(*byte, &mut |cut| desk.take(cut, at, out));
+        self.push(bytes, at, out);
+    }
+
+    /// Takes the events of one read of a keyboard, whole ones of [`KEY_EVENT`] bytes: what they type goes the way of [`Self::feed`],
+    /// and is what [`ScanCounts::fed`] counts.
+    pub fn feed_keys(&mut self, events: &[u8], at: Stamp, out: &mut Vec<ScanOut>) {
+        self.idle(at.mono_us, out);
+        if events.is_empty() {
+            return;
         }
-        self.desk.counts.fed += as_u64(bytes.len());
-        self.balance();
+        self.last = at;
+        let mut typed = Vec::new();
+        for event in events.as_chunks::<KEY_EVENT>().0 {
+            let [t0, t1, c0, c1, v0, v1, v2, v3] = *event;
+            let (kind, code) = (u16::from_le_bytes([t0, t1]), u16::from_le_bytes([c0, c1]));
+            self.keyboard.take(kind, code, i32::from_le_bytes([v0, v1, v2, v3]), &mut typed);
+        }
+        self.push(&typed, at, out);
     }
 
     /// Says that nobody listened until `at`: the time since the last bytes is no silence of the line.
@@ -139,7 +168,7 @@ impl ScanDecoder {
     /// When what is open will have been silent for too long, in microseconds of `CLOCK_BOOTTIME`; none when nothing is open.
     #[must_use]
     pub fn deadline_us(&self) -> Option<i64> {
-        let is_open = self.framer.is_open() || self.desk.is_waiting();
+        let is_open = self.framer.is_open() || self.desk.is_waiting() || self.keyboard.is_waiting();
         is_open.then(|| self.last.mono_us.saturating_add(self.desk.profile.idle_ms.saturating_mul(1000)))
     }
 
@@ -161,7 +190,19 @@ impl ScanDecoder {
         &self.desk.counts
     }
 
+    fn push(&mut self, bytes: &[u8], at: Stamp, out: &mut Vec<ScanOut>) {
+        for byte in bytes {
+            let desk = &mut self.desk;
+            self.framer.push(*byte, &mut |cut| desk.take(cut, at, out));
+        }
+        self.desk.counts.fed += as_u64(bytes.len());
+        self.balance();
+    }
+
     fn end_open(&mut self, at: Stamp, out: &mut Vec<ScanOut>) {
+        let mut typed = Vec::new();
+        self.keyboard.silence(&mut typed);
+        self.push(&typed, at, out);
         let desk = &mut self.desk;
         self.framer.silence(&mut |cut| desk.take(cut, at, out));
         self.desk.silence(out);

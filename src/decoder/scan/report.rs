@@ -5,12 +5,12 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::domain::{Loss, Reason, Scan, Stamp, Warn};
 
 use super::classify::code_of;
-use super::{Charset, CodeId, RepeatScope, RepeatWindow, ScanDecoder, ScanOut, ScanProfile};
+use super::script::{Hands, Step, read_step};
+use super::{Charset, CodeId, Layout, RepeatScope, RepeatWindow, ScanDecoder, ScanOut, ScanProfile};
 
 /// The longest line of a script. Unit: bytes.
 const LINE_MAX: u64 = 1 << 20;
@@ -26,19 +26,13 @@ pub enum ReportError {
     Profile(String),
     /// A line of a script cannot be read.
     #[error(
-        "line {line}: {what}; a line is [ms,\"bytes, C escapes\"] or [ms,{{\"port\":\"lost\"}}] or [ms,{{\"port\":\"back\"}}]"
+        "line {line}: {what}; a line is [ms,\"bytes, C escapes\"], [ms,{{\"key\":\"SHIFT+KEY_T\"}}], [ms,{{\"port\":\"lost\"}}] or [ms,{{\"port\":\"back\"}}]"
     )]
     Line {
         /// Counted from 1.
         line: u64,
         /// What is wrong with it.
         what: String,
-    },
-    /// The script presses keys, which are not decoded from scripts.
-    #[error("line {line}: keys of a HID scanner are not decoded by this version; give the bytes that they type")]
-    Keys {
-        /// Counted from 1.
-        line: u64,
     },
     /// The input cannot be read.
     #[error("the input cannot be read")]
@@ -104,14 +98,17 @@ pub fn report(mut input: impl Read, output: impl Write, profile: &ReportProfile)
 
 /// Plays a script on a virtual clock: the window and the limit of silence apply. At its end the open frame is refused.
 ///
-/// Shape: a line each, times in ms that never go back: `[ms,"bytes, C escapes"]`, `[ms,{"port":"lost"|"back"}]`; empty lines are left out.
+/// Shape: a line each, times in ms that never go back: `[ms,"bytes, C escapes"]`, `[ms,{"key":"SHIFT+KEY_T"}]`,
+/// `[ms,{"port":"lost"|"back"}]`; empty lines are left out. A key is pressed and let go of; what stands before it
+/// (`SHIFT`, `CTRL`, `ALT`, `ALTGR`, `META`) stays down until a key comes without it.
 ///
 /// # Errors
-/// [`ReportError::Line`] and [`ReportError::Keys`] name the line; what was printed before stands.
+/// [`ReportError::Line`] names the line; what was printed before stands.
 pub fn report_timed(input: impl Read, output: impl Write, profile: &ReportProfile) -> Result<(), ReportError> {
     let window = RepeatWindow::new(profile.repeat_window_ms, profile.repeat_scope);
     let mut printer = Printer { output, profile, window };
     let mut decoder = ScanDecoder::new(profile.scan.clone());
+    let mut hands = Hands::default();
     let mut out = Vec::new();
     let mut now = Stamp::default();
     let mut input = BufReader::new(input);
@@ -140,80 +137,21 @@ pub fn report_timed(input: impl Read, output: impl Write, profile: &ReportProfil
         match step {
             Step::Bytes(bytes) => decoder.feed(&bytes, now, &mut out),
             Step::Lost => decoder.lost(now, &mut out),
-            Step::Back => decoder = ScanDecoder::new(profile.scan.clone()),
-            Step::Key => return Err(ReportError::Keys { line }),
+            Step::Back => {
+                decoder = ScanDecoder::new(profile.scan.clone());
+                hands = Hands::default();
+            }
+            Step::Key(_) if profile.scan.charset == Charset::Latin1 => {
+                return Err(fault("keys type characters, not bytes: leave charset out of the profile".to_owned()));
+            }
+            Step::Key(stroke) => decoder.feed_keys(&hands.strike(stroke), now, &mut out),
         }
         printer.print(&mut out)?;
     }
+    decoder.feed_keys(&hands.rest(), now, &mut out);
     decoder.lost(now, &mut out);
     printer.print(&mut out)?;
     printer.output.flush().map_err(ReportError::Write)
-}
-
-/// One line of a script.
-enum Step {
-    Bytes(Vec<u8>),
-    Lost,
-    Back,
-    Key,
-}
-
-fn read_step(text: &[u8]) -> Result<(i64, Step), String> {
-    let (ms, step): (i64, Value) = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    if ms < 0 {
-        return Err(format!("its time {ms} ms is negative"));
-    }
-    if let Value::String(text) = &step {
-        return Ok((ms, Step::Bytes(unescape(text)?)));
-    }
-    let member = step.as_object().filter(|object| object.len() == 1).and_then(|object| object.iter().next());
-    match member.map(|(name, value)| (name.as_str(), value.as_str())) {
-        Some(("port", Some("lost"))) => Ok((ms, Step::Lost)),
-        Some(("port", Some("back"))) => Ok((ms, Step::Back)),
-        Some(("key", Some(_))) => Ok((ms, Step::Key)),
-        _ => Err(format!("{step} is no step")),
-    }
-}
-
-/// The bytes of a text with C escapes; a `\x` takes at most two digits.
-fn unescape(text: &str) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first != b'\\' {
-            bytes.push(*first);
-            continue;
-        }
-        let (escape, after) = rest.split_first().ok_or("it ends in a backslash")?;
-        rest = after;
-        bytes.push(match escape {
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'a' => 0x07,
-            b'b' => 0x08,
-            b'v' => 0x0b,
-            b'f' => 0x0c,
-            b'e' => 0x1b,
-            b'\\' | b'\'' | b'"' | b'?' => *escape,
-            b'x' => take_number(&mut rest, 16, 2).ok_or("no hexadecimal digit after \\x")?,
-            b'0'..=b'7' => {
-                rest = &text.as_bytes()[text.len() - rest.len() - 1..];
-                take_number(&mut rest, 8, 3).ok_or("an octal escape over \\377")?
-            }
-            other => return Err(format!("the escape \\{} is unknown", char::from(*other).escape_default())),
-        });
-    }
-    Ok(bytes)
-}
-
-/// Takes at most `digits_max` digits off the front.
-fn take_number(rest: &mut &[u8], base: u32, digits_max: usize) -> Option<u8> {
-    let length = rest.iter().take(digits_max).take_while(|byte| char::from(**byte).is_digit(base)).count();
-    let (digits, after) = rest.split_at(length);
-    *rest = after;
-    u8::from_str_radix(std::str::from_utf8(digits).ok()?, base).ok()
 }
 
 /// Writes the ends of frames as they come.
@@ -306,6 +244,7 @@ struct Table {
     code_id: CodeIdWord,
     noread: String,
     charset: CharsetWord,
+    layout: LayoutWord,
     idle_ms: u32,
     repeat_window_ms: u32,
     repeat_scope: RepeatScopeWord,
@@ -321,8 +260,6 @@ struct Table {
     _baud: IgnoredAny,
     #[serde(rename = "serial")]
     _serial: IgnoredAny,
-    #[serde(rename = "layout")]
-    _layout: IgnoredAny,
     #[serde(rename = "effect")]
     _effect: IgnoredAny,
     #[serde(rename = "reply")]
@@ -348,6 +285,17 @@ enum CharsetWord {
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
+enum LayoutWord {
+    Us,
+    Uk,
+    De,
+    Fr,
+    Es,
+    Cz,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum RepeatScopeWord {
     Previous,
     Code,
@@ -364,6 +312,7 @@ impl Default for Table {
             code_id: CodeIdWord::None,
             noread: scan.noread,
             charset: CharsetWord::Utf8,
+            layout: LayoutWord::Us,
             idle_ms: 500,
             repeat_window_ms: 1000,
             repeat_scope: RepeatScopeWord::Previous,
@@ -373,7 +322,6 @@ impl Default for Table {
             _place: IgnoredAny,
             _baud: IgnoredAny,
             _serial: IgnoredAny,
-            _layout: IgnoredAny,
             _effect: IgnoredAny,
             _reply: IgnoredAny,
             _allow: IgnoredAny,
@@ -422,6 +370,14 @@ impl Table {
                 },
                 noread: self.noread,
                 charset,
+                layout: match self.layout {
+                    LayoutWord::Us => Layout::Us,
+                    LayoutWord::Uk => Layout::Uk,
+                    LayoutWord::De => Layout::De,
+                    LayoutWord::Fr => Layout::Fr,
+                    LayoutWord::Es => Layout::Es,
+                    LayoutWord::Cz => Layout::Cz,
+                },
                 idle_ms: i64::from(self.idle_ms),
             },
             repeat_window_ms: i64::from(self.repeat_window_ms),

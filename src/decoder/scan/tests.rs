@@ -117,27 +117,77 @@ fn control_characters_never_reach_a_plain_code() {
     assert_eq!((scan.code.as_str(), scan.warn.as_slice()), ("TRL-7", &[Warn::ControlStripped, Warn::Trimmed][..]));
 }
 
+const LICENCE: &[u8] = b"@\n\x1e\rANSI 636026080102DL00410288ZA03290015DLDAQD12345678\nDCSPUBLIC\nDACJOHN\nDAG1 MAIN STREET\nDDEN\rZAZAAN\r";
+
+/// Nothing of the licence's text is in what came out; the keys and reasons of that.
+fn assert_redacted(out: &[ScanOut], how: &str) -> Vec<String> {
+    let text = format!("{out:?}");
+    for secret in ["D12345678", "PUBLIC", "UBLI", "JOHN", "MAIN", "ZAAN", "636026", "DDEN"] {
+        let bytes = format!("{:?}", secret.as_bytes());
+        let has_it =
+            [secret, &secret.to_lowercase(), bytes.trim_matches(['[', ']'])].iter().any(|one| text.contains(one));
+        assert!(!has_it, "{secret} with {how}: {text}");
+    }
+    assert!(words(out).contains(&"pii".to_owned()), "{how}: {text}");
+    words(out)
+}
+
 #[test]
 fn a_driving_licence_leaves_no_trace_of_its_text() {
-    let licence = b"@\n\x1e\rANSI 636026080102DL00410288ZA03290015DLDAQD12345678\nDCSPUBLIC\nDACJOHN\nDDEN\rZAZAAN\r";
-    let chunks: Vec<(i64, &[u8])> = licence.chunks(7).map(|chunk| (0, chunk)).chain([(1, &b"TRL-7\r"[..])]).collect();
+    let chunks: Vec<(i64, &[u8])> = LICENCE.chunks(7).map(|chunk| (0, chunk)).chain([(1, &b"TRL-7\r"[..])]).collect();
+    let lone = |end: &[u8]| ScanProfile { terminators: vec![end.to_vec()], ..ScanProfile::default() };
     for profile in [
         ScanProfile::default(),
-        ScanProfile { terminators: vec![b"\r".to_vec()], ..ScanProfile::default() },
-        ScanProfile { terminators: vec![b"\r\n".to_vec()], ..ScanProfile::default() },
-        ScanProfile { terminators: vec![b"\t".to_vec()], ..ScanProfile::default() },
+        lone(b"\r"),
+        lone(b"\n"),
+        lone(b"\r\n"),
+        lone(b"\t"),
         framed(),
+        ScanProfile { start: b"\x02".to_vec(), ..ScanProfile::default() },
+        ScanProfile { prefix: b"D07|".to_vec(), suffix: b"#".to_vec(), ..ScanProfile::default() },
+        ScanProfile { code_id: CodeId::Symbol, ..ScanProfile::default() },
+        ScanProfile { charset: Charset::Latin1, ..ScanProfile::default() },
     ] {
         let (out, _) = decode(profile.clone(), &chunks);
-        let text = format!("{out:?}");
-        for secret in ["D12345678", "PUBLIC", "JOHN", "636026", "68, 49, 50"] {
-            assert!(!text.contains(secret), "{secret} with {profile:?}: {text}");
-        }
-        assert!(words(&out).contains(&"pii".to_owned()), "{profile:?}: {text}");
+        assert_redacted(&out, &format!("{profile:?}"));
     }
     check(ScanProfile::default(), &chunks, &["pii", "raw:TRL-7"]);
+    check(lone(b"\r"), &chunks, &["pii", "raw:TRL-7"]);
     check(ScanProfile::default(), &[(0, b"@\n"), (0, b"A\r@\r\n")], &["raw:@", "raw:A", "raw:@"]);
-    check(ScanProfile::default(), &[(0, b"ANSI 636026DL\nDCSPUBLIC\nDAC"), (900, b"TRL-7\r")], &["pii", "raw:TRL-7"]);
+    check(ScanProfile::default(), &[(0, b"DAC-17\rDAC-18\r")], &["raw:DAC-17", "raw:DAC-18"]);
+}
+
+#[test]
+fn a_licence_that_is_unplugged_stalls_or_is_damaged_anywhere_leaves_no_trace() {
+    for cut in 1..LICENCE.len() {
+        let (head, tail) = LICENCE.split_at(cut);
+        // Before its number there is nothing of a person in it, and nothing to know it by.
+        if head.windows(4).any(|window| window == b"ANSI") {
+            let (out, _) = decode(ScanProfile::default(), &[(0, head)]);
+            let of_person = head.windows(3).any(|window| window == b"DAQ");
+            assert!(!of_person || words(&out) == ["pii"], "unplugged after {cut}: {:?}", words(&out));
+        }
+        let (out, counts) = decode(ScanProfile::default(), &[(0, head), (900, tail), (6000, b"DAC-17\r")]);
+        let stalled = assert_redacted(&out, &format!("stalled after {cut}"));
+        assert_eq!(stalled.last().map(String::as_str), Some("raw:DAC-17"), "after {cut}");
+        assert_balanced(&counts);
+    }
+    for at in 0..LICENCE.len() {
+        let mut damaged = LICENCE.to_vec();
+        damaged[at] = 0xff;
+        let (out, counts) = decode(ScanProfile::default(), &[(0, &damaged)]);
+        assert_balanced(&counts);
+        let kept = words(&out).join(" ");
+        for secret in ["PUBLIC", "JOHN", "D12345678"] {
+            assert!(!kept.contains(secret), "damaged at {at}: {kept}");
+        }
+    }
+    let lower: Vec<u8> = LICENCE.to_ascii_lowercase();
+    assert_redacted(&decode(ScanProfile::default(), &[(0, &lower)]).0, "caps lock");
+    let long = [&LICENCE[..60], &[b'X'; 5000], &LICENCE[60..]].concat();
+    assert_redacted(&decode(ScanProfile::default(), &[(0, &long)]).0, "an over-long line");
+    let headless = ScanProfile { terminators: vec![b"\t".to_vec()], ..ScanProfile::default() };
+    assert_redacted(&decode(headless, &[(0, &LICENCE[30..]), (0, b"\t")]).0, "a frame without its head");
 }
 
 #[test]
@@ -160,6 +210,33 @@ fn what_no_id_speaks_for_is_named_only_by_proof() {
         assert_eq!((scan.key.as_str(), scan.warn), (key, warn.into_iter().collect::<Vec<_>>()), "{frame}");
         assert_eq!(scan.kind == ScanKind::Plain, key.starts_with("raw:"), "{frame}");
     }
+}
+
+#[test]
+fn the_short_upc_is_the_number_that_it_stands_for() {
+    for (short, full) in [
+        ("01234505", "012000003455"),
+        ("04252614", "042100005264"),
+        ("01234523", "012200003453"),
+        ("01234531", "012300000451"),
+        ("01234543", "012340000053"),
+        ("01234558", "012345000058"),
+        ("11234593", "112345000093"),
+    ] {
+        let scan = classify(format!("]E0{short}").as_bytes(), &ScanProfile::default()).unwrap();
+        assert_eq!(scan.key, format!("gtin:00{full}"), "{short}");
+        // The id of Symbol does not say which of the short codes it is; what begins with 1 is an EAN-8 to it.
+        if short.starts_with('0') {
+            let profile = ScanProfile { code_id: CodeId::Symbol, ..Default::default() };
+            let scan = classify(format!("A{short}").as_bytes(), &profile).unwrap();
+            assert_eq!(scan.key, format!("gtin:00{full}"), "{short} behind a Symbol id");
+        }
+    }
+    // Behind the id of EAN-8 nothing is an expansion: a wrong digit is a wrong digit.
+    let loss = classify(b"]E404252614", &ScanProfile::default()).unwrap_err();
+    assert_eq!(loss.reason, Reason::BadCheck);
+    let with_addon = classify(b"]E3400638133393112", &ScanProfile::default()).unwrap();
+    assert_eq!(with_addon.key, "gtin:04006381333931");
 }
 
 #[test]

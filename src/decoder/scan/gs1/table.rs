@@ -32,18 +32,32 @@ impl Set {
 pub enum Proof {
     /// Nothing.
     None,
+    /// It is there as a whole or not at all.
+    Whole,
     /// It ends in its check digit.
     Mod10,
+    /// It ends in its pair of check characters and begins with a company prefix.
+    Pair,
+    /// It is a bank account number with its check digits.
+    Iban,
     /// It begins with a company prefix: at least four digits.
     Prefix,
-    /// It is the digit 0.
-    Zero,
+    /// It is one of these characters.
+    OneOf(&'static [u8]),
+    /// It is capital letters.
+    Capitals,
     /// It is a day, year first.
     Date,
     /// It is a day, or day 00 for the end of the month.
     DateOrMonth,
-    /// It is a time of day: hours, with minutes, with seconds.
-    Time,
+    /// It is a day with its century.
+    FullDate,
+    /// It is the hour of a day.
+    Hour,
+    /// It is a number of minutes or seconds.
+    Minutes,
+    /// It is hours and minutes, or 9999 where no time is meant.
+    TimeOrNone,
 }
 
 /// One stretch of a field.
@@ -130,6 +144,11 @@ const fn maybe(set: Set, max: usize) -> Part {
     part(set, 0, max, Proof::None)
 }
 
+/// Exactly `length` digits, or none.
+const fn maybe_digits(length: usize) -> Part {
+    part(Set::N, 0, length, Proof::Whole)
+}
+
 const fn all(ai: &'static str, parts: &'static [Part]) -> Field {
     Field { low: ai, high: ai, parts }
 }
@@ -143,9 +162,11 @@ const GLN: &[Part] = &[proven(13, Proof::Mod10)];
 const DAY: &[Part] = &[proven(6, Proof::DateOrMonth)];
 const SIX: &[Part] = &[digits(6)];
 const COUNTRY: &[Part] = &[digits(3)];
-const COUNTRIES: &[Part] = &[digits(3), maybe(Set::N, 12)];
-const DAY_AND_TIME: &[Part] = &[proven(6, Proof::DateOrMonth), digits(4)];
-const TEMPERATURE: &[Part] = &[digits(6), maybe(Set::X, 1)];
+const COUNTRIES: &[Part] = &[digits(3), maybe_digits(3), maybe_digits(3), maybe_digits(3), maybe_digits(3)];
+const DAY_AND_TIME: &[Part] = &[proven(6, Proof::DateOrMonth), proven(4, Proof::TimeOrNone)];
+const TEMPERATURE: &[Part] = &[digits(6), part(Set::X, 0, 1, Proof::OneOf(b"-"))];
+const LETTERS2: &[Part] = &[part(Set::X, 2, 2, Proof::Capitals)];
+const YES_OR_NO: &[Part] = &[proven(1, Proof::OneOf(b"01"))];
 const SERVICE: &[Part] = &[proven(18, Proof::Mod10)];
 const TRADE_PIECE: &[Part] = &[proven(14, Proof::Mod10), digits(4)];
 const X20: &[Part] = &[text(20)];
@@ -201,22 +222,22 @@ const FIELDS: &[Field] = &[
     all("427", &[text(3)]),
     run("4300", "4301", X35),
     run("4302", "4306", X70),
-    all("4307", &[part(Set::X, 2, 2, Proof::None)]),
+    all("4307", LETTERS2),
     all("4308", X30),
-    all("4309", &[digits(20)]),
+    all("4309", &[digits(10), digits(10)]),
     run("4310", "4311", X35),
     run("4312", "4316", X70),
-    all("4317", &[part(Set::X, 2, 2, Proof::None)]),
+    all("4317", LETTERS2),
     all("4318", X20),
     all("4319", X30),
     all("4320", X35),
-    run("4321", "4323", &[digits(1)]),
+    run("4321", "4323", YES_OR_NO),
     run("4324", "4325", DAY_AND_TIME),
     all("4326", &[proven(6, Proof::Date)]),
     run("4330", "4333", TEMPERATURE),
     all("7001", &[digits(13)]),
     all("7002", X30),
-    all("7003", &[proven(6, Proof::Date), digits(4)]),
+    all("7003", &[proven(6, Proof::Date), proven(4, Proof::TimeOrNone)]),
     all("7004", &[number(4)]),
     all("7005", &[text(12)]),
     all("7006", &[proven(6, Proof::Date)]),
@@ -224,7 +245,7 @@ const FIELDS: &[Field] = &[
     all("7008", &[text(3)]),
     all("7009", &[text(10)]),
     all("7010", &[text(2)]),
-    all("7011", &[proven(6, Proof::Date), part(Set::N, 0, 4, Proof::Time)]),
+    all("7011", &[proven(6, Proof::Date), part(Set::N, 0, 4, Proof::TimeOrNone)]),
     run("7020", "7022", X20),
     all("7023", KEY30),
     run("7030", "7039", &[digits(3), text(27)]),
@@ -235,28 +256,36 @@ const FIELDS: &[Field] = &[
     all("7240", X20),
     all("7241", &[digits(2)]),
     all("7242", &[text(25)]),
-    all("7250", &[digits(8)]),
-    all("7251", &[digits(12)]),
-    all("7252", &[digits(1)]),
+    all("7250", &[proven(8, Proof::FullDate)]),
+    all("7251", &[proven(8, Proof::FullDate), proven(4, Proof::TimeOrNone)]),
+    all("7252", &[proven(1, Proof::OneOf(b"0129"))]),
     run("7253", "7254", &[text(40)]),
     all("7255", &[text(10)]),
     all("7256", X90),
     all("7257", X70),
-    all("7258", &[text(3)]),
+    all("7258", &[part(Set::X, 3, 3, Proof::None)]),
     all("7259", &[text(40)]),
-    all("8001", &[digits(14)]),
+    all("8001", &[digits(4), digits(5), digits(3), proven(1, Proof::OneOf(b"019")), digits(1)]),
     all("8002", X20),
-    all("8003", &[proven(1, Proof::Zero), proven(13, Proof::Mod10), maybe(Set::X, 16)]),
+    all("8003", &[proven(1, Proof::OneOf(b"0")), proven(13, Proof::Mod10), maybe(Set::X, 16)]),
     all("8004", KEY30),
     all("8005", SIX),
     all("8006", TRADE_PIECE),
-    all("8007", &[text(34)]),
-    all("8008", &[proven(6, Proof::Date), proven(2, Proof::Time), maybe(Set::N, 4)]),
+    all("8007", &[part(Set::X, 5, 34, Proof::Iban)]),
+    all(
+        "8008",
+        &[
+            proven(6, Proof::Date),
+            proven(2, Proof::Hour),
+            part(Set::N, 0, 2, Proof::Minutes),
+            part(Set::N, 0, 2, Proof::Minutes),
+        ],
+    ),
     all("8009", &[text(50)]),
     all("8010", &[part(Set::Y, 4, 30, Proof::Prefix)]),
     all("8011", &[number(12)]),
     all("8012", X20),
-    all("8013", &[part(Set::X, 4, 25, Proof::Prefix)]),
+    run("8013", "8014", &[part(Set::X, 6, 25, Proof::Pair)]),
     run("8017", "8018", SERVICE),
     all("8019", &[number(10)]),
     all("8020", &[text(25)]),
