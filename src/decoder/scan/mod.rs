@@ -11,6 +11,7 @@ mod gs1;
 mod licence;
 mod repeat;
 pub mod report;
+mod typed;
 
 #[cfg(test)]
 mod corpus_tests;
@@ -25,6 +26,7 @@ use framer::Framer;
 pub use classify::classify;
 pub use desk::ScanCounts;
 pub use repeat::{RepeatScope, RepeatWindow};
+pub use typed::{Typed, slip, typed};
 
 /// The longest frame. Unit: bytes, without its delimiters.
 pub const FRAME_MAX: usize = 1024;
