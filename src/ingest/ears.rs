@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::clock::{BUILD_FLOOR_MS, Keeper};
+use crate::config::Scanner;
 use crate::decoder::nmea::{Doubter, NmeaCounts, NmeaDecoder, NmeaOptions, NmeaOut, Trusted};
 use crate::decoder::scan::{Charset, CodeId, ScanCounts, ScanDecoder, ScanOut, ScanProfile};
 use crate::domain::{Fix, Loss, Reason, Stage, Stamp, TimeQuality};
@@ -146,16 +147,7 @@ impl Ears {
     fn ear(&self, peer: Option<String>, reply: Reply) -> Ear {
         let decoder = match &self.feed {
             Feed::Gps(_) => Decoder::Nmea(Box::new(NmeaDecoder::new(NmeaOptions { floor_ms: BUILD_FLOOR_MS }))),
-            Feed::Scanner(scanner) => Decoder::Scan(Box::new(ScanDecoder::new(ScanProfile {
-                terminators: scanner.terminators.clone(),
-                start: scanner.start.clone(),
-                prefix: scanner.prefix.clone(),
-                suffix: scanner.suffix.clone(),
-                code_id: if scanner.symbol_code_id { CodeId::Symbol } else { CodeId::None },
-                noread: scanner.noread.clone(),
-                charset: if scanner.latin_1 { Charset::Latin1 } else { Charset::Utf8 },
-                idle_ms: i64::try_from(scanner.idle.as_millis()).unwrap_or(i64::MAX),
-            }))),
+            Feed::Scanner(scanner) => Decoder::Scan(Box::new(ScanDecoder::new(profile(scanner)))),
         };
         Ear { decoder, peer, reply, reported: Reported::default() }
     }
@@ -273,6 +265,20 @@ impl Ears {
             self.light.garbage(self.lately.1 > self.lately.0);
             self.lately = (0, 0);
         }
+    }
+}
+
+/// How a scanner writes its reads.
+pub(super) fn profile(scanner: &Scanner) -> ScanProfile {
+    ScanProfile {
+        terminators: scanner.terminators.clone(),
+        start: scanner.start.clone(),
+        prefix: scanner.prefix.clone(),
+        suffix: scanner.suffix.clone(),
+        code_id: if scanner.symbol_code_id { CodeId::Symbol } else { CodeId::None },
+        noread: scanner.noread.clone(),
+        charset: if scanner.latin_1 { Charset::Latin1 } else { Charset::Utf8 },
+        idle_ms: i64::try_from(scanner.idle.as_millis()).unwrap_or(i64::MAX),
     }
 }
 

@@ -2,6 +2,7 @@
 //! One worker a source, so that a stuck one holds up nobody else. It holds nothing back but an unfinished frame.
 
 mod ears;
+mod hold;
 mod motion;
 mod sampler;
 mod take;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::config::{Effect, ReadPoint, RepeatScope, Scanner, Unknown};
-use crate::domain::{AssetState, Change, EventId, Fix, Kind, Loss, Reason, Scan, Stage, Stamp, TimeQuality, UnixMs};
+use crate::domain::{AssetState, Change, EventId, Fix, Kind, Loss, Reason, Scan, Stamp, TimeQuality, UnixMs};
 use crate::identity;
 use crate::projection::{Folded, PlaceSaid, Sighting, fold};
 use crate::store::{Append, Draft, Origin, Outcome, Result, Txn, Window};
@@ -184,19 +184,16 @@ fn take_scan(
             txn.frame(&desk.source, Outcome::Duplicate);
             return Ok(Answer::Again(id));
         }
+        if let Some(letter) = window.letter {
+            return super::hold::again(txn, desk, letter);
+        }
         txn.frame(&desk.source, Outcome::Repeat);
         txn.repeat_onto(window.seq, crate::domain::Seq(desk.published.load(Ordering::Acquire)))?;
         return Ok(txn.event_id(window.seq)?.map_or(Answer::Silent, Answer::Again));
     }
-    let registered = match (txn.registered(&scan.key)?, &scan.same_as) {
-        (Some(asset), _) => Some(asset),
-        (None, Some(key)) => txn.registered(key)?,
-        (None, None) => None,
-    };
+    let registered = registered(txn, scan)?;
     if registered.is_none() && desk.unknown == Unknown::Hold {
-        let mut loss = Loss::decoder(Reason::UnknownTag, scan.code.as_bytes(), 4096);
-        loss.stage = Stage::Store;
-        return refuse(txn, desk, &loss, at, peer.map(str::to_owned), true);
+        return super::hold::hold(txn, desk, scanner, scan, at, when, peer);
     }
     let asset = registered.or_else(|| scan.same_as.clone()).unwrap_or_else(|| scan.key.clone());
     let position = where_read(txn, desk, scanner)?;
@@ -217,16 +214,9 @@ fn take_scan(
         return Ok(Answer::Again(id));
     };
     txn.frame(&desk.source, Outcome::Stored);
-    if !scanner.repeat_window.is_zero() {
-        let window = Window { key: scan.code.clone(), seq, received: (boot, at.mono_ms()) };
-        let ended = at.mono_ms() - millis(scanner.repeat_window);
-        txn.open_window(&desk.source, scope(scanner, scan), &window, ended)?;
-    }
-    let place = match (read_point(scanner), scanner.effect) {
-        (Some(place), Effect::Enter) => PlaceSaid::At(place),
-        (Some(place), Effect::Leave) => PlaceSaid::GoneFrom(place),
-        _ => PlaceSaid::Unsaid,
-    };
+    let window = Window { key: scan.code.clone(), seq, received: (boot, at.mono_ms()), letter: None };
+    begin_window(txn, desk, scanner, scan, &window)?;
+    let place = place_said(scanner);
     let sighting = Sighting {
         asset,
         id,
@@ -243,6 +233,39 @@ fn take_scan(
     };
     apply(txn, &sighting, at)?;
     Ok(Answer::Ok(id))
+}
+
+/// The registered asset of a scan; an EPC is its GS1 key.
+pub(super) fn registered(txn: &Txn<'_>, scan: &Scan) -> Result<Option<String>> {
+    match (txn.registered(&scan.key)?, &scan.same_as) {
+        (Some(asset), _) => Ok(Some(asset)),
+        (None, Some(key)) => txn.registered(key),
+        (None, None) => Ok(None),
+    }
+}
+
+/// What a scan here says of its asset's place.
+pub(super) fn place_said(scanner: &Scanner) -> PlaceSaid {
+    match (read_point(scanner), scanner.effect) {
+        (Some(place), Effect::Enter) => PlaceSaid::At(place),
+        (Some(place), Effect::Leave) => PlaceSaid::GoneFrom(place),
+        _ => PlaceSaid::Unsaid,
+    }
+}
+
+/// Opens the window in which reads of this code are repeats, unless the scanner has none.
+pub(super) fn begin_window(
+    txn: &mut Txn<'_>,
+    desk: &Desk,
+    scanner: &Scanner,
+    scan: &Scan,
+    window: &Window,
+) -> Result<()> {
+    if scanner.repeat_window.is_zero() {
+        return Ok(());
+    }
+    let ended = window.received.1 - millis(scanner.repeat_window);
+    txn.open_window(&desk.source, scope(scanner, scan), window, ended)
 }
 
 /// The window that makes this read a repeat, if one is open.
@@ -272,7 +295,7 @@ fn scope<'a>(scanner: &Scanner, scan: &'a Scan) -> &'a str {
     }
 }
 
-fn read_point(scanner: &Scanner) -> Option<String> {
+pub(super) fn read_point(scanner: &Scanner) -> Option<String> {
     match &scanner.place {
         ReadPoint::Unknown => None,
         ReadPoint::Place(place) => Some(place.clone()),
@@ -292,7 +315,7 @@ fn where_read(txn: &Txn<'_>, desk: &Desk, scanner: &Scanner) -> Result<Option<(f
 }
 
 /// Folds a sighting into its asset and appends the changes of place that follow: exit, then enter.
-fn apply(txn: &mut Txn<'_>, sighting: &Sighting, at: Stamp) -> Result<Option<AssetState>> {
+pub(super) fn apply(txn: &mut Txn<'_>, sighting: &Sighting, at: Stamp) -> Result<Option<AssetState>> {
     let present = txn.asset(&sighting.asset)?;
     let Folded::Advanced(state, left, entered) = fold(present.as_ref(), sighting) else { return Ok(None) };
     txn.set_asset(&state)?;
