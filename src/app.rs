@@ -1,5 +1,6 @@
 //! Wiring: opens the store, makes the channels, builds the workers and hands them to the supervisor. Nothing is decided here.
 
+mod desk;
 mod gauge;
 
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use crate::health::{
 use crate::ingest::{self, Feed};
 use crate::screen::{Parts, Screen};
 use crate::source::{self, SourceSpec};
-use crate::store::{Identity, Store, StoreError};
+use crate::store::{Commit, Identity, Store, StoreError, WriterSeat};
 use crate::uplink;
 
 /// SIGTERM to exit. Contract section 8: 10 s.
@@ -29,6 +30,8 @@ const STAGE_SOURCE: u8 = 0;
 const STAGE_INGEST: u8 = 1;
 const STAGE_OUT: u8 = 2;
 const STAGE_WRITER: u8 = 3;
+
+pub use desk::carry_out;
 
 /// A node that is about to start.
 pub struct App {
@@ -59,13 +62,23 @@ impl App {
         let clock = Clock::system();
         let (board, tally) = (Board::default(), Tally::new(clock.clone()));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let (store, seat) = self.open_store(&clock, &tally)?;
+        let (store, seat) = {
+            let tally = tally.clone();
+            open_store(&self.config, &clock, move |commit| {
+                if commit.ok {
+                    tally.commit_seconds(commit.took);
+                }
+            })?
+        };
         let keeper = Keeper::new(clock.clone(), store.newest_trusted_ms());
         let notify = Notify::from_env(clock.clone());
         let mut supervisor =
             Supervisor::new(clock.clone(), board.clone(), tally.clone(), runtime.handle().clone(), notify.clone());
         let published = Arc::new(AtomicI64::new(0));
         self.add_inputs(&mut supervisor, &store, &board, &tally, &keeper, &published);
+        let (desk, orders) = mpsc::channel(ingest::orders::ORDERS_MAX);
+        let clerk = desk::clerk(&self.config, store.clone(), keeper.clone());
+        supervisor.add(STAGE_INGEST, ingest::orders::worker(clerk, orders));
         let (screen, addresses) = Screen::new(Parts {
             http: self.config.http.clone(),
             node: self.config.node.clone(),
@@ -75,6 +88,7 @@ impl App {
             tally: tally.clone(),
             roster: supervisor.roster(),
             clock: clock.clone(),
+            desk,
         });
         for worker in screen.workers() {
             supervisor.add(STAGE_OUT, worker);
@@ -97,22 +111,6 @@ impl App {
         }
         let running = supervisor.start()?;
         Ok(Node { running, addresses, notify, runtime })
-    }
-
-    fn open_store(&self, clock: &Clock, tally: &Tally) -> Result<(Store, crate::store::WriterSeat), StoreError> {
-        let who = Identity {
-            site: self.config.node.site.clone(),
-            node: self.config.node.id.clone(),
-            boot_id: boot_id(),
-            uplink: self.config.uplink.is_some(),
-            skip_kept: self.config.uplink.as_ref().is_some_and(|uplink| uplink.send_from == SendFrom::Now),
-        };
-        let tally = tally.clone();
-        Store::open(&self.config.store.dir, &who, clock, move |commit| {
-            if commit.ok {
-                tally.commit_seconds(commit.took);
-            }
-        })
     }
 
     fn add_inputs(
@@ -235,6 +233,22 @@ impl Node {
         self.runtime.shutdown_timeout(Duration::from_millis(200));
         Ok(ExitCode::from(end.exit_code()))
     }
+}
+
+/// Opens the store under the name of this configuration.
+fn open_store(
+    config: &Config,
+    clock: &Clock,
+    on_commit: impl Fn(Commit) + Send + Sync + 'static,
+) -> Result<(Store, WriterSeat), StoreError> {
+    let who = Identity {
+        site: config.node.site.clone(),
+        node: config.node.id.clone(),
+        boot_id: boot_id(),
+        uplink: config.uplink.is_some(),
+        skip_kept: config.uplink.as_ref().is_some_and(|uplink| uplink.send_from == SendFrom::Now),
+    };
+    Store::open(&config.store.dir, &who, clock, on_commit)
 }
 
 fn raise_kept(board: &Board, clock: &Clock, why: String) {

@@ -1,9 +1,15 @@
 //! The way in: what a source reads is decoded, named, folded and stored in one transaction; then the readers wake.
 //! One worker a source, so that a stuck one holds up nobody else. It holds nothing back but an unfinished frame.
 
+mod csv;
 mod ears;
+mod hand;
 mod hold;
+mod list;
 mod motion;
+pub mod orders;
+mod register;
+mod retry;
 mod sampler;
 mod take;
 

@@ -13,8 +13,8 @@ use crate::domain::{Cursor, Seq, UnixMs};
 use crate::health::{Board, Roster, Tally};
 use crate::store::{Look, Reader, Store, StoreError};
 
-use super::Parts;
 use super::feed::Feed;
+use super::{Desk, Parts};
 
 /// Looks into the store that calls and lagging streams may take at once: the store has more readers than that, so
 /// whoever asks much holds up neither the live stream nor the uplink.
@@ -57,6 +57,8 @@ pub(super) struct Front {
     pub(super) roster: Roster,
     pub(super) clock: Clock,
     pub(super) feed: Feed,
+    /// Where orders of people go.
+    pub(super) desk: Desk,
     pub(super) bound: watch::Sender<Vec<SocketAddr>>,
     pub(super) limits: Limits,
     /// Names it may be called by, lower case.
@@ -66,7 +68,7 @@ pub(super) struct Front {
 
 impl Front {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { http, node, control, store, board, tally, roster, clock } = parts;
+        let Parts { http, node, control, store, board, tally, roster, clock, desk } = parts;
         let names = names(&Machine::read().hostname, &http.hosts);
         let feed = Feed::new(store.cursor_now());
         Self {
@@ -79,6 +81,7 @@ impl Front {
             roster,
             clock,
             feed,
+            desk,
             bound: watch::Sender::new(Vec::new()),
             limits: Limits::default(),
             names,

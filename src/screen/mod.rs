@@ -14,6 +14,7 @@ mod holder;
 mod probes;
 mod query;
 mod records;
+mod register;
 mod render;
 mod serve;
 mod sheet;
@@ -30,14 +31,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::config::{Http, Node};
+use crate::domain::{Carried, Order, Refused};
 use crate::health::{Board, Roster, Tally, Worker};
 use crate::store::Store;
 
 use front::Front;
+
+/// Where orders of people go: what is asked, by whom, and where the answer goes.
+pub type Desk = mpsc::Sender<(Order, String, oneshot::Sender<Result<Carried, Refused>>)>;
 
 /// What the screen is made of.
 pub struct Parts {
@@ -57,6 +62,8 @@ pub struct Parts {
     pub roster: Roster,
     /// The time.
     pub clock: Clock,
+    /// Who carries out what people ask for.
+    pub desk: Desk,
 }
 
 /// The way out to the yard: HTTP on `http.listen` and on the control socket.

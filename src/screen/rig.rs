@@ -76,6 +76,8 @@ impl Rig {
             tally,
             roster: Roster::default(),
             clock: clock.clone(),
+            // Nobody is at this desk: orders are tried on a whole node.
+            desk: tokio::sync::mpsc::channel(1).0,
         });
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();

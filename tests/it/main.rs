@@ -16,6 +16,7 @@ mod feeder;
 mod kill;
 mod path;
 mod ports;
+mod register;
 mod stream;
 mod upstream;
 mod wedge;
