@@ -262,17 +262,17 @@ fn raise_kept(board: &Board, clock: &Clock, why: String) {
     });
 }
 
-/// The kernel's boot id: from the unit where /proc is closed, else from /proc, else one of this process.
+/// The kernel's boot id: from the unit where /proc is closed, else from /proc, else one of this process. systemd writes
+/// it without hyphens, the kernel with: a command beside the unit must not take the same boot for a later one.
 fn boot_id() -> String {
+    let bare = |id: &str| id.trim().replace('-', "").to_ascii_lowercase();
     if let Ok(id) = std::env::var("WAYPOST_BOOT_ID")
         && !id.trim().is_empty()
     {
-        return id.trim().to_owned();
+        return bare(&id);
     }
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(
-        |_| format!("process-{}-{}", std::process::id(), Clock::system().now().wall_ms),
-        |id| id.trim().to_owned(),
-    )
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_or_else(|_| format!("process-{}-{}", std::process::id(), Clock::system().now().wall_ms), |id| bare(&id))
 }
 
 /// Where the commands find a node: the unit's runtime folder, else beside its store.

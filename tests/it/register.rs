@@ -425,3 +425,117 @@ fn placing_by_hand_is_undone_by_the_same_call_with_and_without_the_node() {
     balanced(&node);
     assert!(node.stop().success());
 }
+
+#[test]
+fn a_read_that_a_setting_spoiled_is_tried_again_with_the_setting_mended_and_keeps_its_time() {
+    let site = Site::new();
+    let mut door3 = Pty::new(&site.path("door-3"));
+    let with = |more: &str| {
+        let port = site.path("door-3").display().to_string();
+        site.configure(&format!("[[scanner]]\nid = \"door-3\"\nport = \"{port}\"\nplace = \"door-3\"\n{more}"));
+    };
+    with("");
+    let node = site.start();
+    door3.write(b"L\xf8k-7\r\nNOREAD\r\n");
+    frames(&node, 2);
+    let letters: Value = serde_json::from_str(&well(&site.ask(&["letters", "list", "--json"]))).unwrap();
+    let spoiled = &letters[1];
+    assert_eq!((&spoiled["reason"], &spoiled["letter"]), (&json!("non_ascii"), &json!(1)));
+    let retry = site.ask(&["letters", "retry", "1", "2", "9"]);
+    assert_eq!(
+        stdout(&retry),
+        "0 retried\nletter 1 is still open: non_ascii\nletter 2 is as it was: trying again cannot help with this reason\nletter 9 is as it was: there is no such letter\n"
+    );
+    assert!(node.stop().success());
+    with("charset = \"latin-1\"\n");
+    // Without a node first: it is the same desk.
+    assert_eq!(well(&site.ask(&["letters", "retry", "1"])), "1 retried\n");
+    let node = site.start();
+    let scans = events(&node, "&kind=scan");
+    assert_eq!((&scans[0]["code"], &scans[0]["asset"]), (&json!("Løk-7"), &json!("raw:Løk-7")));
+    assert_eq!((&scans[0]["received_ms"], &scans[0]["place"]), (&spoiled["received_ms"], &json!("door-3")));
+    assert_eq!(node.json("/api/v1/assets/raw:L%C3%B8k-7")["place"], "door-3", "nothing newer: it moves its asset");
+    let ledger = balanced(&node);
+    assert_eq!((&ledger["letters"]["retried"], &ledger["events"]["total"]), (&json!(1), &json!(2)));
+    assert!(node.stop().success());
+}
+
+#[test]
+fn a_held_scan_keeps_its_boot_and_a_command_beside_the_unit_is_in_the_same_boot() {
+    let site = Site::new();
+    let mut door3 = door(&site, "hold");
+    let node = site.start_with(&[("WAYPOST_BOOT_ID", "ab-12")]);
+    door3.write(b"TRL-7\r\nTRL-8\r\n");
+    frames(&node, 2);
+    assert!(node.stop().success());
+    let node = site.start_with(&[("WAYPOST_BOOT_ID", "cd-34")]);
+    well(&fed(&site, &["assets", "import", "-"], b"id,codes\nA,TRL-7\nB,TRL-8\n"));
+    assert_eq!(well(&site.ask(&["letters", "retry", "1"])), "1 retried\n");
+    let scan = events(&node, "&kind=scan")[0].clone();
+    assert_eq!((&scan["boot"], &scan["asset"]), (&json!(1), &json!("A")), "received in the boot before: {scan}");
+    assert_eq!(events(&node, "&kind=place")[0]["boot"], 2, "what follows from it is known in this one");
+    assert!(node.stop().success());
+    // As systemd writes the boot of `cd-34`; without the node, then with it.
+    let mut command = binary();
+    command.arg("--config").arg(site.config()).args(["assets", "place", "A", "gate"]).env("WAYPOST_BOOT_ID", "CD34");
+    well(&command.output().unwrap());
+    let node = site.start_with(&[("WAYPOST_BOOT_ID", "cd-34")]);
+    door3.write(b"TRL-7\r\n");
+    frames(&node, 3);
+    let scan = events(&node, "&kind=scan").pop().unwrap();
+    assert_eq!(scan["boot"], 2);
+    assert_eq!(node.json("/api/v1/assets/A")["place"], "door-3", "the scan is the newer one");
+    balanced(&node);
+    assert!(node.stop().success());
+}
+
+#[test]
+fn a_tag_is_the_thing_that_its_gs1_key_names() {
+    let site = Site::new();
+    let mut door3 = door(&site, "hold");
+    let node = site.start();
+    well(&site.ask(&["assets", "add", "BOX-1", "(01)80614141123458(21)6789"]));
+    let taken = site.ask(&["assets", "add", "BOX-2", "3074257BF7194E4000001A85"]);
+    assert!(code(&taken) == 1 && stderr(&taken).contains("belongs to \"BOX-1\""), "{}", stderr(&taken));
+    door3.write(b"3074257BF7194E4000001A85\r\n]d201806141411234582167 89\r\n]d2018061414112345821678\r\n]d20180614141123458216789\r\n");
+    frames(&node, 4);
+    let of_box: Vec<Value> = events(&node, "&kind=scan").into_iter().map(|scan| scan["asset"].clone()).collect();
+    assert_eq!(of_box, ["BOX-1", "BOX-1"]);
+    let ledger = balanced(&node);
+    assert_eq!(ledger["sources"]["door-3"]["rejected"], 2, "a broken field, and a serial number that nobody named");
+    assert!(node.stop().success());
+}
+
+#[test]
+fn root_leaves_no_file_of_its_own_in_a_store_that_belongs_to_the_service() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+    // SAFETY: takes and touches nothing, and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("SKIPPED: only root can become the owner of somebody else's store");
+        return;
+    }
+    let site = Site::new();
+    site.configure("");
+    assert!(site.start().stop().success(), "a store");
+    let nobody = 65_534;
+    let store = site.path("store");
+    for file in std::fs::read_dir(&store).unwrap() {
+        let file = file.unwrap().path();
+        if file.extension().is_some_and(|ending| ending == "lock") {
+            std::fs::remove_file(&file).unwrap();
+        } else {
+            chown(&file, Some(nobody), Some(nobody)).unwrap();
+        }
+    }
+    chown(&store, Some(nobody), Some(nobody)).unwrap();
+    std::fs::set_permissions(site.path(""), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(site.path("list.csv"), "id\nTRL-7\n").unwrap();
+    std::fs::set_permissions(site.path("list.csv"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let list = site.path("list.csv").display().to_string();
+    assert_eq!(well(&site.ask(&["assets", "import", &list])), "1 added, 0 changed, 0 unchanged, 0 removed\n");
+    for file in std::fs::read_dir(&store).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().uid(), nobody, "{:?}", file.path());
+    }
+    assert_eq!(audit(&store.join("waypost.db")), ["uid 0 import 1 assets"], "the audit names who it was");
+}
