@@ -41,8 +41,10 @@ use crate::store::Store;
 
 use front::Front;
 
-/// Where orders of people go: what is asked, by whom, and where the answer goes.
-pub type Desk = mpsc::Sender<(Order, String, oneshot::Sender<Result<Carried, Refused>>)>;
+/// An order of a person: what is asked, by whom, and where the answer goes.
+pub type Asked = (Order, String, oneshot::Sender<Result<Carried, Refused>>);
+/// Where orders of people go.
+pub type Desk = mpsc::Sender<Asked>;
 
 /// What the screen is made of.
 pub struct Parts {

@@ -280,3 +280,55 @@ async fn tell(front: &Front, assets: &[String]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::screen::rig::{Client, Rig};
+
+    async fn place(rig: &Rig) -> (u16, Value) {
+        let socket = UnixStream::connect(&rig.control).await.unwrap();
+        let (line, body) = ("POST /api/v1/assets/TRL-7/place HTTP/1.1\r\nHost: waypost", r#"{"place":"gate"}"#);
+        let request = format!("{line}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        Client::ask(socket, &request).await.json().await
+    }
+
+    #[tokio::test]
+    async fn an_order_that_finds_no_place_at_the_desk_is_told_to_come_again() {
+        let mut rig = Rig::start().await;
+        // The desk has room for one and nobody is at it: one of the two waits, the other is told so at once.
+        let (status, answer) = tokio::select! { told = place(&rig) => told, told = place(&rig) => told };
+        assert_eq!((status, &answer["error"]["code"]), (503, &"busy".into()), "{answer}");
+        assert_eq!(answer["error"]["hint"], "Try again in a moment.");
+        let (order, who, reply) = rig.orders.recv().await.unwrap();
+        assert!(matches!(order, Order::Place { place: Some(place), .. } if place == "gate"));
+        // SAFETY: takes and touches nothing, and cannot fail.
+        assert_eq!(who, format!("uid {}", unsafe { libc::getuid() }));
+        drop(reply);
+        rig.orders.close();
+        let (status, answer) = place(&rig).await;
+        assert_eq!((status, &answer["error"]["code"]), (503, &"store_unavailable".into()), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_list_may_be_longer_than_other_bodies_and_is_bounded_too() {
+        let rig = Rig::start().await;
+        for (path, length, expect) in [
+            ("assets/import", LIST_MAX + 1, 413),
+            ("assets/TRL-7/place", BODY_MAX + 1, 413),
+            ("assets/import", LIST_MAX, 415),
+        ] {
+            let socket = UnixStream::connect(&rig.control).await.unwrap();
+            let line = format!("POST /api/v1/{path} HTTP/1.1\r\nHost: waypost\r\nConnection: close");
+            let head = format!("{line}\r\nContent-Length: {length}\r\n\r\n");
+            assert_eq!(Client::ask(socket, &head).await.status, expect, "{path} {length}");
+        }
+        // Without a length it is cut off where it grows too long.
+        let socket = UnixStream::connect(&rig.control).await.unwrap();
+        let line = "POST /api/v1/scans HTTP/1.1\r\nHost: waypost\r\nConnection: close\r\nTransfer-Encoding: chunked";
+        let chunk = format!("{:x}\r\n{}\r\n0\r\n\r\n", BODY_MAX + 1, "x".repeat(BODY_MAX + 1));
+        assert_eq!(Client::ask(socket, &format!("{line}\r\n\r\n{chunk}")).await.status, 413);
+    }
+}
