@@ -142,8 +142,9 @@ fn end(records: &mut Vec<Record>, line: usize, fields: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
-    use crate::domain::ListForm;
+    use crate::domain::{ListForm, Thing};
     use crate::ingest::list;
+    use crate::wire::{assets_csv, assets_json};
 
     fn rows(text: &str) -> Vec<(String, Option<String>, Vec<String>)> {
         let rows =
@@ -224,5 +225,36 @@ mod tests {
         );
         let found = list::read(b"[{]", ListForm::Json).unwrap_err().findings;
         assert!(found[0].contains("line 1 column 3"), "{found:?}");
+    }
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_exported_is_imported_as_it_was(
+            texts in proptest::collection::vec(("[ -~é;,|\\\\'\"=]{0,12}", proptest::collection::vec("[ -~|\\\\'\"]{0,8}", 0..4)), 0..12)
+        ) {
+            let things: Vec<Thing> = texts
+                .iter()
+                .enumerate()
+                .map(|(n, (name, codes))| Thing {
+                    asset: format!("={n}"),
+                    name: name.trim().to_owned(),
+                    kind: String::new(),
+                    codes: codes.iter().enumerate().map(|(m, code)| format!("raw:{n}-{m}{code}").trim().to_owned()).collect(),
+                })
+                .collect();
+            for (text, form) in [(assets_csv(&things), ListForm::Csv), (assets_json(&things), ListForm::Json)] {
+                let rows = list::read(text.as_bytes(), form);
+                let rows = rows.unwrap_or_else(|refused| panic!("{text}: {:?}", refused.findings));
+                let read: Vec<Thing> = rows
+                    .into_iter()
+                    .map(|row| Thing {
+                        asset: row.asset,
+                        name: row.name.unwrap_or_default(),
+                        kind: row.kind.unwrap_or_default(),
+                        codes: row.codes.into_iter().flatten().map(|code| code.text).collect(),
+                    })
+                    .collect();
+                proptest::prop_assert_eq!(&read, &things, "{}", text);
+            }
+        }
     }
 }

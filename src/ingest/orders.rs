@@ -278,6 +278,7 @@ fn fits(note: String) -> std::result::Result<String, Refused> {
 }
 
 fn unwell(error: &StoreError) -> Refused {
+    tracing::warn!(%error, "an order could not be carried out");
     let hint = if error.may_pass() { "Try again; it may pass." } else { "Run `waypost status` on the gateway." };
     Refused::new(Why::Store, error.to_string(), hint)
 }

@@ -87,23 +87,27 @@ fn quoted(field: &str) -> String {
     if plain { field.to_owned() } else { format!("\"{}\"", field.replace('"', "\"\"")) }
 }
 
-/// What is looked for: the text, its digits without what groups them, and those without the GS1 identifier in front.
+/// What is looked for: the text, its digits without what groups them, and the digits of the key in a label that was read
+/// into the field, without the id of its symbology and the GS1 identifier in front.
 #[must_use]
 pub fn search_words(q: &str) -> Vec<String> {
+    let is_number = |text: &str| text.len() >= 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let compact: String = q.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect();
+    let data = match compact.strip_prefix(']').and_then(|rest| rest.get(2..)) {
+        Some(data) => data,
+        None => &compact,
+    };
     let mut words = vec![q.trim().to_lowercase()];
-    let digits: String = q.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect();
-    if digits.len() >= 3 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        // The digits of a key have a length of their own; what follows them on the label names no asset.
-        let keys =
-            [("00", 18), ("01", 14), ("02", 14), ("401", 30), ("402", 17), ("414", 13), ("8003", 30), ("8004", 30)];
-        for (ai, length) in keys {
-            if let Some(key) = digits.strip_prefix(ai).filter(|key| !key.is_empty()) {
-                words.push(key.chars().take(length).collect());
-            }
-        }
-        words.push(digits);
+    words.extend(is_number(data).then(|| data.to_owned()));
+    // What follows a key on its label names no asset.
+    for (ai, length) in
+        [("00", 18), ("01", 14), ("02", 14), ("401", 30), ("402", 17), ("414", 13), ("8003", 30), ("8004", 30)]
+    {
+        let key: String = data.strip_prefix(ai).unwrap_or_default().chars().take(length).collect();
+        words.extend(is_number(&key).then_some(key));
     }
     words.retain(|word| !word.is_empty());
+    words.sort();
     words.dedup();
     words
 }
@@ -172,10 +176,18 @@ mod tests {
 
     #[test]
     fn the_digits_of_a_label_find_its_key() {
-        for q in ["00376104250021234569", "(00) 3 7610425 002123456 9", "00 37610425", "376104250021234569"] {
+        for q in [
+            "00376104250021234569",
+            "(00) 3 7610425 002123456 9",
+            "00 37610425",
+            "376104250021234569",
+            "]C100376104250021234569",
+        ] {
             let (key, words) = ("sscc:376104250021234569", search_words(q));
             assert!(words.iter().any(|word| key.contains(word.as_str())), "{q}: {words:?}");
         }
+        assert!(search_words("]d2010952123456789910A").contains(&"09521234567899".to_owned()));
+        assert!(search_words("(01)09521234567899(10)A").contains(&"09521234567899".to_owned()));
         assert_eq!(search_words("TRL-7"), ["trl-7"]);
         assert_eq!(search_words(" "), Vec::<String>::new());
     }
