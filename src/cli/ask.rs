@@ -96,13 +96,12 @@ impl Running {
             head.push_str(&format!("Content-Type: {mime}\r\nContent-Length: {}\r\n", body.len()));
         }
         head.push_str("\r\n");
-        // A node that refuses early may not read all of it; its answer says why.
+        // A node that answers before it has read all of it closes with a reset; an answer that is whole is an answer.
         let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
         let mut answer = String::new();
-        match (stream.take(ANSWER_MAX).read_to_string(&mut answer), sent) {
-            (Err(error), Ok(())) => return Err(error),
-            (_, Err(error)) if answer.is_empty() => return Err(error),
-            _ => {}
+        let read = stream.take(ANSWER_MAX).read_to_string(&mut answer);
+        if !is_whole(&answer) {
+            sent.and(read.map(drop))?;
         }
         let (head, body) = answer
             .split_once("\r\n\r\n")
@@ -110,6 +109,16 @@ impl Running {
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
         Ok((status, body.to_owned()))
     }
+}
+
+/// Whether an answer has come to the end that its head names.
+fn is_whole(answer: &str) -> bool {
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    length == Some(body.len())
 }
 
 fn understood<T: DeserializeOwned>(path: &str, body: &str) -> Result<T, Failure> {

@@ -55,7 +55,10 @@ fn request(order: Order) -> Request {
             let body = json!({ "name": thing.name, "kind": thing.kind, "codes": thing.codes });
             call("PUT", format!("/assets/{}", encoded(&thing.asset)), body)
         }
-        Order::Delete(asset) => call("DELETE", format!("/assets/{}", encoded(&asset)), Value::Null),
+        Order::Delete(asset) => {
+            let path = format!("/assets/{}", encoded(&asset));
+            Request { method: "DELETE", path, mime: "", body: Vec::new() }
+        }
         Order::Import { bytes, form, replace } => Request {
             method: "POST",
             path: format!("/assets/import?replace={}", u8::from(replace)),
