@@ -113,22 +113,29 @@ create table carriers (
 
 create table assets (
   asset text primary key,             -- the register: things that people name
-  name text not null,
-  added_ms integer not null
+  name text not null,                 -- for people; '' when it has none
+  kind text not null,                 -- trailer, pallet …: a word for people; '' when none is given
+  codes text not null,                -- its codes as a person wrote them: a JSON array of texts
+  added_ms integer not null,
+  changed_ms integer not null
 ) strict, without rowid;
 
 create table asset_keys (
   key text primary key,               -- canonical key of a code, e.g. sscc:376104250021234569
-  asset text not null references assets (asset) on delete cascade
+  asset text not null references assets (asset) on delete cascade,
+  nth integer not null                -- its place among the keys of its asset, from 0
 ) strict, without rowid;
+
+create index asset_keys_asset on asset_keys (asset);
 
 create table windows (
   source text not null,               -- the open window in which equal codes are repeats
   code text not null,                 -- '' where the scope is "previous", else the code
   key text not null,                  -- the accepted read: its code
-  seq integer not null,               -- its event
+  seq integer not null,               -- its event; 0 while it is held
   boot integer not null,
   mono_ms integer not null,           -- its receipt
+  letter integer,                     -- the letter that holds it, when no asset has its key
   primary key (source, code)
 ) strict, without rowid;
 
@@ -161,11 +168,24 @@ create table letters (
   received_ms integer not null,
   boot integer not null,
   mono_ms integer not null,
+  ts_ms integer,                      -- when it happened, of a scan that decoded and is held; else known at a retry
+  tq text,                            -- how far ts_ms can be believed
+  repeats integer not null default 0, -- repeats of a held scan
   changed_ms integer,                 -- when a person or retention changed its state
   note text not null default ''       -- what that person said
 ) strict;
 
 create index letters_open on letters (reason, source) where state = 'open';
+
+create table audit (
+  entry integer primary key,          -- what people did to the node, and who they were
+  at_ms integer not null,
+  boot integer not null,
+  mono_ms integer not null,
+  who text not null,                  -- uid of the caller on the control socket or of the command
+  what text not null,                 -- register, delete, import, place, scan, retry, discard
+  detail text not null
+) strict;
 
 create table inbound_log (
   entry integer primary key,          -- what happened at the ports: opened, lost, refused, silent, garbage

@@ -1,5 +1,6 @@
 //! Wiring: opens the store, makes the channels, builds the workers and hands them to the supervisor. Nothing is decided here.
 
+mod desk;
 mod gauge;
 mod yard;
 
@@ -20,7 +21,7 @@ use crate::health::{
 use crate::ingest::{self, Feed};
 use crate::screen::{Parts, Screen};
 use crate::source::{self, SourceSpec};
-use crate::store::{Identity, Store, StoreError};
+use crate::store::{Commit, Identity, Store, StoreError, WriterSeat};
 use crate::uplink;
 
 use yard::Yard;
@@ -32,6 +33,8 @@ const STAGE_SOURCE: u8 = 0;
 const STAGE_INGEST: u8 = 1;
 const STAGE_OUT: u8 = 2;
 const STAGE_WRITER: u8 = 3;
+
+pub use desk::carry_out;
 
 /// A node that is about to start.
 pub struct App {
@@ -62,13 +65,21 @@ impl App {
         let clock = Clock::system();
         let (board, tally) = (Board::default(), Tally::new(clock.clone()));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let (store, seat) = self.open_store(&clock, &tally)?;
+        let (store, seat) = {
+            let tally = tally.clone();
+            open_store(&self.config, &clock, move |commit| {
+                if commit.ok {
+                    tally.commit_seconds(commit.took);
+                }
+            })?
+        };
         let keeper = Keeper::new(clock.clone(), store.newest_trusted_ms());
         let notify = Notify::from_env(clock.clone());
         let mut supervisor =
             Supervisor::new(clock.clone(), board.clone(), tally.clone(), runtime.handle().clone(), notify.clone());
         let published = Arc::new(AtomicI64::new(0));
         let yard = Yard::open(&self.config);
+        let carriers = runtime.block_on(yard.carriers(&self.config, &store, clock.now()))?;
         self.add_inputs(
             &mut supervisor,
             &ingest::Node {
@@ -83,10 +94,13 @@ impl App {
                 board: board.clone(),
                 tally: tally.clone(),
                 keeper: keeper.clone(),
-                carriers: runtime.block_on(yard.carriers(&self.config, &store, clock.now()))?,
+                carriers: Arc::clone(&carriers),
                 motion: self.config.motion,
             },
         );
+        let (desk, orders) = mpsc::channel(ingest::orders::ORDERS_MAX);
+        let clerk = desk::clerk(&self.config, store.clone(), keeper.clone(), carriers);
+        supervisor.add(STAGE_INGEST, ingest::orders::worker(clerk, orders));
         let (screen, addresses) = Screen::new(Parts {
             http: self.config.http.clone(),
             node: self.config.node.clone(),
@@ -97,6 +111,7 @@ impl App {
             roster: supervisor.roster(),
             clock: clock.clone(),
             plan: (yard.text.clone(), self.config.plan.bearing_deg),
+            desk,
         });
         for worker in screen.workers() {
             supervisor.add(STAGE_OUT, worker);
@@ -122,22 +137,6 @@ impl App {
         }
         let running = supervisor.start()?;
         Ok(Node { running, addresses, notify, runtime })
-    }
-
-    fn open_store(&self, clock: &Clock, tally: &Tally) -> Result<(Store, crate::store::WriterSeat), StoreError> {
-        let who = Identity {
-            site: self.config.node.site.clone(),
-            node: self.config.node.id.clone(),
-            boot_id: boot_id(),
-            uplink: self.config.uplink.is_some(),
-            skip_kept: self.config.uplink.as_ref().is_some_and(|uplink| uplink.send_from == SendFrom::Now),
-        };
-        let tally = tally.clone();
-        Store::open(&self.config.store.dir, &who, clock, move |commit| {
-            if commit.ok {
-                tally.commit_seconds(commit.took);
-            }
-        })
     }
 
     fn add_inputs(&self, supervisor: &mut Supervisor, node: &ingest::Node) {
@@ -242,6 +241,22 @@ impl Node {
     }
 }
 
+/// Opens the store under the name of this configuration.
+fn open_store(
+    config: &Config,
+    clock: &Clock,
+    on_commit: impl Fn(Commit) + Send + Sync + 'static,
+) -> Result<(Store, WriterSeat), StoreError> {
+    let who = Identity {
+        site: config.node.site.clone(),
+        node: config.node.id.clone(),
+        boot_id: boot_id(),
+        uplink: config.uplink.is_some(),
+        skip_kept: config.uplink.as_ref().is_some_and(|uplink| uplink.send_from == SendFrom::Now),
+    };
+    Store::open(&config.store.dir, &who, clock, on_commit)
+}
+
 fn raise_kept(board: &Board, clock: &Clock, why: String) {
     board.raise(Alarm {
         name: "config_invalid".into(),
@@ -265,17 +280,17 @@ fn raise_plan(board: &Board, clock: &Clock, why: String) {
     });
 }
 
-/// The kernel's boot id: from the unit where /proc is closed, else from /proc, else one of this process.
+/// The kernel's boot id: from the unit where /proc is closed, else from /proc, else one of this process. systemd writes
+/// it without hyphens, the kernel with: a command beside the unit must not take the same boot for a later one.
 fn boot_id() -> String {
+    let bare = |id: &str| id.trim().replace('-', "").to_ascii_lowercase();
     if let Ok(id) = std::env::var("WAYPOST_BOOT_ID")
         && !id.trim().is_empty()
     {
-        return id.trim().to_owned();
+        return bare(&id);
     }
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(
-        |_| format!("process-{}-{}", std::process::id(), Clock::system().now().wall_ms),
-        |id| id.trim().to_owned(),
-    )
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_or_else(|_| format!("process-{}-{}", std::process::id(), Clock::system().now().wall_ms), |id| bare(&id))
 }
 
 /// Where the commands find a node: the unit's runtime folder, else beside its store.

@@ -1,8 +1,11 @@
 //! The command line: reads what is asked, calls the room that does it, and turns the outcome into an exit code.
 
 mod ask;
+mod assets;
 mod demo;
 mod offline;
+mod order;
+mod owner;
 mod run;
 
 use std::io::{self, Read, Write};
@@ -87,6 +90,9 @@ enum Command {
     /// The outbox
     #[command(subcommand)]
     Outbox(Outbox),
+    /// The register of assets, and the yard by hand
+    #[command(subcommand)]
+    Assets(assets::Assets),
 }
 
 /// `--json`
@@ -135,6 +141,16 @@ enum Letters {
         /// Show noise too: sentences that line noise spoiled
         #[arg(long)]
         all: bool,
+    },
+    /// Read scans again that could not go on: with today's settings and register, and their original time
+    Retry(assets::Chosen),
+    /// Give letters up
+    Discard {
+        #[command(flatten)]
+        chosen: assets::Chosen,
+        /// More than one
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -222,6 +238,9 @@ fn dispatch(cli: Cli) -> Done {
         }
         Command::Status(JsonArg { json }) => ask::status(&cli.config, json),
         Command::Letters(Letters::List { json, all }) => offline::letters(&cli.config, json, all),
+        Command::Letters(Letters::Retry(chosen)) => assets::retry(&cli.config, chosen),
+        Command::Letters(Letters::Discard { chosen, yes }) => assets::discard(&cli.config, chosen, yes),
+        Command::Assets(command) => assets::assets(&cli.config, command),
         Command::Outbox(Outbox::Stat(JsonArg { json })) => offline::stat(&cli.config, json),
         Command::Outbox(Outbox::Export { from, to, unsent }) => offline::export(&cli.config, from, to, unsent),
     }

@@ -53,6 +53,32 @@ pub fn place(because: EventId, asset: &str, change: Change, place: &str, since_m
     mint(clamp(since_ms.div_euclid(1000)), &["1", "place", &because.to_string(), asset, change.as_str(), place])
 }
 
+/// The id of a change of place that a person made: the node, its boot, the instant, the asset, what changed and where.
+#[must_use]
+pub fn place_by_hand(
+    node: &str,
+    boot_id: &str,
+    at: Stamp,
+    ts_ms: UnixMs,
+    asset: &str,
+    change: Change,
+    place: &str,
+) -> EventId {
+    let mono = at.mono_us.to_string();
+    mint(
+        clamp(ts_ms.div_euclid(1000)),
+        &["1", "place", "operator", node, boot_id, &mono, asset, change.as_str(), place],
+    )
+}
+
+/// The id of a scan that was a letter: node and source, the number of the boot and the `CLOCK_BOOTTIME` ms of its receipt,
+/// and the letter. `received_ms` is the wall clock of its receipt. Each try of a letter gives the same.
+#[must_use]
+pub fn retried(node: &str, source: &str, boot: i64, mono_ms: i64, letter: i64, received_ms: UnixMs) -> EventId {
+    let numbers = [boot, mono_ms, letter].map(|n| n.to_string());
+    mint(clamp(received_ms.div_euclid(1000)), &["1", "retried", node, source, &numbers[0], &numbers[1], &numbers[2]])
+}
+
 /// The id of a note: the node, its boot, the instant and the note's name.
 #[must_use]
 pub fn note(node: &str, boot_id: &str, at: Stamp, name: &str, ts_ms: UnixMs) -> EventId {
@@ -109,11 +135,16 @@ mod tests {
         let because = fix("wp-07", "gps0", &a_fix());
         assert_eq!(place(because, "TRK-07", Change::Enter, "dock-3", 1_795_169_472_000).to_string(), GOLDEN_PLACE);
         assert_eq!(note("wp-07", "b00t", at, "clock_stepped", at.wall_ms).to_string(), GOLDEN_NOTE);
+        let by_hand = place_by_hand("wp-07", "b00t", at, at.wall_ms, "TRL-7", Change::Exit, "dock-3");
+        assert_eq!(by_hand.to_string(), GOLDEN_BY_HAND);
+        assert_eq!(retried("wp-07", "door-3", 17, 812_345, 4, at.wall_ms).to_string(), GOLDEN_RETRIED);
     }
 
     const GOLDEN_FIX: &str = "6b001cc0b5e45e1877905282152bfe3c";
     const GOLDEN_SCAN: &str = "6b001cc0437d335646a76c60b5331040";
     const GOLDEN_PLACE: &str = "6b001cc02ef31e65c0713c1f0de887b7";
+    const GOLDEN_BY_HAND: &str = "6b001cc0edc6bc6b76944209a8a82741";
+    const GOLDEN_RETRIED: &str = "6b001cc01bd9efacc8b0e631167f14f0";
     const GOLDEN_NOTE: &str = "6b001cc0a74371f6547b12b11d6f785f";
 
     #[test]

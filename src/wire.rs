@@ -1,9 +1,13 @@
 //! An event as the outside sees it: one flat JSON object, written the same way for screen, broker and export.
 //! The fields of its kind are written once, at commit, by the `*_body` functions; the rest is put in front when it leaves.
 
+mod register;
+
 use serde::Serialize;
 
 use crate::domain::{AssetState, Change, EventId, Fix, Kind, Mode, Row, Scan, UnixMs};
+
+pub use register::{assets_csv, assets_json, carried, listed, printable_text, search_words};
 
 /// UTC in RFC 3339 with milliseconds, e.g. `2026-11-20T10:11:12.000Z`.
 ///
@@ -121,6 +125,8 @@ struct PlaceBody<'a> {
     late: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     voids: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    renamed: Option<&'a str>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
@@ -143,6 +149,8 @@ pub struct PlaceChange<'a> {
     pub late: bool,
     /// The place event that no longer holds by this one.
     pub voids: Option<EventId>,
+    /// The asset did not move: it is known by another name from now on (exit) or was until now (enter); empty for none.
+    pub renamed: Option<&'a str>,
 }
 
 /// The fields of a change of place.
@@ -155,6 +163,7 @@ pub fn place_body(said: &PlaceChange<'_>) -> String {
         nth: said.nth,
         late: said.late,
         voids: said.voids.map(|id| id.to_string()),
+        renamed: said.renamed,
     })
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::order::{Request, worded};
 use super::run::likely_store_dir;
 use super::{Done, Failure, exit, load, print};
 use crate::app::control_path;
@@ -17,6 +18,8 @@ use crate::app::control_path;
 const ANSWER_MAX: u64 = 64 << 20;
 /// A node that says nothing for so long is not well.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What is asked for may take a list of 2 MiB and a slow card; the node answers sooner.
+const ORDER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A node that runs, as far as the commands need it.
 pub(super) struct Running {
@@ -43,34 +46,85 @@ impl Running {
 
     /// GETs a path below `/api/v1`.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        let (status, body) = self.exchange(path).map_err(|error| {
+        understood(path, &self.text(path)?)
+    }
+
+    /// As [`Running::get`], the answer as it stands.
+    pub(super) fn text(&self, path: &str) -> Result<String, Failure> {
+        let request = Request { method: "GET", path: path.to_owned(), mime: "", body: Vec::new() };
+        self.exchange(&request, PATIENCE)
+    }
+
+    /// Asks for something to be done; answers what became of it.
+    pub(super) fn ask(&self, request: &Request) -> Result<Value, Failure> {
+        understood(&request.path, &self.exchange(request, ORDER_PATIENCE)?)
+    }
+
+    fn exchange(&self, request: &Request, patience: Duration) -> Result<String, Failure> {
+        let (status, body) = self.try_exchange(request, patience).map_err(|error| {
             let text =
                 format!("the node went away while it was asked ({}: {error}); see its log", self.socket.display());
             Failure::new(exit::UNAVAILABLE, text)
         })?;
-        if status != 200 {
-            let value: Value = serde_json::from_str(&body).unwrap_or_default();
-            let message = value["error"]["message"].as_str().unwrap_or("no reason given");
-            return Err(Failure::new(exit::NOT_WELL, format!("{path}: {status}: {message}")));
+        if status == 200 {
+            return Ok(body);
         }
-        serde_json::from_str(&body).map_err(|error| {
-            Failure::new(exit::INTERNAL, format!("the node's answer to {path} cannot be understood: {error}"))
-        })
+        let value: Value = serde_json::from_str(&body).unwrap_or_default();
+        let error = &value["error"];
+        let findings: Vec<String> = error["findings"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|one| Some(one.as_str()?.to_owned()))
+            .collect();
+        let (message, hint) = (error["message"].as_str(), error["hint"].as_str().unwrap_or_default());
+        let code = match status {
+            403 => exit::NOT_ALLOWED,
+            503 => exit::IO,
+            _ => exit::NOT_WELL,
+        };
+        Err(Failure::new(code, worded(message.unwrap_or("no reason given"), &findings, hint)))
     }
 
-    fn exchange(&self, path: &str) -> io::Result<(u16, String)> {
+    fn try_exchange(&self, request: &Request, patience: Duration) -> io::Result<(u16, String)> {
         let mut stream = UnixStream::connect(&self.socket)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        write!(stream, "GET /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
+        let Request { method, path, mime, body } = request;
+        let mut head = format!("{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+        if !body.is_empty() {
+            head.push_str(&format!("Content-Type: {mime}\r\nContent-Length: {}\r\n", body.len()));
+        }
+        head.push_str("\r\n");
+        // A node that answers before it has read all of it closes with a reset; an answer that is whole is an answer.
+        let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
         let mut answer = String::new();
-        stream.take(ANSWER_MAX).read_to_string(&mut answer)?;
+        let read = stream.take(ANSWER_MAX).read_to_string(&mut answer);
+        if !is_whole(&answer) {
+            sent.and(read.map(drop))?;
+        }
         let (head, body) = answer
             .split_once("\r\n\r\n")
             .ok_or_else(|| io::Error::other(format!("its answer to {path} is cut short")))?;
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
         Ok((status, body.to_owned()))
     }
+}
+
+/// Whether an answer has come to the end that its head names.
+fn is_whole(answer: &str) -> bool {
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    length == Some(body.len())
+}
+
+fn understood<T: DeserializeOwned>(path: &str, body: &str) -> Result<T, Failure> {
+    serde_json::from_str(body).map_err(|error| {
+        Failure::new(exit::INTERNAL, format!("the node's answer to {path} cannot be understood: {error}"))
+    })
 }
 
 /// Where a node may be found: where systemd puts it, and beside its store.

@@ -12,13 +12,18 @@ use serde_json::{Value, json};
 use super::ask::Running;
 use super::{Done, Failure, exit, load, print};
 use crate::domain::{Lane, Reason, Row, Seq};
-use crate::store::{Closed, Filter, Ledger, Letter, StoreError};
+use crate::store::{Closed, Filter, Ledger, Letter, Look, Reader, StoreError};
 use crate::wire;
 
 /// Events read at once for an export.
 const PAGE: usize = 500;
 /// Letters that one list shows.
 const LETTERS_MAX: usize = 500;
+
+/// Looks at the store of a node that does not run.
+pub(super) fn look<T>(config: &Path, look: impl FnOnce(&Reader<'_>) -> Look<T>) -> Result<T, Failure> {
+    closed(config)?.read(look).map_err(failure)
+}
 
 fn closed(config: &Path) -> Result<Closed, Failure> {
     Closed::open(&load(config)?.config.store.dir).map_err(failure)

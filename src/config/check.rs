@@ -47,11 +47,6 @@ pub(super) fn check(doc: &mut MergedDoc, machine: &Machine, main_file: &Path, re
     let (gps, scanners) = crate::config::sources::check(doc, &node.id, reader);
     let http = http(doc, reader);
     crate::config::sources::check_doors(doc, &http, &scanners, &gps, reader);
-    let assets = view(doc, "assets");
-    if reader.text(&assets, "unknown") == Some("hold") {
-        let message = format!("adding an asset {LATER}: each scan becomes a letter, none an event");
-        reader.warn(&assets, "unknown", message, "write \"accept\" until then");
-    }
     let config = Config {
         store: store(doc, reader),
         uplink: uplink(doc, &node.id, reader),

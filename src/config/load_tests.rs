@@ -893,7 +893,6 @@ fn a_key_without_an_effect_yet_says_so_and_does_no_harm() {
 fn a_setting_that_refuses_everything_until_a_later_version_says_so() {
     for (text, expect) in [
         ("[http]\nread = \"pin\"\n", "t.toml:2:8: http.read: the PIN is not in this version yet: the page"),
-        ("[assets]\nunknown = \"hold\"\n", "t.toml:2:11: assets.unknown: adding an asset is not in this version yet"),
         ("[store]\nmax_mib = 64\n", "t.toml:2:11: store.max_mib: keeps nothing within it in this version yet"),
         ("[store]\nretention_days = 7\n", "t.toml:2:18: store.retention_days: removes nothing in this version yet"),
     ] {

@@ -3,6 +3,7 @@
 mod event;
 mod fix;
 mod loss;
+mod order;
 mod place;
 mod scan;
 mod time;
@@ -10,6 +11,7 @@ mod time;
 pub use event::{Cursor, CursorError, Epoch, EventId, Kind, Lane, Row, Seq};
 pub use fix::{Doubt, Fix, Mode};
 pub use loss::{Class, Loss, Reason, Stage, Warn};
+pub use order::{Carried, Done, ListForm, Order, Refused, Registered, Thing, Which, Why};
 pub use place::{AssetState, By, Change, PlaceSaid, Said, SaidKey, Turn};
 pub use scan::{Scan, ScanKind};
 pub use time::{Stamp, TimeQuality, UnixMs};

@@ -74,4 +74,6 @@ pub struct Scan {
     pub warn: Vec<Warn>,
     /// The GS1 key that an EPC is equal to.
     pub same_as: Option<String>,
+    /// The frame it was read from, as it came: a scan that is held is read again from it.
+    pub frame: Vec<u8>,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::clock::{BUILD_FLOOR_MS, Keeper};
-use crate::config::{MotionLimits, Port};
+use crate::config::{MotionLimits, Port, Scanner};
 use crate::decoder::gpsd::GpsdDecoder;
 use crate::decoder::nmea::{Doubter, NmeaCounts, NmeaDecoder, NmeaOptions, NmeaOut, Trusted};
 use crate::decoder::scan::{Charset, CodeId, Layout, ScanCounts, ScanDecoder, ScanOut, ScanProfile};
@@ -169,17 +169,7 @@ impl Ears {
                     _ => Decoder::Nmea(Box::new(NmeaDecoder::new(options))),
                 }
             }
-            Feed::Scanner(scanner) => Decoder::Scan(Box::new(ScanDecoder::new(ScanProfile {
-                terminators: scanner.terminators.clone(),
-                start: scanner.start.clone(),
-                prefix: scanner.prefix.clone(),
-                suffix: scanner.suffix.clone(),
-                code_id: if scanner.symbol_code_id { CodeId::Symbol } else { CodeId::None },
-                noread: scanner.noread.clone(),
-                charset: if scanner.latin_1 { Charset::Latin1 } else { Charset::Utf8 },
-                layout: Layout::from_word(&scanner.layout).unwrap_or_default(),
-                idle_ms: i64::try_from(scanner.idle.as_millis()).unwrap_or(i64::MAX),
-            }))),
+            Feed::Scanner(scanner) => Decoder::Scan(Box::new(ScanDecoder::new(profile(scanner)))),
         };
         let has_keys = matches!(&self.feed, Feed::Scanner(scanner) if matches!(scanner.port, Port::Hid(_)));
         Ear { decoder, has_keys, peer, reply, reported: Reported::default() }
@@ -354,6 +344,21 @@ impl Ears {
             self.light.garbage(self.lately.1 > self.lately.0);
             self.lately = (0, 0);
         }
+    }
+}
+
+/// How a scanner writes its reads.
+pub(super) fn profile(scanner: &Scanner) -> ScanProfile {
+    ScanProfile {
+        terminators: scanner.terminators.clone(),
+        start: scanner.start.clone(),
+        prefix: scanner.prefix.clone(),
+        suffix: scanner.suffix.clone(),
+        code_id: if scanner.symbol_code_id { CodeId::Symbol } else { CodeId::None },
+        noread: scanner.noread.clone(),
+        layout: Layout::from_word(&scanner.layout).unwrap_or_default(),
+        charset: if scanner.latin_1 { Charset::Latin1 } else { Charset::Utf8 },
+        idle_ms: i64::try_from(scanner.idle.as_millis()).unwrap_or(i64::MAX),
     }
 }
 

@@ -33,7 +33,8 @@ pub(super) struct Word<'a> {
 pub(super) fn apply(txn: &mut Txn<'_>, word: &Word<'_>, carriers: &Carriers) -> Result<Option<AssetState>> {
     let present = txn.asset(&word.sighting.asset)?;
     let seen = see(present.as_ref(), word.sighting);
-    let mut changed = seen.is_some();
+    // What a person says is an event only where it changes something.
+    let mut changed = seen.is_some() && word.by != By::Operator;
     let Some(mut state) = seen.or(present) else { return Ok(None) };
     for (nth, place) in (0..).zip(word.places) {
         if *place == PlaceSaid::Unsaid {
@@ -76,8 +77,12 @@ fn say(txn: &mut Txn<'_>, state: &mut AssetState, said: &Said, word: &Word<'_>) 
     let mut standing = Standing { place: state.place.clone(), since_ms: state.since_ms };
     let turns = step(&mut standing, said);
     for turn in &turns {
-        let seq = tell(txn, &state.asset, turn, word, false)?;
+        let (id, seq) = tell(txn, &state.asset, turn, word, false)?;
         state.seq = state.seq.max(seq);
+        if word.by == By::Operator {
+            // The change itself is the event that the state rests on.
+            state.id = id;
+        }
     }
     (state.place, state.since_ms) = (standing.place, standing.since_ms);
     Ok(!turns.is_empty())
@@ -113,7 +118,7 @@ pub(super) fn retell(
         state.seq = state.seq.max(seq);
     }
     for turn in &held {
-        let seq = tell(txn, &asset, turn, word, true)?;
+        let (_, seq) = tell(txn, &asset, turn, word, true)?;
         state.seq = state.seq.max(seq);
     }
     let is_news = reached_end && (&state.place, state.since_ms) != (&end.place, end.since_ms);
@@ -166,7 +171,7 @@ fn revise(
 }
 
 /// Appends the event of a turn and notes that it holds.
-fn tell(txn: &mut Txn<'_>, asset: &str, turn: &Turn, word: &Word<'_>, late: bool) -> Result<Seq> {
+fn tell(txn: &mut Txn<'_>, asset: &str, turn: &Turn, word: &Word<'_>, late: bool) -> Result<(EventId, Seq)> {
     let id = identity::place(turn.key.cause, asset, turn.change, &turn.place, turn.since_ms);
     let because = if turn.by == By::Operator { OPERATOR.to_owned() } else { turn.key.cause.to_string() };
     let draft = Draft {
@@ -177,6 +182,7 @@ fn tell(txn: &mut Txn<'_>, asset: &str, turn: &Turn, word: &Word<'_>, late: bool
             nth: turn.key.nth,
             late,
             voids: None,
+            renamed: None,
         }),
         ..draft(id, asset, &turn.place, turn.since_ms, turn.tq, word.at)
     };
@@ -189,7 +195,7 @@ fn tell(txn: &mut Txn<'_>, asset: &str, turn: &Turn, word: &Word<'_>, late: bool
         },
     };
     txn.add_turn(asset, &Told { turn: turn.clone(), id, seq })?;
-    Ok(seq)
+    Ok((id, seq))
 }
 
 /// Appends the event that voids a turn, and notes that the turn holds no more.
@@ -213,6 +219,7 @@ fn append_void(txn: &mut Txn<'_>, asset: &str, turn: &Turn, voids: EventId, word
             nth: turn.key.nth,
             late: true,
             voids: Some(voids),
+            renamed: None,
         }),
         ..draft(id, asset, &turn.place, turn.since_ms, turn.tq, word.at)
     };

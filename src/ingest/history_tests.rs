@@ -36,6 +36,7 @@ fn read(code: &str, second: i64) -> Frame {
         gs1: BTreeMap::new(),
         warn: Vec::new(),
         same_as: None,
+        frame: code.as_bytes().to_vec(),
     };
     let at = Stamp { mono_us: (1_000 + second) * 1_000_000, wall_ms: MORNING_MS + second * 1000 };
     Frame::Scan { scan: Box::new(scan), at, nth: 0, when: (at.wall_ms, TimeQuality::Ntp), peer: None }

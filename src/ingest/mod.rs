@@ -2,11 +2,18 @@
 //! One worker a source, so that a stuck one holds up nobody else. It holds nothing back but an unfinished frame.
 
 mod carrier;
+mod csv;
 mod ears;
+mod hand;
 mod history;
+mod hold;
+mod list;
 mod motion;
+pub mod orders;
 mod rebuild;
 mod refence;
+mod register;
+mod retry;
 mod sampler;
 mod take;
 

@@ -30,6 +30,7 @@ struct Body {
     #[serde(default)]
     late: bool,
     voids: Option<String>,
+    renamed: Option<String>,
 }
 
 /// A change of place as the log tells it.
@@ -101,9 +102,24 @@ impl Rebuild {
                     told.last = order(row, told.last);
                 }
             }
-            Kind::Place => told.turn(row, &body),
+            Kind::Place => match &body.renamed {
+                Some(other) if body.change.as_deref() == Some("exit") => self.rename(name.clone().as_str(), other),
+                Some(_) => {}
+                None => told.turn(row, &body),
+            },
             Kind::Fix | Kind::Note => {}
         }
+    }
+
+    /// What was told under one name goes on under another, unless that is newer; under none it ends.
+    fn rename(&mut self, from: &str, to: &str) {
+        let Some(told) = self.assets.remove(from) else { return };
+        let received = |told: &Told| told.state.as_ref().map(|state| state.received);
+        if to.is_empty() || self.assets.get(to).is_some_and(|own| received(own) >= received(&told)) {
+            return;
+        }
+        let state = told.state.map(|state| AssetState { asset: to.to_owned(), ..state });
+        self.assets.insert(to.to_owned(), Told { state, ..told });
     }
 
     /// The assets as they are at the end of the log.
@@ -154,6 +170,13 @@ impl Told {
         let since_ms = body.since_ms.unwrap_or(row.ts_ms);
         let order = if body.late { (row.ts_ms, 0) } else { order(row, self.last) };
         self.last = self.last.max(order);
+        if body.because.as_deref() == Some("operator") && !body.late {
+            // A person's word is the event that the state rests on.
+            if let Some(state) = &mut self.state {
+                state.id = row.id;
+                (state.ts_ms, state.tq, state.received) = (row.ts_ms, row.tq, (row.boot, row.mono_ms));
+            }
+        }
         let turn = Turn {
             id: row.id,
             order,

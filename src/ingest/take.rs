@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::config::{Effect, ReadPoint, RepeatScope, Scanner, Unknown};
-use crate::domain::{
-    AssetState, By, EventId, Fix, Kind, Loss, PlaceSaid, Reason, Scan, Stage, Stamp, TimeQuality, UnixMs,
-};
+use crate::domain::{AssetState, By, EventId, Fix, Kind, Loss, PlaceSaid, Reason, Scan, Stamp, TimeQuality, UnixMs};
 use crate::identity;
 use crate::plan::Fence;
 use crate::projection::Sighting;
@@ -261,19 +259,16 @@ fn take_scan(
             txn.frame(&desk.source, Outcome::Duplicate);
             return Ok(Answer::Again(id));
         }
+        if let Some(letter) = window.letter {
+            return super::hold::again(txn, desk, letter);
+        }
         txn.frame(&desk.source, Outcome::Repeat);
         txn.repeat_onto(window.seq, crate::domain::Seq(desk.published.load(Ordering::Acquire)))?;
         return Ok(txn.event_id(window.seq)?.map_or(Answer::Silent, Answer::Again));
     }
-    let registered = match (txn.registered(&scan.key)?, &scan.same_as) {
-        (Some(asset), _) => Some(asset),
-        (None, Some(key)) => txn.registered(key)?,
-        (None, None) => None,
-    };
+    let registered = registered(txn, scan)?;
     if registered.is_none() && desk.unknown == Unknown::Hold {
-        let mut loss = Loss::decoder(Reason::UnknownTag, scan.code.as_bytes(), 4096);
-        loss.stage = Stage::Store;
-        return refuse(txn, desk, &loss, at, peer.map(str::to_owned), true);
+        return super::hold::hold(txn, desk, scanner, scan, at, when, peer);
     }
     let asset = registered.or_else(|| scan.same_as.clone()).unwrap_or_else(|| scan.key.clone());
     let position = where_read(txn, desk, scanner)?;
@@ -294,16 +289,9 @@ fn take_scan(
         return Ok(Answer::Again(id));
     };
     txn.frame(&desk.source, Outcome::Stored);
-    if !scanner.repeat_window.is_zero() {
-        let window = Window { key: scan.code.clone(), seq, received: (boot, at.mono_ms()) };
-        let ended = at.mono_ms() - millis(scanner.repeat_window);
-        txn.open_window(&desk.source, scope(scanner, scan), &window, ended)?;
-    }
-    let place = match (read_point(scanner), scanner.effect) {
-        (Some(place), Effect::Enter) => PlaceSaid::At(place),
-        (Some(place), Effect::Leave) => PlaceSaid::GoneFrom(place),
-        _ => PlaceSaid::Unsaid,
-    };
+    let window = Window { key: scan.code.clone(), seq, received: (boot, at.mono_ms()), letter: None };
+    begin_window(txn, desk, scanner, scan, &window)?;
+    let place = place_said(scanner);
     let sighting = Sighting {
         asset,
         id,
@@ -320,6 +308,39 @@ fn take_scan(
     };
     apply(txn, &Word { sighting: &sighting, places: &[place], by: By::Scan, at }, &desk.carriers)?;
     Ok(Answer::Ok(id))
+}
+
+/// The registered asset of a scan; an EPC is its GS1 key.
+pub(super) fn registered(txn: &Txn<'_>, scan: &Scan) -> Result<Option<String>> {
+    match (txn.registered(&scan.key)?, &scan.same_as) {
+        (Some(asset), _) => Ok(Some(asset)),
+        (None, Some(key)) => txn.registered(key),
+        (None, None) => Ok(None),
+    }
+}
+
+/// What a scan here says of its asset's place.
+pub(super) fn place_said(scanner: &Scanner) -> PlaceSaid {
+    match (read_point(scanner), scanner.effect) {
+        (Some(place), Effect::Enter) => PlaceSaid::At(place),
+        (Some(place), Effect::Leave) => PlaceSaid::GoneFrom(place),
+        _ => PlaceSaid::Unsaid,
+    }
+}
+
+/// Opens the window in which reads of this code are repeats, unless the scanner has none.
+pub(super) fn begin_window(
+    txn: &mut Txn<'_>,
+    desk: &Desk,
+    scanner: &Scanner,
+    scan: &Scan,
+    window: &Window,
+) -> Result<()> {
+    if scanner.repeat_window.is_zero() {
+        return Ok(());
+    }
+    let ended = window.received.1 - millis(scanner.repeat_window);
+    txn.open_window(&desk.source, scope(scanner, scan), window, ended)
 }
 
 /// The window that makes this read a repeat, if one is open.
@@ -350,7 +371,7 @@ fn scope<'a>(scanner: &Scanner, scan: &'a Scan) -> &'a str {
 }
 
 /// What a read does to its asset, where it is not the ordinary thing.
-fn effect_said(scanner: &Scanner) -> Option<&'static str> {
+pub(super) fn effect_said(scanner: &Scanner) -> Option<&'static str> {
     match scanner.effect {
         Effect::Enter => None,
         Effect::Leave => Some("leave"),
@@ -359,7 +380,7 @@ fn effect_said(scanner: &Scanner) -> Option<&'static str> {
     .filter(|_| scanner.place != ReadPoint::Unknown)
 }
 
-fn read_point(scanner: &Scanner) -> Option<String> {
+pub(super) fn read_point(scanner: &Scanner) -> Option<String> {
     match &scanner.place {
         ReadPoint::Unknown => None,
         ReadPoint::Place(place) => Some(place.clone()),

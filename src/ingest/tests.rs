@@ -44,8 +44,12 @@ impl Bench {
     /// Puts a key into the register, as a person would have.
     pub(super) fn register(&self, key: &str, asset: &str) {
         let sql = rusqlite::Connection::open(self.dir.path().join("waypost.db")).unwrap();
-        sql.execute("insert into assets (asset, name, added_ms) values (?1, ?1, 0)", [asset]).unwrap();
-        sql.execute("insert into asset_keys (key, asset) values (?1, ?2)", [key, asset]).unwrap();
+        sql.execute(
+            "insert into assets (asset, name, kind, codes, added_ms, changed_ms) values (?1, ?1, '', '[]', 0, 0)",
+            [asset],
+        )
+        .unwrap();
+        sql.execute("insert into asset_keys (key, asset, nth) values (?1, ?2, 0)", [key, asset]).unwrap();
     }
 
     fn open(dir: tempfile::TempDir, clock: Clock) -> Self {

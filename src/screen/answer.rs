@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::warn;
 
-use crate::domain::Cursor;
+use crate::domain::{Cursor, Refused, Why};
 use crate::store::StoreError;
 
 /// The answer of a call.
@@ -22,6 +22,8 @@ pub(super) struct Fault {
     pub(super) hint: String,
     /// Where the log begins now, for who asked for something before that.
     pub(super) oldest: Option<Cursor>,
+    /// Every mistake of a list.
+    pub(super) findings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -36,6 +38,8 @@ struct Words<'a> {
     hint: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest: Option<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    findings: &'a [String],
 }
 
 impl Fault {
@@ -45,7 +49,7 @@ impl Fault {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Self { status, code, message: message.into(), hint: hint.into(), oldest: None }
+        Self { status, code, message: message.into(), hint: hint.into(), oldest: None, findings: Vec::new() }
     }
 
     /// A request that cannot be understood.
@@ -67,6 +71,19 @@ impl From<StoreError> for Fault {
     }
 }
 
+impl From<Refused> for Fault {
+    fn from(refused: Refused) -> Self {
+        let status = match refused.why {
+            Why::Invalid => StatusCode::BAD_REQUEST,
+            Why::NotFound => StatusCode::NOT_FOUND,
+            Why::Conflict | Why::CountChanged | Why::UnknownTag => StatusCode::CONFLICT,
+            Why::Busy | Why::Store => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let fault = Self::new(status, refused.why.as_str(), refused.message, refused.hint);
+        Self { findings: refused.findings, ..fault }
+    }
+}
+
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let words = Words {
@@ -74,6 +91,7 @@ impl IntoResponse for Fault {
             message: &self.message,
             hint: &self.hint,
             oldest: self.oldest.map(|cursor| cursor.to_string()),
+            findings: &self.findings,
         };
         let mut response = json(text(&Envelope { error: words }));
         *response.status_mut() = self.status;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::Uri;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -13,10 +13,10 @@ use crate::health::{Board, SourceState, State as Posted};
 use crate::store::{Filter, Look, Reader};
 use crate::wire;
 
-use super::answer::{Answer, Fault, json, text};
+use super::answer::{Answer, json, text};
 use super::front::Front;
 use super::probes::{Condition, condition};
-use super::query::{Asked, cut};
+use super::query::Asked;
 use super::sheet::{self, Counts};
 use super::{assets as page, render};
 
@@ -141,30 +141,6 @@ fn may_move(fix: &Row) -> bool {
     }
     serde_json::from_str::<Doubts>(&fix.body).is_ok_and(|body| {
         !body.spare && !body.doubt.iter().any(|word| matches!(word.as_str(), "future" | "jump" | "frozen"))
-    })
-}
-
-#[derive(Serialize)]
-struct AssetList {
-    t: UnixMs,
-    items: Vec<Raw>,
-    more: i64,
-}
-
-/// Answers the assets as they are now, registered first.
-pub(super) async fn assets(State(front): State<Arc<Front>>, uri: Uri) -> Answer {
-    let limit = Asked::of(&uri, &["limit"])?.limit(100, 500)?;
-    let board = front.board.clone();
-    let (items, more) = front.look(move |reader| all_assets(reader, &board, limit)).await?;
-    Ok(json(text(&AssetList { t: front.now_ms(), items, more })))
-}
-
-/// Answers one asset as it is now.
-pub(super) async fn asset(State(front): State<Arc<Front>>, Path(name): Path<String>) -> Answer {
-    let asked = name.clone();
-    let stored = front.look(move |reader| reader.asset(&name)).await?;
-    stored.map(|stored| json(wire::asset(&render::newest(&front.board, stored)))).ok_or_else(|| {
-        Fault::missing(format!("no asset {:?} has been seen", cut(&asked)), "GET /api/v1/assets lists them.")
     })
 }
 

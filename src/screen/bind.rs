@@ -58,10 +58,11 @@ impl Doors {
             return;
         }
         self.tried_us = Some(now_us);
-        self.open_tcp().await;
+        // First: whoever is told the addresses, and with them that the node is ready, may send it a command.
         if control_missing {
             self.open_control();
         }
+        self.open_tcp().await;
     }
 
     async fn open_tcp(&mut self) {

@@ -36,6 +36,8 @@ const HEADERS_MAX: usize = 64;
 pub(super) struct Conn {
     /// The address it was made to; none on the control socket.
     pub(super) local: Option<IpAddr>,
+    /// The user at the other end of the control socket.
+    pub(super) uid: Option<u32>,
     /// Fires when the node stops.
     pub(super) stop: CancellationToken,
     slow: AtomicBool,
@@ -81,6 +83,16 @@ impl Socket {
     }
 }
 
+impl Socket {
+    /// Who is at the other end, as the kernel vouches for it.
+    fn uid(&self) -> Option<u32> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(unix) => unix.peer_cred().ok().map(|peer| peer.uid()),
+        }
+    }
+}
+
 /// Answers the requests of a connection until it ends, or the node stops.
 pub(super) async fn talk(front: Arc<Front>, router: Router, socket: Socket, stop: CancellationToken) {
     let local = match socket.limit(front.limits.stall) {
@@ -90,7 +102,7 @@ pub(super) async fn talk(front: Arc<Front>, router: Router, socket: Socket, stop
             return;
         }
     };
-    let conn = Arc::new(Conn { local, stop: stop.clone(), slow: AtomicBool::new(false) });
+    let conn = Arc::new(Conn { local, uid: socket.uid(), stop: stop.clone(), slow: AtomicBool::new(false) });
     let pipe = Pipe { socket, stall: front.limits.stall, waits: None, conn: Arc::clone(&conn) };
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {

@@ -13,8 +13,8 @@ use crate::domain::{Cursor, Seq, UnixMs};
 use crate::health::{Board, Roster, Tally};
 use crate::store::{Look, Reader, Store, StoreError};
 
-use super::Parts;
 use super::feed::Feed;
+use super::{Desk, Parts};
 
 /// Looks into the store that calls and lagging streams may take at once: the store has more readers than that, so
 /// whoever asks much holds up neither the live stream nor the uplink.
@@ -60,6 +60,8 @@ pub(super) struct Front {
     pub(super) plan: Option<Box<serde_json::value::RawValue>>,
     pub(super) bearing_deg: f64,
     pub(super) feed: Feed,
+    /// Where orders of people go.
+    pub(super) desk: Desk,
     pub(super) bound: watch::Sender<Vec<SocketAddr>>,
     pub(super) limits: Limits,
     /// Names it may be called by, lower case.
@@ -69,7 +71,7 @@ pub(super) struct Front {
 
 impl Front {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { http, node, control, store, board, tally, roster, clock, plan: (plan, bearing_deg) } = parts;
+        let Parts { http, node, control, store, board, tally, roster, clock, plan: (plan, bearing_deg), desk } = parts;
         // It has been parsed before: it is JSON.
         let plan = plan.and_then(|text| serde_json::value::RawValue::from_string(text.to_string()).ok());
         let names = names(&Machine::read().hostname, &http.hosts);
@@ -86,6 +88,7 @@ impl Front {
             plan,
             bearing_deg,
             feed,
+            desk,
             bound: watch::Sender::new(Vec::new()),
             limits: Limits::default(),
             names,

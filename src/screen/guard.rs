@@ -21,7 +21,11 @@ use super::front::Front;
 use super::query::cut;
 
 /// A request's body, at most. Bytes.
-const BODY_MAX: u64 = 64 * 1024;
+pub(super) const BODY_MAX: usize = 64 * 1024;
+/// A list of assets. Bytes.
+pub(super) const LIST_MAX: usize = 2 << 20;
+/// The call that takes one.
+pub(super) const IMPORT: &str = "/api/v1/assets/import";
 
 /// Lets a request pass or answers it, and counts it.
 pub(super) async fn pass(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
@@ -74,19 +78,21 @@ fn check(front: &Front, request: &Request) -> Result<(), Fault> {
             ));
         }
     }
+    let most = if request.uri().path() == IMPORT { LIST_MAX } else { BODY_MAX };
     let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > BODY_MAX) {
-        return Err(Fault::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too_large",
-            format!("the body has {} bytes", length.unwrap_or(0)),
-            format!("Send at most {BODY_MAX} bytes."),
-        ));
+    if let Some(length) = length.filter(|length| usize::try_from(*length).map_or(true, |length| length > most)) {
+        return Err(too_large(&format!("the body has {length} bytes"), most));
     }
     if !control && front.http.read == Read::Pin && request.uri().path().starts_with("/api/") {
         return Err(pin_not_set());
     }
     Ok(())
+}
+
+/// A body that is not read.
+pub(super) fn too_large(what: &str, most: usize) -> Fault {
+    let hint = format!("Send at most {most} bytes.");
+    Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", what, hint)
 }
 
 /// What needs the operator session while no PIN is set.

@@ -15,6 +15,7 @@ mod holder;
 mod probes;
 mod query;
 mod records;
+mod register;
 mod render;
 mod serve;
 mod sheet;
@@ -31,14 +32,20 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::config::{Http, Node};
+use crate::domain::{Carried, Order, Refused};
 use crate::health::{Board, Roster, Tally, Worker};
 use crate::store::Store;
 
 use front::Front;
+
+/// An order of a person: what is asked, by whom, and where the answer goes.
+pub type Asked = (Order, String, oneshot::Sender<Result<Carried, Refused>>);
+/// Where orders of people go.
+pub type Desk = mpsc::Sender<Asked>;
 
 /// What the screen is made of.
 pub struct Parts {
@@ -60,6 +67,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The plan of the yard, GeoJSON that has been checked, and how it is turned on the page. Degrees
     pub plan: (Option<Arc<str>>, f64),
+    /// Who carries out what people ask for.
+    pub desk: Desk,
 }
 
 /// The way out to the yard: HTTP on `http.listen` and on the control socket.

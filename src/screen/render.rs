@@ -50,22 +50,27 @@ pub(super) fn page(reader: &Reader<'_>, board: &Board, span: Span, t: UnixMs, ow
         _ if !read.more || read.seen > span.upto => span.upto,
         _ => read.seen,
     };
-    let assets = touched(reader, board, &read.rows, seen)?;
+    let (assets, gone_ones) = touched(reader, board, &read.rows, seen)?;
+    items.extend(gone_ones.iter().map(|name| gone("asset", name)));
     items.extend(assets.iter().map(|asset| Item::put("asset", wire::asset(asset))));
     let covered = Span { after: span.after, upto: seen };
     let frame = last.map(|row| Frame::new(t, Some(covered), Some(Cursor { seq: row.seq, ..own }), &items));
     Ok(Page { frame, seen, assets })
 }
 
-/// The assets of these rows up to a place in the log, as they are now.
-fn touched(reader: &Reader<'_>, board: &Board, rows: &[Row], upto: Seq) -> Look<Vec<AssetState>> {
+/// The assets of these rows up to a place in the log, as they are now, and those that are no more: a code goes on under
+/// the name of its asset as soon as it has one.
+fn touched(reader: &Reader<'_>, board: &Board, rows: &[Row], upto: Seq) -> Look<(Vec<AssetState>, Vec<String>)> {
     let rows = rows.iter().take_while(|row| row.seq <= upto);
     let names: BTreeSet<&str> = rows.filter_map(|row| row.asset.as_deref()).collect();
-    let mut assets = Vec::with_capacity(names.len());
+    let (mut assets, mut gone) = (Vec::with_capacity(names.len()), Vec::new());
     for name in names {
-        assets.extend(reader.asset(name)?.map(|stored| newest(board, stored)));
+        match reader.asset(name)? {
+            Some(stored) => assets.push(newest(board, stored)),
+            None => gone.push(name.to_owned()),
+        }
     }
-    Ok(assets)
+    Ok((assets, gone))
 }
 
 /// The newer of what the store and the board say of an asset: the board also knows fixes that were thinned, the store the

@@ -34,6 +34,8 @@ pub(super) struct Rig {
     pub(super) control: PathBuf,
     pub(super) bound: watch::Receiver<Vec<SocketAddr>>,
     pub(super) stop: CancellationToken,
+    /// Orders that wait; nobody is at this desk, they are tried on a whole node.
+    pub(super) orders: tokio::sync::mpsc::Receiver<super::Asked>,
     tasks: JoinSet<Outcome>,
     writer_stop: CancellationToken,
     _dir: TempDir,
@@ -62,6 +64,7 @@ impl Rig {
         let (board, tally) = (Board::default(), Tally::new(clock.clone()));
         let control = dir.path().join("control.sock");
         let wants_tcp = !http.listen.is_empty();
+        let (desk, orders) = tokio::sync::mpsc::channel(1);
         let (screen, mut bound) = Screen::new(Parts {
             http,
             node: Node {
@@ -77,6 +80,7 @@ impl Rig {
             roster: Roster::default(),
             clock: clock.clone(),
             plan: (None, 0.0),
+            desk,
         });
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -89,7 +93,7 @@ impl Rig {
             timeout(DEADLINE, found).await.expect("the screen listens").expect("the screen lives");
         }
         let addr = bound.borrow().first().copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 1)));
-        Self { store, board, clock, addr, control, bound, stop, tasks, writer_stop, _dir: dir }
+        Self { store, board, clock, addr, control, bound, stop, orders, tasks, writer_stop, _dir: dir }
     }
 
     /// Appends an event; `n` makes it different from others.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tracing::{error, warn};
@@ -15,7 +15,7 @@ use crate::health::{Ctx, Outcome, wedge};
 use super::answer::Fault;
 use super::bind::Doors;
 use super::front::Front;
-use super::{api, assets, conn, events, guard, history, probes, records, stream};
+use super::{api, assets, conn, events, guard, history, probes, records, register, stream};
 
 /// What one turn of the accept loop may take.
 const TURN: Duration = Duration::from_secs(10);
@@ -85,14 +85,19 @@ pub(super) fn router(front: &Arc<Front>) -> Router {
         .route("/stream", get(stream::open))
         .route("/events", get(events::list))
         .route("/events/{id}", get(events::one))
-        .route("/assets", get(api::assets))
-        .route("/assets/{id}", get(api::asset))
+        .route("/assets", get(register::list))
+        .route("/assets/import", post(register::import))
+        .route("/assets/export", get(register::export))
+        .route("/assets/{id}", get(register::one).put(register::put).delete(register::delete))
+        .route("/assets/{id}/place", post(register::place))
         .route("/assets/{id}/history", get(history::history))
         .route("/zones", get(history::zones))
+        .route("/scans", post(register::scan))
         .route("/sources", get(api::sources))
         .route("/ledger", get(api::ledger))
         .route("/letters", get(records::letters))
         .route("/letters/summary", get(records::summary))
+        .route("/letters/actions", post(register::letters))
         .route("/logs/{log}", get(records::log))
         .route("/health", get(api::health));
     Router::new()
@@ -118,6 +123,6 @@ async fn not_allowed() -> Fault {
         axum::http::StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
         "this address does not take that method",
-        "It can be read with GET.",
+        "Most addresses are read with GET; the README names those that take more.",
     )
 }

@@ -288,6 +288,27 @@ impl Txn<'_> {
         done.map(|_| ()).map_err(|e| self.err(&e))
     }
 
+    /// Lets the history of one name go on under another; what the other had gives way to it, or it to the other.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn rename_history(&mut self, from: &str, to: &str, prevails: bool) -> Result<()> {
+        for table in ["said", "turns", "fences"] {
+            let leaves = if prevails { to } else { from };
+            self.sql
+                .prepare_cached(&format!("delete from {table} where asset = ?1"))
+                .and_then(|mut stmt| stmt.execute([leaves]))
+                .map_err(|e| self.err(&e))?;
+            if prevails {
+                self.sql
+                    .prepare_cached(&format!("update {table} set asset = ?2 where asset = ?1"))
+                    .and_then(|mut stmt| stmt.execute([from, to]))
+                    .map_err(|e| self.err(&e))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Notes which receiver moves an asset now.
     ///
     /// # Errors

@@ -10,6 +10,8 @@ mod ledger;
 mod letters;
 mod outbox;
 mod places;
+mod register;
+mod retry;
 mod schema;
 mod txn;
 mod writer;
@@ -22,7 +24,7 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
-use crate::domain::{AssetState, Cursor, Epoch, EventId, Lane, Reason, Row, Seq, UnixMs};
+use crate::domain::{AssetState, Cursor, Epoch, EventId, Lane, Reason, Row, Seq, Thing, UnixMs};
 
 pub use error::{Result, StoreError};
 pub use files::Files;
@@ -32,6 +34,8 @@ pub use ledger::{Ledger, Outcome, SourceLedger};
 pub use letters::{Letter, OPEN_MAX, Origin};
 pub use outbox::{Acknowledged, Filter, Page, SCAN_MAX, StoredFix};
 pub use places::Window;
+pub use register::{Listed, REGISTER_MAX};
+pub use retry::Kept;
 pub use txn::{Append, Draft, Txn};
 pub use writer::{Commit, Group, WriterSeat};
 
@@ -320,6 +324,38 @@ impl Reader<'_> {
     /// As SQLite says.
     pub fn assets(&self, limit: usize) -> Look<(Vec<AssetState>, i64)> {
         places::list(self.conn, limit)
+    }
+
+    /// What the register says of an asset.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn thing(&self, asset: &str) -> Look<Option<Thing>> {
+        register::thing(self.conn, asset)
+    }
+
+    /// The whole register, by id.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn things(&self) -> Look<Vec<Thing>> {
+        register::things(self.conn)
+    }
+
+    /// The keys of a registered asset's codes.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn keys_of(&self, asset: &str) -> Look<Vec<String>> {
+        register::keys(self.conn, asset)
+    }
+
+    /// Assets that one of these words is part of, registered first, at most `limit`; and how many there are.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn find_assets(&self, words: &[String], limit: usize) -> Look<(Vec<Listed>, i64)> {
+        register::find(self.conn, words, limit)
     }
 
     /// Open letters, newest first; with noise or without.

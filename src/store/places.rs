@@ -7,10 +7,10 @@ use crate::domain::{AssetState, EventId, Seq, TimeQuality};
 use super::error::Result;
 use super::txn::Txn;
 
-const COLUMNS: &str =
+pub(super) const COLUMNS: &str =
     "asset, id, seq, ts_ms, tq, boot, mono_ms, lat, lon, speed_mps, course_deg, place, since_ms, source, gps_place";
 
-fn state_of(row: &SqlRow<'_>) -> rusqlite::Result<AssetState> {
+pub(super) fn state_of(row: &SqlRow<'_>) -> rusqlite::Result<AssetState> {
     let (lat, lon): (Option<f64>, Option<f64>) = (row.get(7)?, row.get(8)?);
     Ok(AssetState {
         asset: row.get(0)?,
@@ -53,10 +53,12 @@ pub(super) fn list(conn: &Connection, limit: usize) -> rusqlite::Result<(Vec<Ass
 pub struct Window {
     /// Code of the accepted read.
     pub key: String,
-    /// Its event.
+    /// Its event; 0 while it is held.
     pub seq: Seq,
     /// Boot and `CLOCK_BOOTTIME` ms of its receipt.
     pub received: (i64, i64),
+    /// The letter that holds it, when no asset has its key.
+    pub letter: Option<i64>,
 }
 
 impl Txn<'_> {
@@ -119,10 +121,11 @@ impl Txn<'_> {
     /// As every statement: the whole transaction is rolled back.
     pub fn window(&self, source: &str, code: &str) -> Result<Option<Window>> {
         self.sql
-            .prepare_cached("select key, seq, boot, mono_ms from windows where source = ?1 and code = ?2")
+            .prepare_cached("select key, seq, boot, mono_ms, letter from windows where source = ?1 and code = ?2")
             .and_then(|mut stmt| {
                 stmt.query_row([source, code], |row| {
-                    Ok(Window { key: row.get(0)?, seq: Seq(row.get(1)?), received: (row.get(2)?, row.get(3)?) })
+                    let (key, seq, letter) = (row.get(0)?, Seq(row.get(1)?), row.get(4)?);
+                    Ok(Window { key, seq, received: (row.get(2)?, row.get(3)?), letter })
                 })
                 .optional()
             })
@@ -141,9 +144,10 @@ impl Txn<'_> {
                 .map_err(|e| self.err(&e))?;
         }
         self.sql
-            .prepare_cached("insert or replace into windows values (?1, ?2, ?3, ?4, ?5, ?6)")
+            .prepare_cached("insert or replace into windows values (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
             .and_then(|mut stmt| {
-                stmt.execute((source, code, &window.key, window.seq.0, window.received.0, window.received.1))
+                let (boot, mono_ms) = window.received;
+                stmt.execute((source, code, &window.key, window.seq.0, boot, mono_ms, window.letter))
             })
             .map(|_| ())
             .map_err(|e| self.err(&e))

@@ -147,6 +147,11 @@ impl<'a> Txn<'a> {
     /// # Errors
     /// As every statement: the whole transaction is rolled back.
     pub fn append(&mut self, draft: &Draft) -> Result<Append> {
+        self.append_under(self.run, draft)
+    }
+
+    /// As [`Txn::append`], under the run that received it: the run names the boot of `received`.
+    pub(super) fn append_under(&mut self, run: i64, draft: &Draft) -> Result<Append> {
         let seq = Seq(self.heads.seq.0 + 1);
         let slot = draft.kind as usize - 1;
         let added = self
@@ -161,7 +166,7 @@ impl<'a> Txn<'a> {
                     ":seq": seq.0,
                     ":id": draft.id.0,
                     ":kind": draft.kind as i64,
-                    ":run": self.run,
+                    ":run": run,
                     ":prev": self.heads.of_kind[slot].map(|seq| seq.0),
                     ":ts": draft.ts_ms,
                     ":tq": draft.tq.as_str(),

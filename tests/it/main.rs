@@ -18,6 +18,7 @@ mod kill;
 mod path;
 mod ports;
 mod scans;
+mod register;
 mod stream;
 mod upstream;
 mod wedge;

@@ -73,6 +73,7 @@ fn read(frame: &[u8], profile: &ScanProfile) -> Result<Scan, Fault> {
         gs1: named.gs1,
         warn,
         same_as: named.same_as,
+        frame: frame.to_vec(),
     };
     scan.warn.extend(named.warn);
     Ok(scan)

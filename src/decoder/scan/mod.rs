@@ -18,6 +18,7 @@ mod mutation_tests;
 mod repeat;
 pub mod report;
 mod script;
+mod typed;
 
 #[cfg(test)]
 mod corpus_tests;
@@ -34,6 +35,7 @@ pub use classify::classify;
 pub use desk::ScanCounts;
 pub use layout::Layout;
 pub use repeat::{RepeatScope, RepeatWindow};
+pub use typed::{Typed, slip, typed};
 
 /// The longest frame. Unit: bytes, without its delimiters.
 pub const FRAME_MAX: usize = 1024;

@@ -1,0 +1,117 @@
+//! What a person asks for on the command line: of a running node over its control socket, else of the store under its lock.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::ask::Running;
+use super::owner::{become_owner, who};
+use super::{Failure, exit, load};
+use crate::app;
+use crate::domain::{ListForm, Order, Refused, Which, Why};
+use crate::store::StoreError;
+use crate::wire;
+
+/// A request of the running node.
+pub(super) struct Request {
+    pub(super) method: &'static str,
+    /// Below `/api/v1`.
+    pub(super) path: String,
+    pub(super) mime: &'static str,
+    pub(super) body: Vec<u8>,
+}
+
+/// Has an order carried out; answers what became of it, as the node words it.
+pub(super) fn carry_out(config: &Path, order: Order) -> Result<Value, Failure> {
+    if let Some(node) = Running::find(config)? {
+        return node.ask(&request(order));
+    }
+    let config = load(config)?.config;
+    let who = who();
+    become_owner(&config.store.dir)?;
+    let answer = app::carry_out(&config, order, &who).map_err(|error| {
+        let code = match error.downcast_ref::<StoreError>() {
+            Some(StoreError::Locked { .. }) => exit::BUSY,
+            Some(_) => exit::IO,
+            None => exit::INTERNAL,
+        };
+        Failure::new(code, format!("{error:#}"))
+    })?;
+    let carried = answer.map_err(|refused| refusal(&refused))?;
+    serde_json::from_str(&wire::carried(&carried))
+        .map_err(|error| Failure::new(exit::INTERNAL, format!("what became of it cannot be told: {error}")))
+}
+
+/// The call of an order.
+fn request(order: Order) -> Request {
+    let call = |method, path: String, body: Value| Request {
+        method,
+        path,
+        mime: "application/json",
+        body: body.to_string().into_bytes(),
+    };
+    match order {
+        Order::Register(thing) => {
+            let body = json!({ "name": thing.name, "kind": thing.kind, "codes": thing.codes });
+            call("PUT", format!("/assets/{}", encoded(&thing.asset)), body)
+        }
+        Order::Delete(asset) => {
+            let path = format!("/assets/{}", encoded(&asset));
+            Request { method: "DELETE", path, mime: "", body: Vec::new() }
+        }
+        Order::Import { bytes, form, replace } => Request {
+            method: "POST",
+            path: format!("/assets/import?replace={}", u8::from(replace)),
+            mime: if form == ListForm::Csv { "text/csv" } else { "application/json" },
+            body: bytes,
+        },
+        Order::Place { asset, place, note } => {
+            call("POST", format!("/assets/{}/place", encoded(&asset)), json!({ "place": place, "note": note }))
+        }
+        Order::Scan { code, place } => call("POST", "/scans".to_owned(), json!({ "code": code, "place": place })),
+        Order::Retry { which, expect, note } => call("POST", LETTERS.to_owned(), action("retry", which, expect, &note)),
+        Order::Discard { which, expect, note } => {
+            call("POST", LETTERS.to_owned(), action("discard", which, expect, &note))
+        }
+    }
+}
+
+const LETTERS: &str = "/letters/actions";
+
+fn action(action: &str, which: Which, expect: Option<usize>, note: &str) -> Value {
+    match which {
+        Which::Numbers(ids) => json!({ "action": action, "ids": ids, "expect": expect, "note": note }),
+        Which::All { reason, source } => {
+            let filter = json!({ "reason": reason.map(crate::domain::Reason::as_str), "source": source });
+            json!({ "action": action, "filter": filter, "expect": expect, "note": note })
+        }
+    }
+}
+
+/// A name as a part of an address.
+pub(super) fn encoded(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+    text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+fn refusal(refused: &Refused) -> Failure {
+    let code = match refused.why {
+        Why::Store | Why::Busy => exit::IO,
+        _ => exit::NOT_WELL,
+    };
+    Failure::new(code, worded(&refused.message, &refused.findings, &refused.hint))
+}
+
+/// A refusal as a person reads it: what, each mistake on a line of its own, and what to do.
+pub(super) fn worded(message: &str, findings: &[String], hint: &str) -> String {
+    let mut text = message.to_owned();
+    for finding in findings {
+        text.push_str("\n  ");
+        text.push_str(finding);
+    }
+    if !hint.is_empty() {
+        text.push_str(if findings.is_empty() { ". " } else { "\n" });
+        text.push_str(hint);
+    }
+    text
+}
