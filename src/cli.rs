@@ -4,6 +4,7 @@ mod ask;
 mod demo;
 mod offline;
 mod run;
+mod sheet;
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -80,6 +81,15 @@ enum Command {
     Decode(Decode),
     /// What the node knows of itself; exit 0 well, 1 not well
     Status(JsonArg),
+    /// What the test sheet says of each scanner, and the page to print; exit 1 when a setting has to be changed
+    Sheet {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Print the page itself as SVG: A4, or for the screen of a phone
+        #[arg(long, conflicts_with = "json")]
+        svg: bool,
+    },
     /// The dead letters
     #[command(subcommand)]
     Letters(Letters),
@@ -220,6 +230,7 @@ fn dispatch(cli: Cli) -> Done {
             decode_scan(profile.as_deref(), timed, file.as_deref())
         }
         Command::Status(JsonArg { json }) => ask::status(&cli.config, json),
+        Command::Sheet { json, svg } => sheet::sheet(&cli.config, json, svg),
         Command::Letters(Letters::List { json, all }) => offline::letters(&cli.config, json, all),
         Command::Outbox(Outbox::Stat(JsonArg { json })) => offline::stat(&cli.config, json),
         Command::Outbox(Outbox::Export { from, to, unsent }) => offline::export(&cli.config, from, to, unsent),

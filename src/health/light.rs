@@ -39,6 +39,7 @@ struct Lamp {
     silent_advice: String,
     garbage: bool,
     no_fix: bool,
+    sheet: String,
     frames: u64,
     last_frame: Option<Stamp>,
     condition: SourceCondition,
@@ -60,6 +61,7 @@ impl Light {
             silent_advice: String::new(),
             garbage: false,
             no_fix: false,
+            sheet: String::new(),
             frames: 0,
             last_frame: None,
             condition: SourceCondition::Opening,
@@ -139,6 +141,13 @@ impl Light {
         let mut lamp = self.lamp();
         lamp.garbage = yes;
         self.compose(&mut lamp);
+    }
+
+    /// What the test sheet shows of the scanner's settings; empty when nothing. It is said while nothing worse is.
+    pub fn sheet(&self, advice: &str) {
+        let mut lamp = self.lamp();
+        advice.clone_into(&mut lamp.sheet);
+        self.show(&mut lamp);
     }
 
     /// Whole frames so far; wraps.
@@ -253,6 +262,7 @@ fn advice(lamp: &Lamp) -> &str {
         }
         SourceCondition::Silent => &lamp.silent_advice,
         SourceCondition::NoFix => "Check the antenna: it needs a free view of the sky.",
+        SourceCondition::Up if lamp.advice.is_empty() => &lamp.sheet,
         _ => &lamp.advice,
     }
 }

@@ -4,6 +4,7 @@
 mod ears;
 mod motion;
 mod sampler;
+mod sheet;
 mod take;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -140,6 +141,9 @@ impl Intake {
     async fn run(&mut self, ctx: &Ctx, rx: &mut mpsc::Receiver<Input>) -> Outcome {
         // What a run before this one raised and could not take back; if the trouble stands, so will the alarm.
         self.node.board.clear(STORAGE_ALARM);
+        if let Err(error) = self.recall_sheet().await {
+            tracing::warn!(source = %self.desk.source, %error, "what the test sheet said could not be read; scan it again");
+        }
         loop {
             wedge::hang(ctx.beat.worker()).await;
             let wait = ctx.beat.parked(self.wait());
@@ -226,9 +230,10 @@ impl Intake {
     fn due_of(&self, frame: &Frame, now: Stamp) -> i64 {
         let group_us = i64::try_from(self.node.fix_group.as_micros()).unwrap_or(COUNT_WAIT_US).min(COUNT_WAIT_US);
         match frame {
-            Frame::Scan { .. } | Frame::Refused { is_frame: true, .. } | Frame::Sampled { is_frame: true, .. } => {
-                now.mono_us
-            }
+            Frame::Scan { .. }
+            | Frame::Test { .. }
+            | Frame::Refused { is_frame: true, .. }
+            | Frame::Sampled { is_frame: true, .. } => now.mono_us,
             Frame::Fix { keep: motion::Keep::Thin(_), .. } => now.mono_us + COUNT_WAIT_US,
             Frame::Fix { at, .. } => at.mono_us + group_us - group_us / 50,
             _ => now.mono_us + group_us,
@@ -320,6 +325,9 @@ impl Intake {
                 self.node.tally.ingest_to_commit_seconds(Duration::from_micros(took));
             }
         }
+        if let Some(advice) = taken.sheet {
+            self.ears.say(&advice);
+        }
         if let Some(asset) = taken.asset {
             self.node.board.post(State::Asset(asset.clone()));
             self.asset = Some(asset);
@@ -363,13 +371,13 @@ impl Intake {
         let mut told = Vec::new();
         for (frame, reply) in self.waiting.iter_mut().skip(from) {
             let why = match frame {
-                Frame::Scan { .. } => reason,
+                Frame::Scan { .. } | Frame::Test { .. } => reason,
                 Frame::Refused { loss, .. } => loss.reason,
                 Frame::Sampled { reason, .. } => *reason,
                 _ => continue,
             };
             let Some(reply) = reply.take() else { continue };
-            if matches!(frame, Frame::Scan { .. })
+            if matches!(frame, Frame::Scan { .. } | Frame::Test { .. })
                 && let Some(instead) = instead_of(frame, reason)
             {
                 *frame = instead;
@@ -441,6 +449,7 @@ fn instead_of(frame: &Frame, reason: Reason) -> Option<Frame> {
     };
     match frame {
         Frame::Scan { scan, at, peer, .. } => letter(scan.code.as_bytes(), 4096, *at, peer.clone()),
+        Frame::Test { read, at, peer, .. } => letter(read.code.text.as_bytes(), 4096, *at, peer.clone()),
         Frame::Fix { fix, at, .. } => letter(format!("{fix:?}").as_bytes(), 256, *at, None),
         Frame::Refused { loss, is_frame, .. } => {
             Some(Frame::Sampled { reason: loss.reason, n: 1, is_frame: *is_frame })

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::config::{Effect, ReadPoint, RepeatScope, Scanner, Unknown};
+use crate::decoder::scan::sheet::SheetRead;
 use crate::domain::{AssetState, Change, EventId, Fix, Kind, Loss, Reason, Scan, Stage, Stamp, TimeQuality, UnixMs};
 use crate::identity;
 use crate::projection::{Folded, PlaceSaid, Sighting, fold};
@@ -22,6 +23,8 @@ pub(super) enum Frame {
     Refused { loss: Loss, at: Stamp, peer: Option<String>, is_frame: bool },
     /// The like of which are kept already: counted.
     Sampled { reason: Reason, n: i64, is_frame: bool },
+    /// A code of the test sheet.
+    Test { read: Box<SheetRead>, at: Stamp, at_ms: UnixMs, peer: Option<String> },
     /// Something happened at the port.
     Port { what: &'static str, detail: String },
     /// The node has something to say.
@@ -39,6 +42,8 @@ pub(super) enum Answer {
     Again(EventId),
     /// Refused.
     Rejected(Reason),
+    /// A read of the test sheet.
+    Test,
 }
 
 /// What taking frames came to, valid once committed.
@@ -47,6 +52,8 @@ pub(super) struct Taken {
     pub(super) answers: Vec<Answer>,
     /// The receiver's asset as it is now.
     pub(super) asset: Option<AssetState>,
+    /// What the test sheet now says of the source, when a code of it was read.
+    pub(super) sheet: Option<String>,
     /// Fixes stored.
     pub(super) fixes: usize,
 }
@@ -85,6 +92,10 @@ pub(super) fn take(txn: &mut Txn<'_>, desk: &Desk, frames: &[Frame]) -> Result<T
                 }
                 txn.sampled(&desk.source, *reason, *n);
                 Answer::Rejected(*reason)
+            }
+            Frame::Test { read, at_ms, .. } => {
+                taken.sheet = Some(super::sheet::take(txn, desk, read, *at_ms)?);
+                Answer::Test
             }
             Frame::Port { what, detail } => {
                 txn.log_inbound(&desk.source, what, detail)?;
@@ -367,6 +378,7 @@ impl Answer {
             Self::Silent => None,
             Self::Ok(id) => Some(format!("ok {id}")),
             Self::Again(id) => Some(format!("again {id}")),
+            Self::Test => Some("test".to_owned()),
             Self::Rejected(reason) => Some(format!("rejected {}", reason.as_str())),
         }
     }

@@ -88,6 +88,7 @@ pub(super) fn router(front: &Arc<Front>) -> Router {
         .route("/assets", get(api::assets))
         .route("/assets/{id}", get(api::asset))
         .route("/sources", get(api::sources))
+        .route("/sheets", get(records::sheets))
         .route("/ledger", get(api::ledger))
         .route("/letters", get(records::letters))
         .route("/letters/summary", get(records::summary))

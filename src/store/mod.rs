@@ -10,6 +10,7 @@ mod letters;
 mod outbox;
 mod places;
 mod schema;
+mod sheets;
 mod txn;
 mod writer;
 

@@ -11,6 +11,7 @@ mod gs1;
 mod licence;
 mod repeat;
 pub mod report;
+pub mod sheet;
 
 #[cfg(test)]
 mod corpus_tests;
@@ -21,6 +22,7 @@ use crate::domain::{Loss, Scan, Stamp};
 
 use desk::Desk;
 use framer::Framer;
+use sheet::SheetRead;
 
 pub use classify::classify;
 pub use desk::ScanCounts;
@@ -95,6 +97,8 @@ pub enum ScanOut {
     Scan(Box<Scan>, Stamp),
     /// Refused, with the stamp of the last read that delivered a byte of it.
     Reject(Loss, Stamp),
+    /// A code of the test sheet, with the stamp of the last read that delivered a byte of it.
+    Test(Box<SheetRead>, Stamp),
 }
 
 /// The decoder of one connection of a port; its memory is bounded by [`EVIDENCE_MAX`] and two short frames.
