@@ -15,6 +15,7 @@ mod config;
 mod draw;
 mod feeder;
 mod kill;
+mod pages;
 mod path;
 mod ports;
 mod sheet;
