@@ -311,6 +311,21 @@ mod tests {
     }
 
     #[test]
+    fn what_the_test_sheet_shows_is_said_only_while_nothing_worse_is() {
+        let (light, board, _) = light();
+        light.sheet("switch on AIM ids");
+        assert_eq!(state(&board).advice, "", "a port that is not open says nothing of its scanner");
+        light.bytes();
+        assert_eq!((state(&board).state, state(&board).advice.as_str()), (SourceCondition::Up, "switch on AIM ids"));
+        light.port(SourceCondition::Absent, "plug it in");
+        assert_eq!(state(&board).advice, "plug it in");
+        light.port(SourceCondition::Up, "");
+        assert_eq!(state(&board).advice, "switch on AIM ids");
+        light.sheet("");
+        assert_eq!(state(&board).advice, "");
+    }
+
+    #[test]
     fn an_absent_port_is_an_alarm_after_ten_seconds_and_ends_when_bytes_come() {
         let (light, board, clock) = light();
         light.port(SourceCondition::Absent, "plug it in");

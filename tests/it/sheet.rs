@@ -1,11 +1,13 @@
 //! The test sheet: what is printed is what the table says, a real decoder reads it, and a node judges a scanner by it.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::process::Command;
 
 use serde_json::Value;
 use waypost::decoder::scan::sheet::{Drawn, SHEET, What};
 
-use crate::bench::{Node, Pty, Site, balanced, program, repository, stdout, wait_for};
+use crate::bench::{Node, Pty, Site, balanced, free_port, program, repository, stdout, wait_for};
 use crate::draw;
 
 #[test]
@@ -166,4 +168,20 @@ fn the_sheet_that_the_binary_prints_is_the_one_in_the_repository() {
     let page = site.ask(&["sheet", "--svg"]);
     assert!(page.status.success());
     assert!(stdout(&page) == std::fs::read_to_string(repository("hardware/sheet.svg")).unwrap());
+}
+
+#[test]
+fn a_scanner_that_wants_replies_is_told_which_reads_were_of_the_test_sheet() {
+    let (site, port) = (Site::new(), free_port());
+    site.configure(&format!(
+        "[[scanner]]\nid = \"door-3\"\nport = \"tcp-listen://127.0.0.1:{port}\"\nplace = \"door-3\"\nreply = true\n"
+    ));
+    let node = site.start();
+    let mut scanner = wait_for("the listening port", || TcpStream::connect(("127.0.0.1", port)).ok());
+    scanner.write_all(b"TRL-7\r]C0WAYPOST-TEST-1\rTRL-8\r").unwrap();
+    let mut lines = BufReader::new(scanner).lines().map(Result::unwrap);
+    let words: Vec<String> = lines.by_ref().take(3).map(|line| line.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(words, ["ok", "test", "ok"]);
+    assert_eq!(tests(&node, 1)["sources"]["door-3"]["stored"], 2);
+    assert!(node.stop().success());
 }
