@@ -8,6 +8,7 @@ mod verdict;
 mod tests;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use super::gs1::GS;
@@ -250,6 +251,10 @@ fn place(code: &'static SheetCode, text: &str) -> Option<(Place, Vec<Finding>)> 
     };
     let behind = from + first.len();
     let Some(gap) = find(&text[behind..], second) else {
+        // What follows is the rest as a wrong keyboard typed it: that says more.
+        if !text[behind..].trim_matches(is_margin).is_empty() {
+            return None;
+        }
         return Some((found(from, behind), vec![Finding::of(What::GsSplits)]));
     };
     let upto = behind + gap + second.len();
@@ -297,11 +302,15 @@ fn retyped() -> &'static [Retyped] {
         let of = |code: &'static SheetCode| {
             // Of a code in parts its last one, which holds the mark.
             let sent = code.parts().last().unwrap_or_default();
-            keyboard::pairs().filter_map(move |pair| {
-                let text = keyboard::retyped(sent, pair);
-                let certain = sent.find(' ').unwrap_or(sent.len());
-                let differs = !sent.starts_with(&text);
-                (text.chars().count() >= certain && differs).then_some(Retyped { code, pair, text })
+            // What names the code is enough; the rest of code 2 tells more keyboards apart.
+            let certain = sent.find(' ').unwrap_or(sent.len());
+            let texts = [Some(sent), sent.get(..certain).filter(|mark| *mark != sent)].into_iter().flatten();
+            texts.flat_map(move |sent| {
+                keyboard::pairs().filter_map(move |pair| {
+                    let text = keyboard::retyped(sent, pair);
+                    let is_certain = text.chars().count() >= certain && !sent.starts_with(&text);
+                    is_certain.then_some(Retyped { code, pair, text })
+                })
             })
         };
         SHEET.iter().flat_map(of).collect()
@@ -326,16 +335,19 @@ fn best(text: &str, is_meant: impl Fn(&SheetCode) -> bool) -> Option<&'static Re
 fn layout(text: &str, code: &SheetCode) -> Option<Finding> {
     let best = best(text, |one| one == code)?;
     let as_good = |one: &&Retyped| one.code == code && one.text == best.text;
-    let (mut typed, mut read) = (Vec::new(), Vec::new());
+    let mut read_as: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
     for one in retyped().iter().filter(as_good) {
-        for (names, keyboard) in [(&mut typed, one.pair.0), (&mut read, one.pair.1)] {
-            let name = keyboard::name(keyboard);
-            if !names.contains(&name) {
-                names.push(name);
-            }
+        read_as.entry(one.pair.0).or_default().push(keyboard::name(one.pair.1));
+    }
+    let mut typed: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
+    for (keyboard, read) in read_as {
+        match typed.iter_mut().find(|(_, other)| *other == read) {
+            Some((names, _)) => names.push(keyboard::name(keyboard)),
+            None => typed.push((vec![keyboard::name(keyboard)], read)),
         }
     }
-    Some(Finding::with(What::Layout, &format!("{}, read as {}", typed.join(" or "), read.join(" or "))))
+    let told = typed.iter().map(|(typed, read)| format!("{}, read as {}", typed.join(" or "), read.join(" or ")));
+    Some(Finding::with(What::Layout, &told.collect::<Vec<_>>().join("; or ")))
 }
 
 /// Judges what stands before a code and behind it; none when that shows that it is another code.
@@ -411,6 +423,12 @@ fn id(code: &SheetCode, head: &str, profile: &ScanProfile, findings: &mut Vec<Fi
         }
         return rest;
     }
+    for zero in ["", "0"] {
+        if let Some(spoiled) = head.strip_suffix(zero).filter(|head| is_spoiled_id(code, head)) {
+            findings.push(Finding::with(What::SpoiledId, spoiled));
+            return zero.to_owned();
+        }
+    }
     let symbol = head.strip_prefix(code.symbol_id());
     match (profile.code_id, symbol) {
         (CodeId::Symbol, Some(rest)) => return rest.to_owned(),
@@ -425,6 +443,19 @@ fn id(code: &SheetCode, head: &str, profile: &ScanProfile, findings: &mut Vec<Fi
         }
     }
     head.to_owned()
+}
+
+/// Whether this is the AIM id of a code whose `]` another keyboard typed: something else in its place, or an accent that
+/// went onto the letter.
+fn is_spoiled_id(code: &SheetCode, head: &str) -> bool {
+    let letter = char::from(code.aim().as_bytes()[1]);
+    match *head.chars().collect::<Vec<_>>() {
+        [first, second, last] => {
+            !first.is_alphanumeric() && second.eq_ignore_ascii_case(&letter) && last.is_ascii_digit()
+        }
+        [first, last] => !first.is_ascii() && first.is_alphabetic() && last.is_ascii_digit(),
+        _ => false,
+    }
 }
 
 /// Whether another code of the sheet stands in a text.

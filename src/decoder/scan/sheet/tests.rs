@@ -145,6 +145,22 @@ fn a_wrong_keyboard_is_named_and_so_is_the_one_that_is_meant() {
         let json = serde_json::to_string(&verdict.unwrap()).unwrap();
         assert!(json.contains(told), "{typed} as {read}: {json}");
     }
+    // What is told apart by nothing is told as it is.
+    let out = decode(&default(), b"WAZPOST-TEST-1\r");
+    let ScanOut::Test(read, _) = &out[0] else { panic!("{out:?}") };
+    assert_eq!(read.findings[0].value, "de, read as es; or es, read as de");
+    // The `]` of the id is another key; the digits are the same.
+    let german = |number, text: String| {
+        line(number, text.replace('-', "ß").replace("WAY", "WAZ").replacen(']', "+", 1).replace(" aZyY", " aYzZ"))
+    };
+    let verdict = scan_all(&default(), german);
+    let expect = |n: u8| if matches!(n, 5..=7) { "spoiled_id" } else { "layout" };
+    assert_eq!(found(&verdict), (1..=8).map(|n| (n, vec![expect(n).to_owned()])).collect::<Vec<_>>());
+    let accent = |number, text: String| line(number, text.replacen("]E", "Ë", 1));
+    assert_eq!(
+        found(&scan_all(&default(), accent)),
+        [(5, vec!["spoiled_id".to_owned()]), (6, vec!["spoiled_id".to_owned()])]
+    );
     // An American keyboard differs from a British one only in what few codes hold.
     let british = |number, text: String| {
         line(number, if number == 2 { text.replace('@', "\"").replace('#', "£").replace('\\', "#") } else { text })

@@ -73,6 +73,7 @@ findings! {
     SymbolId, "symbol_id", Bad, "It sends the Symbol code id \"{}\", not an AIM id.", "Choose AIM ids in the scanner, or write code_id = \"symbol\".";
     NoSymbolId, "no_symbol_id", Bad, "No Symbol code id came, and code_id = \"symbol\" wants one.", "Choose AIM ids in the scanner and take `code_id` out of its [[scanner]] block.";
     WrongId, "wrong_id", Bad, "Its AIM id {} is that of another kind of code.", "Switch on the kind that is printed: GS1-128 (\"UCC/EAN-128\") beside Code 128, GS1 DataMatrix beside Data Matrix.";
+    SpoiledId, "spoiled_id", Bad, "Its AIM id arrived as \"{}\".", "Scan codes 1 and 2: they tell which country keyboard is meant.";
     Prefix, "prefix", Bad, "\"{}\" came before the code.", "Take the prefix out of the scanner (it may be a code id of its maker: AIM ids instead), or write it as `prefix`.";
     Suffix, "suffix", Bad, "\"{}\" came behind the code.", "Take the suffix out of the scanner, or write it as `suffix`; what ends a code belongs into `terminators`.";
     CheckDropped, "check_dropped", Bad, "The check digit was not sent.", "Switch on \"transmit check digit\" for this kind of code.";
@@ -205,7 +206,10 @@ impl SheetVerdict {
         let unseen = codes.iter().filter(|line| line.grade == Grade::Unseen).count();
         let seen = codes.len() - unseen;
         let bad = codes.iter().flat_map(|line| line.findings.iter().map(move |told| (line, told)));
-        let first = bad.clone().find(|(_, told)| told.grade == Grade::Bad);
+        let mut bad = bad.filter(|(_, told)| told.grade == Grade::Bad);
+        // Code 2 tells keyboards apart that are the same to the others.
+        let exact = bad.clone().find(|(line, told)| line.number == 2 && told.what == What::Layout.as_str());
+        let first = exact.or_else(|| bad.next());
         let (text, advice) = match first {
             Some((line, told)) => (format!("Code {} ({}): {}", line.number, line.name, told.text), told.advice.clone()),
             None if unseen > 0 => (
