@@ -139,6 +139,12 @@ create table windows (
   primary key (source, code)
 ) strict, without rowid;
 
+create table sheets (
+  source text primary key,            -- a scanner that the test sheet was read with
+  at_ms integer not null,             -- the last read of it
+  verdict text not null               -- what it shows of the scanner's settings: a JSON object
+) strict, without rowid;
+
 create table cursors (
   name text primary key,              -- lane of the uplink: scan, fix
   seq integer not null                -- each event of the lane up to here is acknowledged or dead

@@ -7,6 +7,7 @@ mod offline;
 mod order;
 mod owner;
 mod run;
+mod sheet;
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -84,6 +85,15 @@ enum Command {
     Decode(Decode),
     /// What the node knows of itself; exit 0 well, 1 not well
     Status(JsonArg),
+    /// What the test sheet says of each scanner, and the page to print; exit 1 when a setting has to be changed
+    Sheet {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Print the page itself as SVG: A4, or for the screen of a phone
+        #[arg(long, conflicts_with = "json")]
+        svg: bool,
+    },
     /// The dead letters
     #[command(subcommand)]
     Letters(Letters),
@@ -237,6 +247,7 @@ fn dispatch(cli: Cli) -> Done {
             decode_scan(profile.as_deref(), timed, file.as_deref())
         }
         Command::Status(JsonArg { json }) => ask::status(&cli.config, json),
+        Command::Sheet { json, svg } => sheet::sheet(&cli.config, json, svg),
         Command::Letters(Letters::List { json, all }) => offline::letters(&cli.config, json, all),
         Command::Letters(Letters::Retry(chosen)) => assets::retry(&cli.config, chosen),
         Command::Letters(Letters::Discard { chosen, yes }) => assets::discard(&cli.config, chosen, yes),

@@ -251,6 +251,11 @@ function seen(scene) {
   };
   for (const one of state.sources.values()) {
     const [shape, what] = condition(one);
+    // It works, and still a person can better it: what the test sheet showed of a scanner.
+    if (one.state === "up" && one.advice) {
+      add("source", `source:${one.id}`, "warn", `${one.kind === "gps" ? "GPS receiver" : "Scanner"} ${plain(one.id, 64)} needs another setting.`, sentence(one.advice));
+      continue;
+    }
     if (shape !== "fail" || (one.kind === "scanner" && one.state === "silent")) continue;
     const means = one.kind === "gps" ? "Positions are the last known ones; scans still work." : "Scans from it are not being read.";
     add("source", `source:${one.id}`, "fail", `${one.kind === "gps" ? "GPS receiver" : "Scanner"} ${plain(one.id, 64)} ${what}.`, one.advice ? `${means} ${sentence(one.advice)}` : means, one.since_ms);

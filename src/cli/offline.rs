@@ -25,12 +25,12 @@ pub(super) fn look<T>(config: &Path, look: impl FnOnce(&Reader<'_>) -> Look<T>) 
     closed(config)?.read(look).map_err(failure)
 }
 
-fn closed(config: &Path) -> Result<Closed, Failure> {
+pub(super) fn closed(config: &Path) -> Result<Closed, Failure> {
     Closed::open(&load(config)?.config.store.dir).map_err(failure)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "handed over as a function to map_err")]
-fn failure(error: StoreError) -> Failure {
+pub(super) fn failure(error: StoreError) -> Failure {
     let code = if matches!(error, StoreError::Locked { .. }) { exit::BUSY } else { exit::IO };
     Failure::new(code, error.to_string())
 }

@@ -42,6 +42,7 @@ struct Lamp {
     garbage: bool,
     no_fix: bool,
     load: LineLoad,
+    sheet: String,
     frames: u64,
     last_frame: Option<Stamp>,
     condition: SourceCondition,
@@ -64,6 +65,7 @@ impl Light {
             garbage: false,
             no_fix: false,
             load: LineLoad::default(),
+            sheet: String::new(),
             frames: 0,
             last_frame: None,
             condition: SourceCondition::Opening,
@@ -165,6 +167,13 @@ impl Light {
         let mut lamp = self.lamp();
         lamp.garbage = yes;
         self.compose(&mut lamp);
+    }
+
+    /// What the test sheet shows of the scanner's settings; empty when nothing. It is said while nothing worse is.
+    pub fn sheet(&self, advice: &str) {
+        let mut lamp = self.lamp();
+        advice.clone_into(&mut lamp.sheet);
+        self.show(&mut lamp);
     }
 
     /// Whole frames so far; wraps.
@@ -280,6 +289,7 @@ fn advice(lamp: &Lamp) -> Cow<'_, str> {
         }
         SourceCondition::Silent => (&lamp.silent_advice).into(),
         SourceCondition::NoFix => "Check the antenna: it needs a free view of the sky.".into(),
+        SourceCondition::Up if !lamp.sheet.is_empty() => (&lamp.sheet).into(),
         SourceCondition::Up => lamp.load.advice(),
         _ => (&lamp.advice).into(),
     }
@@ -326,6 +336,21 @@ mod tests {
         light.no_fix(false);
         light.bytes();
         assert_eq!((state(&board).state, state(&board).advice.as_str()), (SourceCondition::Up, ""));
+    }
+
+    #[test]
+    fn what_the_test_sheet_shows_is_said_only_while_nothing_worse_is() {
+        let (light, board, _) = light();
+        light.sheet("switch on AIM ids");
+        assert_eq!(state(&board).advice, "", "a port that is not open says nothing of its scanner");
+        light.bytes();
+        assert_eq!((state(&board).state, state(&board).advice.as_str()), (SourceCondition::Up, "switch on AIM ids"));
+        light.port(SourceCondition::Absent, "plug it in");
+        assert_eq!(state(&board).advice, "plug it in");
+        light.port(SourceCondition::Up, "");
+        assert_eq!(state(&board).advice, "switch on AIM ids");
+        light.sheet("");
+        assert_eq!(state(&board).advice, "");
     }
 
     #[test]

@@ -133,6 +133,11 @@ impl Ears {
         }
     }
 
+    /// Says on the source's light what the test sheet shows; empty when nothing.
+    pub(super) fn say(&self, advice: &str) {
+        self.light.sheet(advice);
+    }
+
     /// When [`Ears::tick`] has something to do.
     pub(super) fn deadline_us(&self) -> Option<i64> {
         let of = |ear: &Ear| match &ear.decoder {
@@ -245,6 +250,11 @@ impl Ears {
                 self.nth += 1;
                 let when = self.keeper.time_of(at);
                 Heard::Frame(Frame::Scan { scan, at, nth: self.nth, when, peer: peer.cloned() }, reply.cloned())
+            }
+            Out::Scan(ScanOut::Test(read, at)) => {
+                self.light.frame(at);
+                let (at_ms, _) = self.keeper.time_of(at);
+                Heard::Frame(Frame::Test { read, at, at_ms, peer: peer.cloned() }, reply.cloned())
             }
             Out::Scan(ScanOut::Reject(loss, at)) => {
                 self.light.frame(at);

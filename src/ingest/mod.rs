@@ -15,6 +15,7 @@ mod refence;
 mod register;
 mod retry;
 mod sampler;
+mod sheet;
 mod take;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -158,6 +159,9 @@ impl Intake {
     async fn run(&mut self, ctx: &Ctx, rx: &mut mpsc::Receiver<Input>) -> Outcome {
         // What a run before this one raised and could not take back; if the trouble stands, so will the alarm.
         self.node.board.clear(STORAGE_ALARM);
+        if let Err(error) = self.recall_sheet().await {
+            tracing::warn!(source = %self.desk.source, %error, "what the test sheet said could not be read; scan it again");
+        }
         loop {
             wedge::hang(ctx.beat.worker()).await;
             let wait = ctx.beat.parked(self.wait());
@@ -244,9 +248,10 @@ impl Intake {
     fn due_of(&self, frame: &Frame, now: Stamp) -> i64 {
         let group_us = i64::try_from(self.node.fix_group.as_micros()).unwrap_or(COUNT_WAIT_US).min(COUNT_WAIT_US);
         match frame {
-            Frame::Scan { .. } | Frame::Refused { is_frame: true, .. } | Frame::Sampled { is_frame: true, .. } => {
-                now.mono_us
-            }
+            Frame::Scan { .. }
+            | Frame::Test { .. }
+            | Frame::Refused { is_frame: true, .. }
+            | Frame::Sampled { is_frame: true, .. } => now.mono_us,
             Frame::Fix(frame) if matches!(frame.keep, motion::Keep::Thin(_)) => now.mono_us + COUNT_WAIT_US,
             Frame::Fix(frame) => frame.at.mono_us + group_us - group_us / 50,
             _ => now.mono_us + group_us,
@@ -350,6 +355,9 @@ impl Intake {
         {
             carrier.set_fence(fence);
         }
+        if let Some(advice) = taken.sheet {
+            self.ears.say(&advice);
+        }
         if let Some(asset) = taken.asset {
             self.node.board.post(State::Asset(asset.clone()));
             self.asset = Some(asset);
@@ -393,13 +401,13 @@ impl Intake {
         let mut told = Vec::new();
         for (frame, reply) in self.waiting.iter_mut().skip(from) {
             let why = match frame {
-                Frame::Scan { .. } => reason,
+                Frame::Scan { .. } | Frame::Test { .. } => reason,
                 Frame::Refused { loss, .. } => loss.reason,
                 Frame::Sampled { reason, .. } => *reason,
                 _ => continue,
             };
             let Some(reply) = reply.take() else { continue };
-            if matches!(frame, Frame::Scan { .. })
+            if matches!(frame, Frame::Scan { .. } | Frame::Test { .. })
                 && let Some(instead) = instead_of(frame, reason)
             {
                 *frame = instead;
@@ -471,6 +479,7 @@ fn instead_of(frame: &Frame, reason: Reason) -> Option<Frame> {
     };
     match frame {
         Frame::Scan { scan, at, peer, .. } => letter(scan.code.as_bytes(), 4096, *at, peer.clone()),
+        Frame::Test { read, at, peer, .. } => letter(read.code.text.as_bytes(), 4096, *at, peer.clone()),
         Frame::Fix(frame) => letter(format!("{:?}", frame.fix).as_bytes(), 256, frame.at, None),
         Frame::Refused { loss, is_frame, .. } => {
             Some(Frame::Sampled { reason: loss.reason, n: 1, is_frame: *is_frame })

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::config::{Effect, ReadPoint, RepeatScope, Scanner, Unknown};
+use crate::decoder::scan::sheet::SheetRead;
 use crate::domain::{AssetState, By, EventId, Fix, Kind, Loss, PlaceSaid, Reason, Scan, Stamp, TimeQuality, UnixMs};
 use crate::identity;
 use crate::plan::Fence;
@@ -27,6 +28,8 @@ pub(super) enum Frame {
     Refused { loss: Loss, at: Stamp, peer: Option<String>, is_frame: bool },
     /// The like of which are kept already: counted.
     Sampled { reason: Reason, n: i64, is_frame: bool },
+    /// A code of the test sheet.
+    Test { read: Box<SheetRead>, at: Stamp, at_ms: UnixMs, peer: Option<String> },
     /// Something happened at the port.
     Port { what: &'static str, detail: String },
     /// Another receiver moves an asset from now on.
@@ -58,6 +61,8 @@ pub(super) enum Answer {
     Again(EventId),
     /// Refused.
     Rejected(Reason),
+    /// A read of the test sheet.
+    Test,
 }
 
 /// What taking frames came to, valid once committed.
@@ -68,6 +73,8 @@ pub(super) struct Taken {
     pub(super) asset: Option<AssetState>,
     /// How the receiver's asset stands to the zones, where a late fix changed that.
     pub(super) fence: Option<Fence>,
+    /// What the test sheet now says of the source, when a code of it was read.
+    pub(super) sheet: Option<String>,
     /// Fixes stored.
     pub(super) fixes: usize,
 }
@@ -108,6 +115,10 @@ pub(super) fn take(txn: &mut Txn<'_>, desk: &Desk, frames: &[Frame]) -> Result<T
                 }
                 txn.sampled(&desk.source, *reason, *n);
                 Answer::Rejected(*reason)
+            }
+            Frame::Test { read, at_ms, .. } => {
+                taken.sheet = Some(super::sheet::take(txn, desk, read, *at_ms)?);
+                Answer::Test
             }
             Frame::Port { what, detail } => {
                 txn.log_inbound(&desk.source, what, detail)?;
@@ -450,6 +461,7 @@ impl Answer {
             Self::Silent => None,
             Self::Ok(id) => Some(format!("ok {id}")),
             Self::Again(id) => Some(format!("again {id}")),
+            Self::Test => Some("test".to_owned()),
             Self::Rejected(reason) => Some(format!("rejected {}", reason.as_str())),
         }
     }

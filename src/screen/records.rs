@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Extension, Path, State};
 use axum::http::Uri;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::domain::{Reason, UnixMs};
 use crate::store::{Entry, Letter, Log};
@@ -83,6 +84,24 @@ fn letter_item(letter: Letter, whole: bool) -> LetterItem {
 pub(super) async fn summary(State(front): State<Arc<Front>>) -> Answer {
     let counts = front.look(|reader| Ok(Counts { letters: reader.letters_by_reason()?, ..Counts::default() })).await?;
     Ok(json(sheet::letters(&counts)))
+}
+
+#[derive(Serialize)]
+struct SheetItem {
+    source: String,
+    at_ms: UnixMs,
+    verdict: Box<RawValue>,
+}
+
+/// Answers what the test sheet says of each scanner that it was read with.
+pub(super) async fn sheets(State(front): State<Arc<Front>>, uri: Uri) -> Answer {
+    Asked::of(&uri, &[])?;
+    let kept = front.look(|reader| reader.sheets()).await?;
+    let item = |(source, at_ms, verdict)| {
+        // What cannot be read is of a version that is gone; its next scan writes it anew.
+        RawValue::from_string(verdict).ok().map(|verdict| SheetItem { source, at_ms, verdict })
+    };
+    Ok(json(text(&Items { items: kept.into_iter().filter_map(item).collect() })))
 }
 
 #[derive(Serialize)]

@@ -94,6 +94,7 @@ pub(super) fn router(front: &Arc<Front>) -> Router {
         .route("/zones", get(history::zones))
         .route("/scans", post(register::scan))
         .route("/sources", get(api::sources))
+        .route("/sheets", get(records::sheets))
         .route("/ledger", get(api::ledger))
         .route("/letters", get(records::letters))
         .route("/letters/summary", get(records::summary))

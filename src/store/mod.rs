@@ -13,6 +13,7 @@ mod places;
 mod register;
 mod retry;
 mod schema;
+mod sheets;
 mod txn;
 mod writer;
 

@@ -26,6 +26,12 @@ test("an upstream that is away is orange, says how much waits and that nothing i
   assert.match(worst.advice, /^Nothing is lost: 1,284 events are stored here/);
 });
 
+test("a scanner that the test sheet found fault with is named with the setting to change, and is not called broken", () => {
+  const s = scene([source("door-3", "scanner", "up", { advice: "Test sheet: no AIM id. Switch on AIM ids." }), source("gps0", "gps", "up")]);
+  const found = conditions(s).filter((one) => one.key.startsWith("source:"));
+  assert.deepEqual(found.map((one) => [one.shape, one.what, one.advice]), [["warn", "Scanner door-3 needs another setting.", "Test sheet: no AIM id. Switch on AIM ids."]]);
+});
+
 test("a lost link turns every chip into a question and leaves one alarm", () => {
   const s = scene([source("gps0", "gps", "absent"), { k: "disk", v: { used_pct: 99 } }], {
     scene: { fresh: false, link: { state: "lost", why: "error", lastByte: 0, nextTry: 112_000 }, now: 108_000 },

@@ -6,16 +6,17 @@ use crate::domain::{Loss, Reason, Stamp};
 
 use super::classify::{cause_of_silence, classify, loss};
 use super::framer::Cut;
+use super::sheet::{self, End};
 use super::{ScanOut, ScanProfile, as_u64, licence};
 
 /// What became of every byte and frame of one connection.
 ///
-/// Balance: `fed = scan_bytes + sum(reject_bytes) + delimiter_bytes + open_bytes`, and `frames` is the scans and all rejects.
+/// Balance: `fed = scan_bytes + sum(reject_bytes) + delimiter_bytes + open_bytes`, and `frames` is the scans, the tests and all rejects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScanCounts {
     /// Bytes taken in.
     pub fed: u64,
-    /// Bytes of accepted frames.
+    /// Bytes of accepted frames, reads of the test sheet among them.
     pub scan_bytes: u64,
     /// Bytes of rejected frames, by reason.
     pub reject_bytes: BTreeMap<Reason, u64>,
@@ -27,6 +28,8 @@ pub struct ScanCounts {
     pub frames: u64,
     /// Accepted frames.
     pub scans: u64,
+    /// Reads of the test sheet.
+    pub tests: u64,
     /// Refused frames by reason.
     pub rejects: BTreeMap<Reason, u64>,
 }
@@ -110,6 +113,10 @@ impl Desk {
             }
             Cut::Bad(reason, ..) => {
                 self.silence(out);
+                let end = if is_cut_off { End::Silence } else { End::Outside };
+                if reason != Reason::Overlong && self.test(bytes, end, at, out) {
+                    return;
+                }
                 if is_cut_off && licence::ends_inside_head(bytes) {
                     self.licence = Some(Licence { last_us: at.mono_us, is_torn: true });
                 }
@@ -153,7 +160,20 @@ impl Desk {
         }
     }
 
+    /// Whether a stretch is a code of the test sheet, which then ends here.
+    fn test(&mut self, bytes: &[u8], end: End, at: Stamp, out: &mut Vec<ScanOut>) -> bool {
+        let Some(read) = sheet::read(bytes, &self.profile, end) else { return false };
+        self.counts.frames += 1;
+        self.counts.tests += 1;
+        self.counts.scan_bytes += as_u64(bytes.len());
+        out.push(ScanOut::Test(Box::new(read), at));
+        true
+    }
+
     fn settle(&mut self, frame: &[u8], at: Stamp, out: &mut Vec<ScanOut>) {
+        if self.test(frame, End::Terminator, at, out) {
+            return;
+        }
         match classify(frame, &self.profile) {
             Ok(scan) => {
                 self.counts.frames += 1;

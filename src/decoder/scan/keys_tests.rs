@@ -194,6 +194,7 @@ fn scan(profile: ScanProfile, reads: &[(i64, Vec<u8>)]) -> Vec<String> {
     let word = |entry: &ScanOut| match entry {
         ScanOut::Scan(scan, _) => scan.key.clone(),
         ScanOut::Reject(loss, _) => loss.reason.as_str().to_owned(),
+        ScanOut::Test(read, _) => format!("test {}", read.code.text),
     };
     out.iter().map(word).collect()
 }

@@ -18,6 +18,7 @@ mod mutation_tests;
 mod repeat;
 pub mod report;
 mod script;
+pub mod sheet;
 mod typed;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ use crate::domain::{Loss, Scan, Stamp};
 use desk::Desk;
 use framer::Framer;
 use keys::Keyboard;
+use sheet::SheetRead;
 
 pub use classify::classify;
 pub use desk::ScanCounts;
@@ -112,6 +114,8 @@ pub enum ScanOut {
     Scan(Box<Scan>, Stamp),
     /// Refused, with the stamp of the last read that delivered a byte of it.
     Reject(Loss, Stamp),
+    /// A code of the test sheet, with the stamp of the last read that delivered a byte of it.
+    Test(Box<SheetRead>, Stamp),
 }
 
 /// The decoder of one connection of a port; its memory is bounded by [`EVIDENCE_MAX`] and two short frames.

@@ -125,13 +125,14 @@ fn a_million_mutated_reads_panic_nowhere_and_every_byte_is_accounted_for() {
                         assert!(loss.bytes.len() <= EVIDENCE_MAX && loss.bytes.len() <= loss.length, "{loss:?}");
                         *rejects.entry(loss.reason.as_str()).or_insert(0_u64) += 1;
                     }
+                    ScanOut::Test(read, _) => assert!(!read.code.text.is_empty()),
                 }
             }
         }
         decoder.lost(now, &mut out);
         let counts = decoder.counts();
         assert_eq!(counts.open_bytes, 0);
-        assert_eq!(counts.frames, counts.scans + counts.rejects.values().sum::<u64>());
+        assert_eq!(counts.frames, counts.scans + counts.tests + counts.rejects.values().sum::<u64>());
     }
     eprintln!("{reads} mutated reads: {scans} accepted, refused {rejects:?}");
     assert!(scans > 1000 && rejects.len() >= 12, "{scans} {rejects:?}");

@@ -10,6 +10,7 @@ use crate::domain::{Loss, Reason, Scan, Stamp, Warn};
 
 use super::classify::code_of;
 use super::script::{Hands, Step, read_step};
+use super::sheet::{Finding, SheetRead, Told};
 use super::{Charset, CodeId, Layout, RepeatScope, RepeatWindow, ScanDecoder, ScanOut, ScanProfile};
 
 /// The longest line of a script. Unit: bytes.
@@ -170,6 +171,7 @@ impl<W: Write> Printer<'_, W> {
                     None => Line::of_scan(scan),
                 },
                 ScanOut::Reject(loss, _) => Line::of_loss(loss, &self.profile.scan),
+                ScanOut::Test(read, _) => Line::of_test(read),
             };
             serde_json::to_writer(&mut self.output, &line).map_err(|error| ReportError::Write(error.into()))?;
             self.output.write_all(b"\n").map_err(ReportError::Write)?;
@@ -206,6 +208,10 @@ enum Line<'a> {
         key: &'a str,
         n: u64,
     },
+    Test {
+        number: u8,
+        findings: Vec<Told>,
+    },
 }
 
 impl<'a> Line<'a> {
@@ -218,6 +224,10 @@ impl<'a> Line<'a> {
             gs1: &scan.gs1,
             warn: scan.warn.iter().copied().map(Warn::as_str).collect(),
         }
+    }
+
+    fn of_test(read: &SheetRead) -> Self {
+        Self::Test { number: read.code.number, findings: read.findings.iter().map(Finding::told).collect() }
     }
 
     fn of_loss(loss: &'a Loss, profile: &ScanProfile) -> Self {

@@ -25,6 +25,7 @@ fn words(out: &[ScanOut]) -> Vec<String> {
     let word = |entry: &ScanOut| match entry {
         ScanOut::Scan(scan, _) => scan.key.clone(),
         ScanOut::Reject(loss, _) => loss.reason.as_str().to_owned(),
+        ScanOut::Test(read, _) => format!("test {}", read.code.number),
     };
     out.iter().map(word).collect()
 }
@@ -80,7 +81,7 @@ fn a_symbol_id_stands_for_its_aim_id() {
     );
     let aim = |entry: &ScanOut| match entry {
         ScanOut::Scan(scan, _) => scan.aim.clone(),
-        ScanOut::Reject(..) => None,
+        ScanOut::Reject(..) | ScanOut::Test(..) => None,
     };
     assert_eq!(out.iter().filter_map(aim).collect::<Vec<_>>(), ["]C1", "]d2", "]E0", "]E4"]);
 }
@@ -287,7 +288,7 @@ fn assert_balanced(counts: &ScanCounts) {
         counts.scan_bytes + counts.reject_bytes.values().sum::<u64>() + counts.delimiter_bytes + counts.open_bytes,
         "{counts:?}"
     );
-    assert_eq!(counts.frames, counts.scans + counts.rejects.values().sum::<u64>(), "{counts:?}");
+    assert_eq!(counts.frames, counts.scans + counts.tests + counts.rejects.values().sum::<u64>(), "{counts:?}");
 }
 
 proptest! {
@@ -333,6 +334,7 @@ proptest! {
                     prop_assert!(loss.bytes.len() <= EVIDENCE_MAX && loss.length >= loss.bytes.len());
                     prop_assert!(loss.reason != Reason::Pii || loss.bytes.is_empty());
                 }
+                ScanOut::Test(read, _) => prop_assert!(read.findings.iter().all(|one| one.value.len() <= 1024)),
             }
         }
     }
