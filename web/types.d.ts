@@ -48,7 +48,7 @@ export interface Asset {
 }
 
 export type SourceCondition =
-  | "up" | "silent" | "no_fix" | "absent" | "permission" | "garbage" | "opening" | "ended";
+  | "up" | "silent" | "no_fix" | "absent" | "permission" | "busy" | "garbage" | "opening" | "ended";
 
 /** A configured input. */
 export interface Source {
