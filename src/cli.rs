@@ -2,6 +2,8 @@
 
 mod ask;
 mod demo;
+mod devices;
+mod doctor;
 mod offline;
 mod run;
 
@@ -15,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{self, Machine};
 use crate::decoder::{nmea, scan};
-use crate::devices;
 use crate::simulate;
 
 /// Exit codes of the contract, after sysexits(3).
@@ -70,8 +71,8 @@ enum Command {
         #[arg(long)]
         defaults: bool,
     },
-    /// List serial ports and input devices, unopened, with the lines to add
-    Devices(JsonArg),
+    /// List serial ports and input devices, unopened, with the lines to add; claim them for the service
+    Devices(devices::DevicesArgs),
     /// Play a receiver or a scanner on a pseudo-terminal
     #[command(subcommand)]
     Simulate(Simulate),
@@ -80,6 +81,8 @@ enum Command {
     Decode(Decode),
     /// What the node knows of itself; exit 0 well, 1 not well
     Status(JsonArg),
+    /// Every check with its remedy; exit 0 well, 1 not well
+    Doctor(doctor::DoctorArgs),
     /// The dead letters
     #[command(subcommand)]
     Letters(Letters),
@@ -210,16 +213,14 @@ fn dispatch(cli: Cli) -> Done {
         Command::Check { file } => check(&file.unwrap_or(cli.config)),
         Command::Config { defaults: true } => print(&config::defaults_text()),
         Command::Config { defaults: false } => print(&load(&cli.config)?.merged.print()),
-        Command::Devices(JsonArg { json }) => {
-            let found = devices::list(&devices::Roots::default())?;
-            print(&devices::print(&found, json))
-        }
+        Command::Devices(args) => devices::devices(&cli.config, &args),
         Command::Simulate(device) => simulate(device),
         Command::Decode(Decode::Nmea { file }) => decode_nmea(file.as_deref()),
         Command::Decode(Decode::Scan { profile, timed, file }) => {
             decode_scan(profile.as_deref(), timed, file.as_deref())
         }
         Command::Status(JsonArg { json }) => ask::status(&cli.config, json),
+        Command::Doctor(args) => doctor::doctor(&cli.config, &args),
         Command::Letters(Letters::List { json, all }) => offline::letters(&cli.config, json, all),
         Command::Outbox(Outbox::Stat(JsonArg { json })) => offline::stat(&cli.config, json),
         Command::Outbox(Outbox::Export { from, to, unsent }) => offline::export(&cli.config, from, to, unsent),
