@@ -26,6 +26,12 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// Opens the tty, reads until lost, closes it.
 pub(super) async fn pass(source: &Source, pulse: &Pulse, path: &Path, bauds: &mut Bauds) -> Result<Lost, Trouble> {
     let mut stream = open(source, path, bauds.rate())?;
+    if bauds.configured.is_none()
+        && let Err(error) = stream.clear(ClearBuffer::Input)
+    {
+        // What came before the rate was set says nothing of the rate.
+        return Ok(Lost::Io(error.to_string()));
+    }
     loop {
         bauds.begin(source);
         let conn = source.next_conn();

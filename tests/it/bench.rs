@@ -364,6 +364,10 @@ impl Pty {
         Self { master, _slave: slave, link: link.to_owned() }
     }
 
+    pub fn master(&self) -> &File {
+        &self.master
+    }
+
     pub fn write(&mut self, bytes: &[u8]) {
         self.master.write_all(bytes).unwrap();
     }

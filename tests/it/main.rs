@@ -7,6 +7,7 @@
     reason = "a test ends at the first thing that is not as it should be"
 )]
 
+mod baud;
 mod bench;
 mod broker;
 mod browser;
@@ -16,6 +17,8 @@ mod feeder;
 mod kill;
 mod path;
 mod ports;
+mod replug;
 mod stream;
+mod uart;
 mod upstream;
 mod wedge;
