@@ -56,7 +56,7 @@ pub(super) fn devices(config: &Path, args: &DevicesArgs) -> Done {
             }
             claim.write().map_err(refused)?;
             if args.root.is_none() {
-                tell_udev(claim.syspath())?;
+                tell_udev("change", claim.syspath())?;
                 await_link(&roots, &claim)?;
             }
             print(&said(config, &roots, &claim))
@@ -69,7 +69,8 @@ pub(super) fn devices(config: &Path, args: &DevicesArgs) -> Done {
             let node = claimed.device.as_deref().and_then(|device| syspath_of(&roots, device));
             if args.root.is_none() {
                 match node {
-                    Some(node) => tell_udev(&node)?,
+                    // Udev gives a node to its usual group only when it is added.
+                    Some(node) => tell_udev("add", &node)?,
                     None => udevadm(&["control", "--reload"])?,
                 }
             }
@@ -122,9 +123,9 @@ fn syspath_of(roots: &Roots, node: &Path) -> Option<PathBuf> {
 }
 
 /// Has udev read its rules again and apply them to one device.
-fn tell_udev(syspath: &Path) -> Result<(), Failure> {
+fn tell_udev(action: &str, syspath: &Path) -> Result<(), Failure> {
     udevadm(&["control", "--reload"])?;
-    udevadm(&["trigger", "--action=change", &syspath.to_string_lossy()])
+    udevadm(&["trigger", "--settle", &format!("--action={action}"), &syspath.to_string_lossy()])
 }
 
 fn udevadm(args: &[&str]) -> Result<(), Failure> {

@@ -201,7 +201,9 @@ pub fn plan(roots: &Roots, name: &str, device: &Path) -> Result<Claim, Refused> 
         }
     }
     let link = roots.dev.join("waypost").join(name);
-    if made.iter().all(|one| one.name != name) && link.symlink_metadata().is_ok() {
+    // One that leads to this very device is left of a rule that somebody deleted.
+    let leads_here = link.canonicalize().is_ok_and(|target| target == node);
+    if made.iter().all(|one| one.name != name) && link.symlink_metadata().is_ok() && !leads_here {
         return Err(Refused::Foreign(link.display().to_string()));
     }
     let groups = text_lines(&roots.etc.join("group"));

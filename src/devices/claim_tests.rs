@@ -196,7 +196,7 @@ fn what_is_in_the_way_of_a_claim_is_said_with_what_helps() {
     assert!(refusal(&machine, "gps0", "ttyUSB1").contains("gps0 is taken by x, USB 0403:6001, serial number LABGPS01"));
     assert!(refusal(&machine, "x", "ttyUSB7").contains("is not there; plug it in"));
     assert!(refusal(&machine, "x", "/dev/waypost/gps0").contains("though gps0 is claimed for x, USB 0403:6001"));
-    machine.link("dev/waypost/mine", "../ttyUSB1");
+    machine.link("dev/waypost/mine", "../ttyUSB0");
     assert!(refusal(&machine, "mine", "ttyUSB1").contains("another udev rule makes it"));
     machine.put("etc/group", "root:x:0:\n");
     assert!(refusal(&machine, "gps1", "ttyUSB1").contains("no group waypost"));

@@ -13,6 +13,7 @@ mod broker;
 mod browser;
 mod commands;
 mod config;
+mod doctor;
 mod feeder;
 mod kill;
 mod path;

@@ -56,14 +56,16 @@ fn replugs_leak_no_descriptor_and_each_gives_a_fix_within_three_seconds() {
         pty = Pty::new(&port);
         took.push(first_fix(&mut pty));
     }
-    let after = descriptors(&node);
+    // A connection of ours that the node has not closed yet is no leak.
+    let after = wait_within(Duration::from_secs(10), "as many descriptors as before", || {
+        Some(descriptors(&node)).filter(|now| *now <= before)
+    });
     took.sort_unstable();
     let at = |share: usize| took[(took.len() - 1) * share / 100].as_millis();
     let (p50, p95, max) = (at(50), at(95), at(100));
     eprintln!(
         "{cycles} replugs: first fix p50 {p50} ms, p95 {p95} ms, longest {max} ms; descriptors {before} before, {after} after"
     );
-    assert!(after <= before, "{before} descriptors before, {after} after {cycles} replugs");
     assert!(took.last().unwrap() <= &FIRST_FIX, "the longest took {max} ms");
     balanced(&node);
     assert!(node.stop().success());
