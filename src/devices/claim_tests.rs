@@ -204,7 +204,8 @@ fn what_is_in_the_way_of_a_claim_is_said_with_what_helps() {
 
 #[test]
 fn a_console_is_never_claimed_whoever_says_that_it_is_one() {
-    let spoils: [(&str, fn(&Machine)); 4] = [
+    type Spoil = fn(&Machine);
+    let spoils: [(&str, Spoil); 4] = [
         ("the kernel writes", |machine| machine.put("sys/class/tty/console/active", "tty0 ttyAMA0\n")),
         ("the kernel command line", |machine| {
             machine.put("proc/cmdline", "root=/dev/vda console=ttyAMA0,115200n8 quiet\n")
