@@ -1,12 +1,12 @@
 # The commands of waypost; CI runs the same ones. `make` alone prints the list.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check faults bench build fmt deny web unit
+.PHONY: help demo test check faults gateway bench build fmt deny web unit
 
 export CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
 TYPESCRIPT := 5.9.3
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## a simulated yard on http://127.0.0.1:8080/, nothing to configure; Ctrl-C ends it (ARGS="--listen ADDR --dir DIR")
 	@scripts/ready demo
@@ -25,10 +25,13 @@ check: ## format, lints, documentation, house rules, the page's own tests, the u
 	$(CARGO) test --locked --quiet --test tidy
 	@$(MAKE) --no-print-directory web unit
 
-faults: ## the faults in full size: millions of broken sentences and reads, broker away, wire cut, a thousand kills, every worker wedged (10 minutes)
+faults: ## the faults in full size: millions of broken sentences and reads, broker away, wire cut, a thousand kills, every worker wedged, a thousand replugs (15 minutes)
 	@scripts/ready test
 	WAYPOST_FAULTS=full $(CARGO) test --locked --lib -- --nocapture mutat gs1::tests a_shuffled_day
-	WAYPOST_FAULTS=full $(CARGO) test --locked --test it -- --nocapture --test-threads 2 broker:: kill:: wedge::
+	WAYPOST_FAULTS=full $(CARGO) test --locked --test it -- --nocapture --test-threads 2 broker:: kill:: wedge:: replug::
+
+gateway: build ## a virtual machine with systemd, udev and USB: claims, replugs of a real adapter, a keyboard scanner (WAYPOST_LAB names its program; 3 minutes)
+	scripts/gateway target/release/waypost
 
 bench: ## latency from the wire to four screens, beside a floor in C; medians of turns (10 minutes)
 	@scripts/ready build

@@ -3,6 +3,8 @@
 mod ask;
 mod assets;
 mod demo;
+mod devices;
+mod doctor;
 mod offline;
 mod order;
 mod owner;
@@ -19,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{self, Machine};
 use crate::decoder::{nmea, scan};
-use crate::devices;
 use crate::plan::Plan;
 use crate::simulate;
 
@@ -75,8 +76,8 @@ enum Command {
         #[arg(long)]
         defaults: bool,
     },
-    /// List serial ports and input devices, unopened, with the lines to add
-    Devices(JsonArg),
+    /// List serial ports and input devices, unopened, with the lines to add; claim them for the service
+    Devices(devices::DevicesArgs),
     /// Play a receiver or a scanner on a pseudo-terminal
     #[command(subcommand)]
     Simulate(Simulate),
@@ -94,6 +95,8 @@ enum Command {
         #[arg(long, conflicts_with = "json")]
         svg: bool,
     },
+    /// Every check with its remedy; exit 0 well, 1 not well
+    Doctor(doctor::DoctorArgs),
     /// The dead letters
     #[command(subcommand)]
     Letters(Letters),
@@ -237,10 +240,7 @@ fn dispatch(cli: Cli) -> Done {
         Command::Check { file } => check(&file.unwrap_or(cli.config)),
         Command::Config { defaults: true } => print(&config::defaults_text()),
         Command::Config { defaults: false } => print(&load(&cli.config)?.merged.print()),
-        Command::Devices(JsonArg { json }) => {
-            let found = devices::list(&devices::Roots::default())?;
-            print(&devices::print(&found, json))
-        }
+        Command::Devices(args) => devices::devices(&cli.config, &args),
         Command::Simulate(device) => simulate(device),
         Command::Decode(Decode::Nmea { file }) => decode_nmea(file.as_deref()),
         Command::Decode(Decode::Scan { profile, timed, file }) => {
@@ -248,6 +248,7 @@ fn dispatch(cli: Cli) -> Done {
         }
         Command::Status(JsonArg { json }) => ask::status(&cli.config, json),
         Command::Sheet { json, svg } => sheet::sheet(&cli.config, json, svg),
+        Command::Doctor(args) => doctor::doctor(&cli.config, &args),
         Command::Letters(Letters::List { json, all }) => offline::letters(&cli.config, json, all),
         Command::Letters(Letters::Retry(chosen)) => assets::retry(&cli.config, chosen),
         Command::Letters(Letters::Discard { chosen, yes }) => assets::discard(&cli.config, chosen, yes),

@@ -1,17 +1,31 @@
 //! What is plugged in: every serial port and keyboard-like input device as sysfs tells it, never opened. Opening a
 //! port raises its lines, which resets some receivers, and takes bytes from whoever is reading.
 
-use std::collections::BTreeMap;
+mod access;
+mod claim;
+#[cfg(test)]
+mod claim_tests;
+mod files;
+mod holders;
+mod identity;
+mod udev;
+
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// Most that is read of an attribute or a list of users. Bytes.
-const FILE_MAX: u64 = 1024 * 1024;
+pub use access::Access;
+pub use claim::{Claim, Claimed, Refused, claims, console, plan, release};
+pub use holders::Holder;
+pub use identity::Identity;
+
+use access::Asker;
+use files::{link_to, names, text};
+use holders::holders;
+use udev::Properties;
 
 /// Most folders from a device up to the bus that has its identity.
 const PARENTS_MAX: usize = 16;
@@ -27,11 +41,24 @@ pub struct Roots {
     pub proc: PathBuf,
     /// `/etc`
     pub etc: PathBuf,
+    /// `/run`
+    pub run: PathBuf,
+    /// `/usr`
+    pub usr: PathBuf,
 }
 
 impl Default for Roots {
     fn default() -> Self {
-        Self { sys: "/sys".into(), dev: "/dev".into(), proc: "/proc".into(), etc: "/etc".into() }
+        Self::below(Path::new("/"))
+    }
+}
+
+impl Roots {
+    /// The same folders of a system below `root`.
+    #[must_use]
+    pub fn below(root: &Path) -> Self {
+        let at = |name: &str| root.join(name);
+        Self { sys: at("sys"), dev: at("dev"), proc: at("proc"), etc: at("etc"), run: at("run"), usr: at("usr") }
     }
 }
 
@@ -59,26 +86,6 @@ pub struct Usb {
     /// Product name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub product: Option<String>,
-}
-
-/// A process that holds a device open.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Holder {
-    /// Its process id.
-    pub pid: u32,
-    /// Its short name, e.g. `gpsd`.
-    pub command: String,
-}
-
-/// Whether the service may open a device, by its mode, owner and group; access lists are not looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Access {
-    /// The user that was asked for: `waypost` when it exists, else who asks.
-    pub user: String,
-    /// Whether it may.
-    pub may_open: bool,
-    /// Mode, owner and group, e.g. `0660 root:dialout`; or that the node is missing.
-    pub because: String,
 }
 
 /// One serial port or keyboard-like device.
@@ -111,8 +118,16 @@ pub struct Device {
     pub holders_complete: bool,
     /// Whether the service may open it.
     pub access: Access,
+    /// Other programs that are installed and would open it: nobody told them to keep away.
+    pub thieves: Vec<&'static str>,
     /// The lines that make it a source.
     pub config: String,
+    /// Its folder in sysfs.
+    #[serde(skip)]
+    pub(self) syspath: PathBuf,
+    /// What udev knows of it; none when udev has not seen it.
+    #[serde(skip)]
+    pub(self) udev: Option<Properties>,
 }
 
 /// Every serial port and keyboard-like input device, in order of their paths.
@@ -134,11 +149,11 @@ pub fn list(roots: &Roots) -> io::Result<Vec<Device>> {
             found.push((Port::Keyboard, roots.dev.join("input").join(&name), class));
         }
     }
-    let (mut holders, holders_complete) = holders(roots, found.iter().map(|(_, path, _)| path.as_path()));
+    let (mut held, holders_complete) = holders(roots, found.iter().map(|(_, path, _)| path.as_path()));
     let consoles = text(&roots.sys.join("class/tty/console/active")).unwrap_or_default();
     let mut devices = Vec::new();
     for (port, path, class) in found {
-        let holders = holders.remove(&path).unwrap_or_default();
+        let holders = held.remove(&path).unwrap_or_default();
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let links = if port == Port::Serial { "serial/by-id" } else { "input/by-id" };
         let mut device = Device {
@@ -152,14 +167,42 @@ pub fn list(roots: &Roots) -> io::Result<Vec<Device>> {
             holders,
             holders_complete,
             access: asker.may_open(&path, port),
+            thieves: Vec::new(),
             config: String::new(),
+            udev: udev::properties(roots, &class),
+            syspath: class.canonicalize().unwrap_or(class),
             path,
         };
+        device.thieves = thieves(roots, &device);
         device.config = config(&device);
         devices.push(device);
     }
     devices.sort_by_key(|device| natural(&device.path));
     Ok(devices)
+}
+
+/// Who holds a node that need not be in the list, and whether the service may open it.
+#[must_use]
+pub fn look(roots: &Roots, node: &Path, port: Port) -> (Vec<Holder>, bool, Access) {
+    let (mut held, complete) = holders(roots, std::iter::once(node));
+    (held.remove(node).unwrap_or_default(), complete, Asker::new(roots).may_open(node, port))
+}
+
+/// Programs that are installed and open ports on their own, as far as this device is not kept from them.
+fn thieves(roots: &Roots, device: &Device) -> Vec<&'static str> {
+    let known = |key: &str| device.udev.as_ref().and_then(|udev| udev.get(key)).unwrap_or_default();
+    let is_serial = device.port == Port::Serial;
+    let is_usb = device.usb.is_some();
+    let is_claimed = device.claimed.is_some();
+    [
+        ("ModemManager", "sbin/ModemManager", is_serial && known("ID_MM_DEVICE_IGNORE") != "1"),
+        ("gpsd", "sbin/gpsd", known("SYSTEMD_WANTS").contains("gpsdctl")),
+        ("brltty", "bin/brltty", is_serial && is_usb && !is_claimed),
+    ]
+    .into_iter()
+    .filter(|(_, program, open)| *open && roots.usr.join(program).exists())
+    .map(|(name, _, _)| name)
+    .collect()
 }
 
 /// The list for people, or as one JSON array.
@@ -206,6 +249,9 @@ fn block(device: &Device) -> String {
         (false, _) => row("held by", &held.join(", ")),
         (true, true) => row("held by", "nobody"),
         (true, false) => row("held by", "unknown; ask as root"),
+    }
+    if !device.thieves.is_empty() {
+        row("wanted by", &format!("{}; a claim keeps them away", device.thieves.join(", ")));
     }
     let access = &device.access;
     let may = if access.may_open { "may" } else { "may not" };
@@ -263,122 +309,6 @@ fn driver(roots: &Roots, class: &Path) -> Option<String> {
     names.into_iter().find(|name| !LAYERS.contains(&name.as_str()))
 }
 
-/// The first link of a folder that leads to a node.
-fn link_to(folder: &Path, node: &Path) -> Option<PathBuf> {
-    let links = names(folder).ok()?.into_iter().map(|name| folder.join(name));
-    links.into_iter().find(|link| {
-        let Ok(target) = fs::read_link(link) else { return false };
-        plain(&folder.join(target)) == plain(node)
-    })
-}
-
-/// A path with its `..` resolved by the text alone: the node need not be there.
-fn plain(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::ParentDir => {
-                out.pop();
-            }
-            std::path::Component::CurDir => {}
-            other => out.push(other),
-        }
-    }
-    out
-}
-
-/// Who holds which of the nodes, and whether every process could be looked into.
-fn holders<'a>(roots: &Roots, nodes: impl Iterator<Item = &'a Path>) -> (BTreeMap<PathBuf, Vec<Holder>>, bool) {
-    let mut held: BTreeMap<PathBuf, Vec<Holder>> = nodes.map(|node| (node.to_owned(), Vec::new())).collect();
-    let mut complete = true;
-    let pids = names(&roots.proc).unwrap_or_default();
-    for pid in pids.iter().filter_map(|name| name.parse::<u32>().ok()) {
-        let process = roots.proc.join(pid.to_string());
-        let open = match fs::read_dir(process.join("fd")) {
-            Ok(open) => open,
-            Err(error) => {
-                // A process that has ended meanwhile holds nothing.
-                complete &= error.kind() == io::ErrorKind::NotFound;
-                continue;
-            }
-        };
-        for target in open.flatten().filter_map(|fd| fs::read_link(fd.path()).ok()) {
-            let Some(holders) = held.get_mut(&target) else { continue };
-            if holders.iter().all(|holder| holder.pid != pid) {
-                holders.push(Holder { pid, command: text(&process.join("comm")).unwrap_or_default() });
-            }
-        }
-    }
-    (held, complete)
-}
-
-/// The user whose access counts.
-struct Asker {
-    name: String,
-    uid: u32,
-    gids: Vec<u32>,
-    users: BTreeMap<u32, String>,
-    groups: BTreeMap<u32, String>,
-}
-
-impl Asker {
-    fn new(roots: &Roots) -> Self {
-        let passwd = text_lines(&roots.etc.join("passwd"));
-        let group = text_lines(&roots.etc.join("group"));
-        let named = |lines: &[Vec<String>]| {
-            lines.iter().filter_map(|line| Some((line.get(2)?.parse().ok()?, line.first()?.clone()))).collect()
-        };
-        let users: BTreeMap<u32, String> = named(&passwd);
-        let service = passwd.iter().find(|line| line.first().is_some_and(|name| name == "waypost"));
-        let number = |line: &[String], field: usize| line.get(field).and_then(|text| text.parse::<u32>().ok());
-        let (uid, name, mut gids) = match service.and_then(|line| Some((number(line, 2)?, number(line, 3)?))) {
-            Some((uid, gid)) => (uid, "waypost".to_owned(), vec![gid]),
-            None => {
-                // SAFETY: the call takes nothing and cannot fail.
-                let uid = unsafe { libc::geteuid() };
-                (uid, users.get(&uid).cloned().unwrap_or_else(|| uid.to_string()), own_groups())
-            }
-        };
-        for line in &group {
-            let member = line.get(3).is_some_and(|members| members.split(',').any(|member| member == name));
-            gids.extend(number(line, 2).filter(|_| member));
-        }
-        Self { name, uid, gids, users, groups: named(&group) }
-    }
-
-    fn may_open(&self, path: &Path, port: Port) -> Access {
-        let user = self.name.clone();
-        let Ok(node) = fs::metadata(path) else {
-            let because = "the node is missing; udev may still be making it".to_owned();
-            return Access { user, may_open: false, because };
-        };
-        // A serial port is also written to: its speed is hunted by asking. A keyboard is only read.
-        let want = if port == Port::Serial { 0o6 } else { 0o4 };
-        let granted = if node.uid() == self.uid {
-            node.mode() >> 6
-        } else if self.gids.contains(&node.gid()) {
-            node.mode() >> 3
-        } else {
-            node.mode()
-        };
-        let word = |names: &BTreeMap<u32, String>, id: u32| names.get(&id).cloned().unwrap_or_else(|| id.to_string());
-        let (owner, group) = (word(&self.users, node.uid()), word(&self.groups, node.gid()));
-        let because = format!("{:04o} {owner}:{group}", node.mode() & 0o7777);
-        Access { user, may_open: self.uid == 0 || granted & want == want, because }
-    }
-}
-
-/// The groups of this process.
-fn own_groups() -> Vec<u32> {
-    let mut gids = vec![0; 256];
-    // SAFETY: the count is that of the buffer, which outlives the call.
-    let n = unsafe { libc::getgroups(256, gids.as_mut_ptr()) };
-    gids.truncate(usize::try_from(n).unwrap_or(0));
-    // SAFETY: the call takes nothing and cannot fail.
-    gids.push(unsafe { libc::getegid() });
-    gids
-}
-
 /// The lines to add. A serial port may be either; what the maker and product say decides which comes first.
 fn config(device: &Device) -> String {
     let file = device.path.file_name().unwrap_or_default().to_string_lossy();
@@ -417,38 +347,6 @@ fn says(usb: Option<&Usb>, vendors: &[&str], words: &[&str]) -> bool {
         let product = usb.product.as_deref().unwrap_or_default().to_lowercase();
         vendors.iter().any(|vendor| usb.id.starts_with(vendor)) || words.iter().any(|word| product.contains(word))
     })
-}
-
-/// The entries of a folder, in order; none when there is no such folder.
-fn names(folder: &Path) -> io::Result<Vec<String>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => {
-            entries.map_err(|error| io::Error::new(error.kind(), format!("read {}: {error}", folder.display())))?
-        }
-    };
-    // A name that is not UTF-8 is none that the kernel gives.
-    let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.sort();
-    Ok(names)
-}
-
-/// A short file without what could play tricks on a terminal; none when it cannot be read.
-fn text(path: &Path) -> Option<String> {
-    let mut bytes = Vec::new();
-    fs::File::open(path).ok()?.take(4096).read_to_end(&mut bytes).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
-    Some(text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
-}
-
-/// The fields of a file like `passwd`; no lines when it cannot be read.
-fn text_lines(path: &Path) -> Vec<Vec<String>> {
-    let mut bytes = Vec::new();
-    if let Err(error) = fs::File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut bytes)) {
-        tracing::debug!(path = %path.display(), %error, "names stay numbers");
-    }
-    let text = String::from_utf8_lossy(&bytes);
-    text.lines().map(|line| line.split(':').map(str::to_owned).collect()).collect()
 }
 
 /// Orders `ttyUSB10` after `ttyUSB9`.

@@ -4,43 +4,42 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
 
-struct Machine {
-    dir: tempfile::TempDir,
+pub(super) struct Machine {
+    pub dir: tempfile::TempDir,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let machine = Self { dir: tempfile::tempdir().unwrap() };
         machine.put("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nwaypost:x:7777:7777::/:/bin/false\n");
         machine.put("etc/group", "root:x:0:\ndialout:x:20:waypost,other\n");
         machine
     }
 
-    fn roots(&self) -> Roots {
-        let at = |name: &str| self.dir.path().join(name);
-        Roots { sys: at("sys"), dev: at("dev"), proc: at("proc"), etc: at("etc") }
+    pub fn roots(&self) -> Roots {
+        Roots::below(self.dir.path())
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub fn path(&self, path: &str) -> PathBuf {
         let path = self.dir.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         path
     }
 
-    fn put(&self, path: &str, text: &str) {
+    pub fn put(&self, path: &str, text: &str) {
         fs::write(self.path(path), text).unwrap();
     }
 
-    fn link(&self, path: &str, target: &str) {
+    pub fn link(&self, path: &str, target: &str) {
         symlink(target, self.path(path)).unwrap();
     }
 
-    fn node(&self, path: &str, mode: u32) {
+    pub fn node(&self, path: &str, mode: u32) {
         self.put(path, "");
         fs::set_permissions(self.path(path), fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    fn usb_serial(&self, name: &str, vendor: &str, product: &str) {
+    pub fn usb_serial(&self, name: &str, vendor: &str, product: &str) {
         let usb = "sys/devices/pci0/usb1/1-1";
         self.put(&format!("{usb}/idVendor"), vendor);
         self.put(&format!("{usb}/idProduct"), "0001\n");

@@ -35,6 +35,7 @@ const CONDITIONS = {
   no_fix: ["fail", "has no fix"],
   absent: ["fail", "is unplugged"],
   permission: ["fail", "may not be opened"],
+  busy: ["fail", "is held by another program"],
   garbage: ["fail", "sends garbage"],
   ended: ["stale", "has ended"],
 };

@@ -1,6 +1,7 @@
 //! Asks a running node over its control socket.
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -42,6 +43,19 @@ impl Running {
             }
         }
         Ok(None)
+    }
+
+    /// The process that made the socket; none when the kernel does not say.
+    pub(super) fn pid(&self) -> Option<u32> {
+        let stream = UnixStream::connect(&self.socket).ok()?;
+        let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+        let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).ok()?;
+        // SAFETY: the descriptor is open for the length of the call, and `peer` has the length that is told.
+        let failed = unsafe {
+            let (level, name) = (libc::SOL_SOCKET, libc::SO_PEERCRED);
+            libc::getsockopt(stream.as_raw_fd(), level, name, (&raw mut peer).cast(), &raw mut length)
+        };
+        u32::try_from(peer.pid).ok().filter(|pid| failed == 0 && *pid > 0)
     }
 
     /// GETs a path below `/api/v1`.

@@ -57,6 +57,8 @@ pub enum SourceCondition {
     Absent,
     /// The service may not open it.
     Permission,
+    /// Another program holds it.
+    Busy,
     /// A file that was read to its end.
     Ended,
 }
@@ -65,7 +67,7 @@ impl SourceCondition {
     /// Whether a person should look.
     #[must_use]
     pub const fn is_bad(self) -> bool {
-        matches!(self, Self::Silent | Self::Garbage | Self::Absent | Self::Permission)
+        matches!(self, Self::Silent | Self::Garbage | Self::Absent | Self::Permission | Self::Busy)
     }
 
     /// The word on the wire.
@@ -79,6 +81,7 @@ impl SourceCondition {
             Self::Garbage => "garbage",
             Self::Absent => "absent",
             Self::Permission => "permission",
+            Self::Busy => "busy",
             Self::Ended => "ended",
         }
     }

@@ -11,7 +11,7 @@ use super::{Alarm, Board, Severity, SourceCondition, SourceState, State};
 use crate::clock::Clock;
 use crate::domain::Stamp;
 
-/// How long an input may be absent or closed to the service before that is an alarm.
+/// How long an input may be absent, held by others or closed to the service before that is an alarm.
 pub const ABSENT_ALARM: Duration = Duration::from_secs(10);
 /// How long an open input may say nothing before that is an alarm.
 pub const SILENT_ALARM: Duration = Duration::from_secs(60);
@@ -40,10 +40,11 @@ struct Lamp {
     silent: bool,
     silent_advice: String,
     garbage: bool,
+    seeking: bool,
     no_fix: bool,
     load: LineLoad,
     sheet: String,
-    frames: u64,
+    good_reads: u64,
     last_frame: Option<Stamp>,
     condition: SourceCondition,
     since: Stamp,
@@ -63,10 +64,11 @@ impl Light {
             silent: false,
             silent_advice: String::new(),
             garbage: false,
+            seeking: false,
             no_fix: false,
             load: LineLoad::default(),
             sheet: String::new(),
-            frames: 0,
+            good_reads: 0,
             last_frame: None,
             condition: SourceCondition::Opening,
             since: now,
@@ -148,9 +150,8 @@ impl Light {
     /// A whole frame came, read at `at`: a scan, or an epoch with or without a position.
     pub fn frame(&self, at: Stamp) {
         let mut lamp = self.lamp();
-        lamp.frames = lamp.frames.wrapping_add(1);
-        lamp.last_frame = Some(at);
-        if self.0.clock.now().mono_ms() - lamp.shown_ms >= FRAME_SHOWN_EVERY_MS || lamp.frames == 1 {
+        let is_first = lamp.last_frame.replace(at).is_none();
+        if self.0.clock.now().mono_ms() - lamp.shown_ms >= FRAME_SHOWN_EVERY_MS || is_first {
             self.show(&mut lamp);
         }
     }
@@ -176,16 +177,25 @@ impl Light {
         self.show(&mut lamp);
     }
 
-    /// Whole frames so far; wraps.
-    #[must_use]
-    pub fn frames(&self) -> u64 {
-        self.lamp().frames
+    /// What was read holds a whole sentence or frame.
+    pub fn good(&self) {
+        let mut lamp = self.lamp();
+        lamp.good_reads = lamp.good_reads.wrapping_add(1);
     }
 
-    /// Whether the decoder called its bytes garbage.
+    /// How often a read held a whole sentence or frame; wraps.
     #[must_use]
-    pub fn is_garbage(&self) -> bool {
-        self.lamp().garbage
+    pub fn good_reads(&self) -> u64 {
+        self.lamp().good_reads
+    }
+
+    /// Whether another baud rate is tried, because the one before gave no sentence.
+    pub fn seeking(&self, yes: bool) {
+        let mut lamp = self.lamp();
+        if lamp.seeking != yes {
+            lamp.seeking = yes;
+            self.compose(&mut lamp);
+        }
     }
 
     /// How it is now.
@@ -216,7 +226,7 @@ impl Light {
 
     fn compose(&self, lamp: &mut Lamp) {
         let condition = match lamp.port {
-            SourceCondition::Up if lamp.garbage => SourceCondition::Garbage,
+            SourceCondition::Up if lamp.garbage || lamp.seeking => SourceCondition::Garbage,
             SourceCondition::Up if lamp.silent => SourceCondition::Silent,
             SourceCondition::Up if lamp.no_fix => SourceCondition::NoFix,
             port => port,
@@ -253,6 +263,9 @@ impl Light {
             SourceCondition::Permission => {
                 (Severity::Fault, format!("The service may not open {port}, the port of source {id}."))
             }
+            SourceCondition::Busy => {
+                (Severity::Fault, format!("Another program holds {port}, the port of source {id}."))
+            }
             SourceCondition::Silent => {
                 (Severity::Warn, format!("Source {id} is silent: {port} is open, but nothing comes."))
             }
@@ -276,7 +289,7 @@ impl Light {
 
 const fn alarm_after(condition: SourceCondition) -> Option<Duration> {
     match condition {
-        SourceCondition::Absent | SourceCondition::Permission => Some(ABSENT_ALARM),
+        SourceCondition::Absent | SourceCondition::Permission | SourceCondition::Busy => Some(ABSENT_ALARM),
         SourceCondition::Silent => Some(SILENT_ALARM),
         _ => None,
     }
@@ -284,6 +297,9 @@ const fn alarm_after(condition: SourceCondition) -> Option<Duration> {
 
 fn advice(lamp: &Lamp) -> Cow<'_, str> {
     match lamp.condition {
+        SourceCondition::Garbage if lamp.seeking => {
+            "Its baud rate is being looked for. If this lasts: check the wiring, and that it sends NMEA 0183.".into()
+        }
         SourceCondition::Garbage => {
             "Check `baud` and `serial` of this source and that nothing else speaks on the line.".into()
         }
@@ -408,6 +424,33 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_another_program_holds_is_an_alarm_of_its_own_words() {
+        let (light, board, clock) = light();
+        light.port(SourceCondition::Busy, "ask doctor");
+        assert_eq!(state(&board).state, SourceCondition::Busy);
+        clock.advance_ms(10_000);
+        assert_eq!(light.tick(), None);
+        let raised = alarm(&board).unwrap();
+        assert_eq!((raised.severity, raised.advice.as_str()), (Severity::Fault, "ask doctor"));
+        assert!(raised.text.contains("Another program holds /dev/gps0"), "{}", raised.text);
+        light.bytes();
+        assert_eq!(alarm(&board), None);
+    }
+
+    #[test]
+    fn a_search_for_the_baud_rate_is_shown_as_garbage_with_its_own_advice_until_it_ends() {
+        let (light, board, _) = light();
+        light.bytes();
+        light.seeking(true);
+        assert_eq!(state(&board).state, SourceCondition::Garbage);
+        assert!(state(&board).advice.contains("baud rate is being looked for"), "{}", state(&board).advice);
+        light.garbage(false);
+        assert_eq!(state(&board).state, SourceCondition::Garbage, "a reopening alone ends no search");
+        light.seeking(false);
+        assert_eq!(state(&board).state, SourceCondition::Up);
+    }
+
+    #[test]
     fn ten_thousand_frames_a_second_are_one_change_a_second() {
         let (light, board, clock) = light();
         light.bytes();
@@ -421,6 +464,5 @@ mod tests {
         light.frame(clock.now());
         assert_eq!(*board.watch().borrow(), seen + 1);
         assert_eq!(state(&board).last_frame_ms, Some(1_001_000));
-        assert_eq!(light.frames(), 10_002);
     }
 }

@@ -349,6 +349,9 @@ impl Ears {
 
     /// More refused bytes than good ones for a while is a wrong baud rate or a broken line.
     fn judge_line(&mut self, good: u64, bad: u64) {
+        if good > 0 {
+            self.light.good();
+        }
         self.lately = (self.lately.0 + good, self.lately.1 + bad);
         if self.lately.0 + self.lately.1 >= GARBAGE_BYTES {
             self.light.garbage(self.lately.1 > self.lately.0);

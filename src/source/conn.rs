@@ -91,7 +91,8 @@ impl Reading<'_> {
         let mut quiet = None;
         loop {
             let silent = self.source.spec.silent_after.map(|all| self.next_look(all, quiet_since));
-            let patience = [silent, quiet].into_iter().flatten().min();
+            let wrong_baud = self.bauds.as_ref().and_then(|bauds| bauds.due());
+            let patience = [silent, quiet, wrong_baud].into_iter().flatten().min();
             let got = tokio::select! {
                 biased;
                 () = self.leash.halt.cancelled() => return self.leash.why(),
@@ -99,6 +100,7 @@ impl Reading<'_> {
                 got = self.pulse.wait(or_wait(from.read(&mut buf)), patience) => got,
             };
             match got {
+                None if self.is_baud_wrong(0) => return Lost::Baud,
                 None if quiet.take_if(|quiet| Some(*quiet) == patience).is_some()
                     && self.source.quiet(self.pulse, self.conn).await.is_err() =>
                 {
@@ -117,7 +119,7 @@ impl Reading<'_> {
                     };
                     self.rest(rest).await;
                     quiet = self.source.spec.quiet_after;
-                    if self.bauds.as_mut().is_some_and(|bauds| bauds.is_wrong(self.source)) {
+                    if self.is_baud_wrong(n) {
                         return Lost::Baud;
                     }
                 }
@@ -125,6 +127,11 @@ impl Reading<'_> {
                 Some((Err(error), _)) => return Lost::Io(io_text(&error)),
             }
         }
+    }
+
+    /// Whether another baud rate is due, after `n` more bytes.
+    fn is_baud_wrong(&mut self, n: usize) -> bool {
+        self.bauds.as_mut().is_some_and(|bauds| bauds.is_wrong(self.source, n))
     }
 
     /// How long until silence is said, and after that until the port is opened anew.

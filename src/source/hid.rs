@@ -52,9 +52,7 @@ fn open(source: &Source, path: &Path) -> Result<Receiver, Trouble> {
         let text = format!("{}: {}", path.display(), io_text(error));
         match error.raw_os_error() {
             Some(libc::EACCES | libc::EPERM) => Trouble::permission(text, source.claim_advice(path)),
-            Some(libc::EBUSY) => {
-                Trouble::absent(text, format!("Another program has grabbed {}: stop it.", path.display()))
-            }
+            Some(libc::EBUSY) => Trouble::busy(text, path),
             Some(libc::ENOTTY | libc::EINVAL) => {
                 Trouble::absent(text, "This is no input device: `waypost devices` lists them.")
             }

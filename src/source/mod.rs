@@ -47,6 +47,9 @@ pub const FLUSH_AT_STOP: Duration = Duration::from_secs(2);
 pub const LINES_PER_S: u32 = 5000;
 /// How long a receiver may say nothing before it is silent; after three times this its port is opened anew.
 pub const GPS_SILENT_AFTER: Duration = Duration::from_secs(5);
+/// How long a baud rate is given once bytes come. A receiver speaks once a second, so a right rate shows within one; nine
+/// wrong rates in a row take less than half a minute.
+pub const BAUD_TRY: Duration = Duration::from_millis(1800);
 
 /// One opening of a port or one connection of a listener; never used twice while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,6 +142,8 @@ pub struct SourceSpec {
     pub port: Port,
     /// How its tty is set.
     pub line: Line,
+    /// How long a baud rate is given at least, where it is found out.
+    pub baud_try: Duration,
     /// Networks that may send; empty is loopback only.
     pub allow: Vec<Network>,
     /// Whether frames are answered (tcp, tcp-listen).
@@ -158,6 +163,7 @@ impl From<&Gps> for SourceSpec {
             kind: "gps",
             port: gps.port.clone(),
             line: gps.line,
+            baud_try: BAUD_TRY,
             allow: gps.allow.clone(),
             reply: false,
             quiet_after: None,
@@ -174,6 +180,7 @@ impl From<&Scanner> for SourceSpec {
             kind: "scanner",
             port: scanner.port.clone(),
             line: scanner.line,
+            baud_try: BAUD_TRY,
             allow: scanner.allow.clone(),
             reply: scanner.reply,
             quiet_after: Some(scanner.idle),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::pace::{Pace, Retry, Say};
@@ -17,6 +18,11 @@ use crate::clock::Clock;
 use crate::config::Port;
 use crate::domain::{Reason, Stamp};
 use crate::health::{Ctx, Light, Outcome, SourceCondition};
+
+/// How often is looked whether a device is there again.
+const DEVICE_LOOK: Duration = Duration::from_millis(250);
+/// How long udev may take to give a device that was plugged in to its group.
+const UDEV_MAX: Duration = Duration::from_secs(2);
 
 /// A configured input at work; it outlives the worker's restarts, so that no [`Conn`] is used twice and none stays open.
 pub(super) struct Source {
@@ -36,7 +42,7 @@ pub(super) struct Source {
 /// Why a port cannot be opened.
 #[derive(Debug)]
 pub(super) struct Trouble {
-    /// Absent or permission.
+    /// Absent, permission or busy.
     pub condition: SourceCondition,
     /// What a person should do.
     pub advice: String,
@@ -48,6 +54,12 @@ impl Trouble {
     /// Something that is not there, or not there now.
     pub fn absent(error: impl std::fmt::Display, advice: impl Into<String>) -> Self {
         Self { condition: SourceCondition::Absent, advice: advice.into(), error: error.to_string() }
+    }
+
+    /// Something that another program has for itself.
+    pub fn busy(error: impl std::fmt::Display, path: &Path) -> Self {
+        let advice = format!("Another program holds {}: `sudo waypost doctor` names it; stop it.", path.display());
+        Self { condition: SourceCondition::Busy, advice, error: error.to_string() }
     }
 
     /// Something the service may not do.
@@ -160,10 +172,7 @@ impl Source {
     /// What to do about a port the service may not open: the line that gives it to the service.
     pub fn claim_advice(&self, path: &Path) -> String {
         let device = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        format!(
-            "Give it to the service: a udev rule with GROUP=\"waypost\" for good (README, Install), now: sudo chgrp waypost {0} && sudo chmod g+rw {0}",
-            device.display()
-        )
+        format!("Give it to the service: sudo waypost devices claim {} {}", self.spec.id, device.display())
     }
 
     /// Waits for room as long as it takes; after a stop for two more seconds.
@@ -216,11 +225,18 @@ struct Turns {
     retry: Retry,
     bauds: serial::Bauds,
     failed_said: Say,
+    /// Since when a device that was just plugged in is not ours yet.
+    denied_since: Option<Instant>,
 }
 
 impl Turns {
     fn new(source: &Source) -> Self {
-        Self { retry: Retry::new(), bauds: serial::Bauds::new(&source.spec), failed_said: Say::new() }
+        Self {
+            retry: Retry::new(),
+            bauds: serial::Bauds::new(&source.spec),
+            failed_said: Say::new(),
+            denied_since: None,
+        }
     }
 
     /// Opens, reads until lost, closes; answers how long to wait, none when the source is done for good.
@@ -238,6 +254,12 @@ impl Turns {
         if source.reads.load(Ordering::Relaxed) != reads {
             self.retry.reset();
         }
+        match &ended {
+            Ok(_) => self.denied_since = None,
+            Err(trouble) if self.is_udev_at_work(trouble) => return Some(DEVICE_LOOK),
+            Err(_) => {}
+        }
+        let is_device = matches!(source.spec.port, Port::Serial(_) | Port::Hid(_));
         match ended {
             Ok(Lost::Stopped) => None,
             Ok(Lost::Eof) if matches!(source.spec.port, Port::File(_)) => {
@@ -247,7 +269,7 @@ impl Turns {
             Ok(Lost::Idle | Lost::Baud) => Some(Duration::ZERO),
             Ok(_) => {
                 source.light.port(SourceCondition::Absent, &absent_advice(&source.spec.port));
-                Some(self.retry.next())
+                Some(if is_device { DEVICE_LOOK } else { self.retry.next() })
             }
             Err(trouble) => {
                 source.light.port(trouble.condition, &trouble.advice);
@@ -255,9 +277,20 @@ impl Turns {
                     warn!(source = %source.spec.id, port = %source.spec.port, error = %trouble.error,
                         advice = %trouble.advice, unsaid, "port cannot be opened");
                 }
-                Some(self.retry.next())
+                // To look whether a name is there costs nothing; to open what others hold may raise its lines.
+                let is_gone = is_device && trouble.condition == SourceCondition::Absent;
+                Some(if is_gone { DEVICE_LOOK } else { self.retry.next() })
             }
         }
+    }
+
+    /// Whether the port may not be opened only because udev has not given it to us yet.
+    fn is_udev_at_work(&mut self, trouble: &Trouble) -> bool {
+        if trouble.condition != SourceCondition::Permission {
+            self.denied_since = None;
+            return false;
+        }
+        self.denied_since.get_or_insert_with(Instant::now).elapsed() < UDEV_MAX
     }
 }
 

@@ -61,8 +61,9 @@ async fn a_tty_is_ours_alone() {
     let mut rig = Rig::start(spec("scanner", Port::Serial(pty.path.clone())));
     rig.opened().await;
     let other = Rig::start(spec("scanner", Port::Serial(pty.path.clone())));
-    let state = other.shows(SourceCondition::Absent).await;
+    let state = other.shows(SourceCondition::Busy).await;
     assert!(state.advice.contains("Another program holds"), "{}", state.advice);
+    assert!(state.advice.contains("sudo waypost doctor"), "{}", state.advice);
     rig.stop.cancel();
     rig.lost().await;
     assert!(rig.ended().await.is_ok());
@@ -92,7 +93,40 @@ fn a_tty_that_the_service_may_not_open_says_permission_and_how_to_claim_it() {
     })
     .join()
     .unwrap();
-    assert!(state.advice.contains(&format!("sudo chgrp waypost {}", pty.path.display())), "{}", state.advice);
+    let claim = format!("sudo waypost devices claim s1 {}", pty.path.display());
+    assert!(state.advice.contains(&claim), "{}", state.advice);
+}
+
+#[test]
+fn a_port_that_udev_has_not_given_to_us_yet_is_tried_again_before_that_is_said() {
+    let pty = Pty::new();
+    let mode = |mode| std::fs::set_permissions(&pty.path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    mode(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // SAFETY: the bare system call changes this thread only, which ends with the test; root may open everything.
+            unsafe {
+                if libc::geteuid() == 0 {
+                    let name = std::ffi::CString::new(pty.path.to_str().unwrap()).unwrap();
+                    assert_eq!(libc::chown(name.as_ptr(), 65_534, u32::MAX), 0);
+                    assert_eq!(libc::syscall(libc::SYS_setresuid, 65_534, 65_534, 65_534), 0);
+                }
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut rig = Rig::start(spec("scanner", Port::Serial(pty.path.clone())));
+                let tries = async {
+                    while rig.beat.turns() < 6 {
+                        assert_ne!(rig.state().state, SourceCondition::Permission);
+                        tokio::task::yield_now().await;
+                    }
+                };
+                within("some tries", tries).await;
+                mode(0o600);
+                rig.opened().await;
+            });
+        });
+    });
 }
 
 #[tokio::test]
@@ -106,45 +140,57 @@ async fn an_odd_baud_rate_is_set_as_configured() {
 }
 
 #[tokio::test]
-async fn an_unknown_baud_rate_is_searched_until_frames_come() {
+async fn an_unknown_baud_rate_is_searched_on_the_open_port_until_sentences_come() {
     let mut pty = Pty::new();
     let mut spec = spec("gps", Port::Serial(pty.path.clone()));
     spec.line.baud = None;
-    spec.silent_after = Some(Duration::from_millis(200));
     let mut rig = Rig::start(spec);
     let mut rates = Vec::new();
-    let found = Instant::now();
-    while found.elapsed() < Duration::from_secs(20) {
+    let first = loop {
         match rig.next().await {
             Input::Opened { .. } => rates.push(pty.baud()),
-            Input::Lost { why, .. } => {
-                assert_eq!(why, Lost::Baud);
+            Input::Lost { why, .. } => assert_eq!(why, Lost::Baud),
+            Input::Bytes { .. } if rates.len() == 3 => {
+                rig.light.good();
+                break Instant::now();
+            }
+            Input::Bytes { .. } => {
+                assert_eq!(open_on(&pty.path), 1, "never closed: that would drop the lines");
+                if rates.len() > 1 {
+                    assert_eq!(rig.state().state, SourceCondition::Garbage);
+                }
                 continue;
             }
-            Input::Bytes { at, .. } if rates.len() == 3 => {
-                rig.light.frame(at);
-                break;
-            }
-            _ => {}
+            other => panic!("{other:?}"),
         }
+        // One burst a rate, and silence after it: the end of a try waits for no further bytes.
         pty.say(b"\xff\x00?");
-    }
-    assert_eq!(rates, [9600, 4800, 115_200]);
-    // Far longer than a rate is given: it stays where frames came.
-    let stays = Instant::now();
-    while stays.elapsed() < Duration::from_millis(600) {
-        pty.say(b"$");
+    };
+    assert_eq!(rates, [9600, 38_400, 115_200]);
+    pty.say(b"$");
+    rig.bytes().await;
+    rig.shows(SourceCondition::Up).await;
+    // Noise for longer than a rate is tried, then a sentence, again and again: the rate stays.
+    while first.elapsed() < Duration::from_secs(2) {
+        pty.say(&[0xff; 100]);
         rig.bytes().await;
+        if first.elapsed().as_millis() % 700 > 600 {
+            rig.light.good();
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
     }
-    rig.light.garbage(true);
+    assert_eq!(pty.baud(), 115_200);
+    // Only noise from now on: the receiver was changed.
     loop {
-        pty.say(b"\xff");
+        pty.say(b"\xff\xff\xff\xff");
         match rig.next().await {
             Input::Lost { why, .. } => break assert_eq!(why, Lost::Baud),
             Input::Bytes { .. } => {}
             other => panic!("{other:?}"),
         }
     }
+    rig.opened().await;
+    assert_eq!(pty.baud(), 9600, "the search begins with the commonest");
 }
 
 #[tokio::test]

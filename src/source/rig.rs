@@ -43,6 +43,7 @@ pub fn spec(kind: &'static str, port: Port) -> SourceSpec {
         id: "s1".into(),
         kind,
         port,
+        baud_try: Duration::from_millis(200),
         line: Line { baud: Some(9600), serial: (8, Parity::None, 1) },
         allow: Vec::new(),
         reply: false,

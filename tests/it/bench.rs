@@ -320,13 +320,35 @@ impl Stream {
 /// A simulated port: the test holds the master, the node opens the link.
 pub struct Pty {
     master: File,
-    _slave: OwnedFd,
+    slave: Option<OwnedFd>,
     link: PathBuf,
 }
 
 impl Pty {
     /// Makes a pty in raw mode and links it. The slave stays open, so that the node may come and go.
     pub fn new(link: &Path) -> Self {
+        let mut pty = Self::untouched(link);
+        let name = std::ffi::CString::new(pty.path().to_str().unwrap()).unwrap();
+        // SAFETY: the name ends with a zero byte; the descriptor is new and owned by nobody else. Zeroed termios is a value
+        // that tcgetattr overwrites.
+        unsafe {
+            let slave = libc::open(name.as_ptr(), libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC);
+            assert!(slave >= 0, "open the slave");
+            let mut mode: libc::termios = std::mem::zeroed();
+            assert_eq!(libc::tcgetattr(slave, &raw mut mode), 0);
+            libc::cfmakeraw(&raw mut mode);
+            assert_eq!(libc::tcsetattr(slave, libc::TCSANOW, &raw const mode), 0);
+            pty.slave = Some(OwnedFd::from_raw_fd(slave));
+        }
+        if link.symlink_metadata().is_ok() {
+            std::fs::remove_file(link).unwrap();
+        }
+        std::os::unix::fs::symlink(pty.path(), link).unwrap();
+        pty
+    }
+
+    /// Makes a pty whose slave nobody has opened yet, without a link.
+    pub fn untouched(link: &Path) -> Self {
         // No child that another test starts meanwhile may hold the master: then pulling the plug would not pull it.
         let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
         // SAFETY: takes flags only; the descriptor is new and owned by nobody else once it is known to be one.
@@ -335,33 +357,34 @@ impl Pty {
             assert!(master >= 0, "posix_openpt");
             File::from_raw_fd(master)
         };
+        // SAFETY: the descriptor is an open master.
+        let ready = unsafe { libc::grantpt(master.as_raw_fd()) == 0 && libc::unlockpt(master.as_raw_fd()) == 0 };
+        assert!(ready, "unlockpt");
+        Self { master, slave: None, link: link.to_owned() }
+    }
+
+    /// The slave's node.
+    pub fn path(&self) -> PathBuf {
         let mut name = [0; 64];
         // SAFETY: the descriptor is an open master and the name has the length that is told.
-        let named = unsafe {
-            libc::grantpt(master.as_raw_fd()) == 0
-                && libc::unlockpt(master.as_raw_fd()) == 0
-                && libc::ptsname_r(master.as_raw_fd(), name.as_mut_ptr(), name.len()) == 0
-        };
-        assert!(named, "ptsname_r");
-        // SAFETY: the name ends with a zero byte; the descriptor is new and owned by nobody else.
-        let slave = unsafe {
-            let slave = libc::open(name.as_ptr(), flags);
-            assert!(slave >= 0, "open the slave");
-            OwnedFd::from_raw_fd(slave)
-        };
-        // SAFETY: zeroed termios is a value that tcgetattr overwrites; the descriptor is open.
-        unsafe {
-            let mut mode: libc::termios = std::mem::zeroed();
-            assert_eq!(libc::tcgetattr(slave.as_raw_fd(), &raw mut mode), 0);
-            libc::cfmakeraw(&raw mut mode);
-            assert_eq!(libc::tcsetattr(slave.as_raw_fd(), libc::TCSANOW, &raw const mode), 0);
-        }
-        let name = std::fs::read_link(format!("/proc/self/fd/{}", slave.as_raw_fd())).unwrap();
-        if link.symlink_metadata().is_ok() {
-            std::fs::remove_file(link).unwrap();
-        }
-        std::os::unix::fs::symlink(name, link).unwrap();
-        Self { master, _slave: slave, link: link.to_owned() }
+        let failed = unsafe { libc::ptsname_r(self.master.as_raw_fd(), name.as_mut_ptr(), name.len()) };
+        assert_eq!(failed, 0, "ptsname_r");
+        // SAFETY: the call above has ended the name with a zero byte.
+        unsafe { std::ffi::CStr::from_ptr(name.as_ptr()) }.to_str().unwrap().into()
+    }
+
+    /// The slave, while this holds it open.
+    pub fn slave(&self) -> i32 {
+        self.slave.as_ref().unwrap().as_raw_fd()
+    }
+
+    /// Holds the slave open no longer: the node does.
+    pub fn let_go(&mut self) {
+        self.slave = None;
+    }
+
+    pub fn master(&self) -> &File {
+        &self.master
     }
 
     pub fn write(&mut self, bytes: &[u8]) {

@@ -7,11 +7,13 @@
     reason = "a test ends at the first thing that is not as it should be"
 )]
 
+mod baud;
 mod bench;
 mod broker;
 mod browser;
 mod commands;
 mod config;
+mod doctor;
 mod draw;
 mod feeder;
 mod gpsd;
@@ -20,8 +22,10 @@ mod pages;
 mod path;
 mod ports;
 mod register;
+mod replug;
 mod scans;
 mod sheet;
 mod stream;
+mod uart;
 mod upstream;
 mod wedge;
