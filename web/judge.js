@@ -312,14 +312,32 @@ export function deed(asset, scene) {
 // Warnings that say something is wrong with the label; the others say how it was read.
 const BAD_LABEL = /bad_|bracketed/;
 
+/** What a warning is to whoever holds the scanner. @type {Record<string, string>} */
+const TOLD_OF_LABEL = {
+  bracketed_ai: "the brackets of the printed line are in the code",
+  control_stripped: "odd characters left out",
+  epc_bad_length: "the tag's number has the wrong length",
+  iso6346_bad_check: "not a container: wrong check digit",
+  looks_like_sscc: "maybe a pallet; the scanner does not say",
+  no_symbology_id: "taken for a GS1 label",
+  normalised: "spaces or case put right",
+  sscc_bad_check: "not a pallet: wrong check digit",
+  trimmed: "spaces left out",
+  upc_a_12: "a short product code",
+  vin_prefix: "the I before the vehicle number left out",
+};
+
+/** @param {string} code */
+const toldOfLabel = (code) => (Object.hasOwn(TOLD_OF_LABEL, code) ? TOLD_OF_LABEL[code] : words(code));
+
 /** The verdict of a scan that was stored. @param {import("./types").WireEvent} scan @returns {{shape: Shape, word: string}} */
 export function verdict(scan) {
   const warns = scan.warn ?? [];
   const bad = warns.find((code) => BAD_LABEL.test(code));
-  if (bad) return { shape: "warn", word: `Accepted, check the label: ${words(bad)}` };
+  if (bad) return { shape: "warn", word: `Accepted, check the label: ${toldOfLabel(bad)}` };
   if (isNum(scan.repeats) && scan.repeats > 0) return { shape: "dup", word: `Accepted once, read ${count(scan.repeats + 1)} times` };
   if (scan.source === "manual") return { shape: "ok", word: "Accepted, typed by hand" };
-  return { shape: "ok", word: warns.length ? `Accepted, ${words(warns[0])}` : "Accepted" };
+  return { shape: "ok", word: warns.length ? `Accepted, ${toldOfLabel(warns[0])}` : "Accepted" };
 }
 
 /**

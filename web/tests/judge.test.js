@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { chips, conditions, deed, isFresh, newest, verdict } from "../judge.js";
 import { Store } from "../store.js";
@@ -97,7 +98,13 @@ test("a verdict says repeats and bad labels in shape and word", () => {
   assert.deepEqual(verdict(scan), { shape: "ok", word: "Accepted" });
   assert.deepEqual(verdict({ ...scan, repeats: 2 }), { shape: "dup", word: "Accepted once, read 3 times" });
   assert.equal(verdict({ ...scan, warn: ["trimmed", "sscc_bad_check"] }).shape, "warn");
-  assert.deepEqual(verdict({ ...scan, warn: ["trimmed"] }), { shape: "ok", word: "Accepted, trimmed" });
+  assert.deepEqual(verdict({ ...scan, warn: ["trimmed"] }), { shape: "ok", word: "Accepted, spaces left out" });
+  assert.deepEqual(verdict({ ...scan, warn: ["no_symbology_id"] }), { shape: "ok", word: "Accepted, taken for a GS1 label" });
+  assert.deepEqual(verdict({ ...scan, warn: ["of_tomorrow"] }), { shape: "ok", word: "Accepted, of tomorrow" });
+  const loss = readFileSync(new URL("../../src/domain/loss.rs", import.meta.url), "utf8").split("warns! {").at(-1) ?? "";
+  const codes = [...loss.split("\n}")[0].matchAll(/, "([a-z0-9_]+)", "/g)].map(([, code]) => code);
+  assert.equal(codes.length, 11);
+  for (const code of codes) assert.ok(!verdict({ ...scan, warn: [code] }).word.includes(code.replace(/_/g, " ")), code);
 });
 
 test("a gateway that restarted says so for a minute", () => {
