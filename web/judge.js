@@ -312,8 +312,8 @@ export function deed(asset, scene) {
 // Warnings that say something is wrong with the label; the others say how it was read.
 const BAD_LABEL = /bad_|bracketed/;
 
-/** What a warning is to whoever holds the scanner. @type {Record<string, string>} */
-const TOLD_OF_LABEL = {
+/** What a warning is to whoever holds the scanner. */
+const TOLD_OF_LABEL = new Map(Object.entries({
   bracketed_ai: "the brackets of the printed line are in the code",
   control_stripped: "odd characters left out",
   epc_bad_length: "the tag's number has the wrong length",
@@ -325,10 +325,10 @@ const TOLD_OF_LABEL = {
   trimmed: "spaces left out",
   upc_a_12: "a short product code",
   vin_prefix: "the I before the vehicle number left out",
-};
+}));
 
 /** @param {string} code */
-const toldOfLabel = (code) => (Object.hasOwn(TOLD_OF_LABEL, code) ? TOLD_OF_LABEL[code] : words(code));
+const toldOfLabel = (code) => TOLD_OF_LABEL.get(code) ?? words(code);
 
 /** The verdict of a scan that was stored. @param {import("./types").WireEvent} scan @returns {{shape: Shape, word: string}} */
 export function verdict(scan) {

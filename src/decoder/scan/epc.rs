@@ -20,26 +20,52 @@ pub enum Reading {
     WrongLength,
 }
 
-/// A scheme of 96 bits: header, filter of 3 bits, partition of 3 bits, company prefix, reference, and what is left.
+/// A scheme: header, filter of 3 bits, partition of 3 bits, company prefix, reference, and what is left.
 struct Scheme {
     header: u8,
     name: &'static str,
-    /// Bits of company prefix and reference together.
-    bits: u32,
-    /// Digits of company prefix and reference together; none where the reference has no fixed number of them.
-    digits: Option<usize>,
-    /// Bits behind them: the serial number.
-    serial: u32,
+    /// Hexadecimal digits of its bits, as short as can be and in whole words of 16 bits, as readers send them.
+    lengths: [usize; 2],
+    reference: Reference,
+    serial: Serial,
+}
+
+/// What follows the company prefix.
+#[derive(Clone, Copy)]
+enum Reference {
+    /// A number; with the prefix it has so many bits and so many digits, unless any number of them will do.
+    Number(u32, Option<usize>),
+    /// Characters; with the prefix they have so many bits.
+    Text(u32),
+}
+
+/// What follows the reference.
+#[derive(Clone, Copy)]
+enum Serial {
+    /// A number of so many bits.
+    Number(u32),
+    /// So many bits of characters.
+    Text(u32),
+    /// So many bits, all of them zero.
+    Reserved(u32),
 }
 
 /// Source: GS1 EPC Tag Data Standard 1.13, section 14.6.
-const SCHEMES: [Scheme; 5] = [
-    Scheme { header: 0x30, name: "sgtin", bits: 44, digits: Some(13), serial: 38 },
-    Scheme { header: 0x31, name: "sscc", bits: 58, digits: Some(17), serial: 24 },
-    Scheme { header: 0x32, name: "sgln", bits: 41, digits: Some(12), serial: 41 },
-    Scheme { header: 0x33, name: "grai", bits: 44, digits: Some(12), serial: 38 },
-    Scheme { header: 0x34, name: "giai", bits: 82, digits: None, serial: 0 },
+const SCHEMES: [Scheme; 9] = [
+    scheme(0x30, "sgtin", [24, 24], Reference::Number(44, Some(13)), Serial::Number(38)),
+    scheme(0x31, "sscc", [24, 24], Reference::Number(58, Some(17)), Serial::Reserved(24)),
+    scheme(0x32, "sgln", [24, 24], Reference::Number(41, Some(12)), Serial::Number(41)),
+    scheme(0x33, "grai", [24, 24], Reference::Number(44, Some(12)), Serial::Number(38)),
+    scheme(0x34, "giai", [24, 24], Reference::Number(82, None), Serial::Reserved(0)),
+    scheme(0x36, "sgtin", [50, 52], Reference::Number(44, Some(13)), Serial::Text(140)),
+    scheme(0x37, "grai", [43, 44], Reference::Number(44, Some(12)), Serial::Text(112)),
+    scheme(0x38, "giai", [51, 52], Reference::Text(188), Serial::Reserved(0)),
+    scheme(0x39, "sgln", [49, 52], Reference::Number(41, Some(12)), Serial::Text(140)),
 ];
+
+const fn scheme(header: u8, name: &'static str, lengths: [usize; 2], reference: Reference, serial: Serial) -> Scheme {
+    Scheme { header, name, lengths, reference, serial }
+}
 
 /// Bits and digits of the company prefix by partition.
 const COMPANY: [(u32, usize); 7] = [(40, 12), (37, 11), (34, 10), (30, 9), (27, 8), (24, 7), (20, 6)];
@@ -57,34 +83,83 @@ pub fn read(text: &str, has_symbology: bool) -> Option<Reading> {
     }
     let header = text.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok())?;
     let scheme = SCHEMES.iter().find(|scheme| scheme.header == header)?;
-    if text.len() == 24 {
-        return read_bits(scheme, u128::from_str_radix(text, 16).ok()?).map(Reading::Code);
+    if scheme.lengths.contains(&text.len()) {
+        return read_bits(scheme, text).map(Reading::Code);
     }
-    (has_letter && (16..=32).contains(&text.len())).then_some(Reading::WrongLength)
+    let longest = if scheme.lengths[1] > 24 { 64 } else { 32 };
+    (has_letter && (16..=longest).contains(&text.len())).then_some(Reading::WrongLength)
 }
 
-fn read_bits(scheme: &Scheme, bits: u128) -> Option<Epc> {
-    let field = |low: u32, length: u32| (bits >> low) & ((1 << length) - 1);
-    let (company_bits, company_digits) = *COMPANY.get(usize::try_from(field(82, 3)).ok()?)?;
-    let reference_bits = scheme.bits - company_bits;
-    let company = field(82 - company_bits, company_bits).to_string();
-    let reference = field(82 - scheme.bits, reference_bits).to_string();
+/// The bits of hexadecimal text, taken off its front.
+struct Bits<'a> {
+    hex: &'a str,
+    at: u32,
+}
+
+impl Bits<'_> {
+    /// The next bits as a number, at most 128; none when there are not so many.
+    fn number(&mut self, length: u32) -> Option<u128> {
+        let mut number = 0;
+        for at in self.at..self.at.checked_add(length)? {
+            let digit = self.hex.as_bytes().get(usize::try_from(at / 4).ok()?)?;
+            let digit = char::from(*digit).to_digit(16)?;
+            number = number << 1 | u128::from(digit >> (3 - at % 4) & 1);
+        }
+        self.at += length;
+        Some(number)
+    }
+
+    /// The next bits as characters of seven bits, with those escaped that a URN must not hold; zeros fill the end.
+    fn text(&mut self, length: u32) -> Option<String> {
+        let end = self.at.checked_add(length)?;
+        let mut text = String::new();
+        while self.at + 7 <= end {
+            match u8::try_from(self.number(7)?).ok()? {
+                0 => break,
+                byte @ (b'"' | b'%' | b'&' | b'/' | b'<' | b'>' | b'?') => text.push_str(&format!("%{byte:02X}")),
+                byte if byte.is_ascii_graphic() => text.push(char::from(byte)),
+                _ => return None,
+            }
+        }
+        self.is_zero(end - self.at).then_some(text).filter(|text| !text.is_empty())
+    }
+
+    fn is_zero(&mut self, length: u32) -> bool {
+        (0..length).all(|_| self.number(1) == Some(0))
+    }
+}
+
+fn read_bits(scheme: &Scheme, hex: &str) -> Option<Epc> {
+    // Header and filter: what kind of box the label is on is no part of its name.
+    let mut bits = Bits { hex, at: 11 };
+    let (company_bits, company_digits) = *COMPANY.get(usize::try_from(bits.number(3)?).ok()?)?;
+    let company = bits.number(company_bits)?.to_string();
     if company.len() > company_digits {
         return None;
     }
     let company = format!("{company:0>company_digits$}");
-    let reference = match scheme.digits.map(|all| all - company_digits) {
-        // No digits at all: the reference is empty, and its bits must say so.
-        Some(0) => (reference == "0").then(String::new)?,
-        Some(digits) => (reference.len() <= digits).then(|| format!("{reference:0>digits$}"))?,
-        None => reference,
+    let reference = match scheme.reference {
+        Reference::Text(all) => bits.text(all - company_bits)?,
+        Reference::Number(all, digits) => {
+            let reference = bits.number(all - company_bits)?.to_string();
+            match digits.map(|all| all - company_digits) {
+                // No digits at all: the reference is empty, and its bits must say so.
+                Some(0) => (reference == "0").then(String::new)?,
+                Some(digits) => (reference.len() <= digits).then(|| format!("{reference:0>digits$}"))?,
+                None => reference,
+            }
+        }
     };
-    let serial = field(0, scheme.serial);
-    match scheme.name {
-        "sscc" if serial != 0 => None,
-        "sscc" | "giai" => name(scheme.name, &company, &reference, ""),
-        _ => name(scheme.name, &company, &reference, &serial.to_string()),
+    let serial = match scheme.serial {
+        Serial::Number(length) => bits.number(length)?.to_string(),
+        Serial::Text(length) => bits.text(length)?,
+        Serial::Reserved(length) => bits.is_zero(length).then(String::new)?,
+    };
+    let rest = u32::try_from(hex.len()).ok()? * 4 - bits.at;
+    if !bits.is_zero(rest) {
+        return None;
     }
+    name(scheme.name, &company, &reference, &serial)
 }
 
 /// Reads `id:scheme:company.reference[.serial]` or `tag:scheme-96:filter.company.reference[.serial]`.
@@ -150,6 +225,44 @@ mod tests {
         check("3274257BF46072000000162E", "urn:epc:id:sgln:0614141.12345.5678", "gln:0614141123452:5678");
         check("3376451FD40C0E400000162E", "urn:epc:id:grai:9521141.12345.5678", "grai:095211411234545678");
         check("3474257BF40000000000162E", "urn:epc:id:giai:0614141.5678", "giai:06141415678");
+    }
+
+    #[test]
+    fn the_long_schemes_spell_their_serial_numbers() {
+        check(
+            "3674257BF7194E59B2C2BF1000000000000000000000000000",
+            "urn:epc:id:sgtin:0614141.812345.32a%2Fb",
+            "sgtin:80614141123458:32a/b",
+        );
+        check(
+            "3674257BF7194E59B2C2BF100000000000000000000000000000",
+            "urn:epc:id:sgtin:0614141.812345.32a%2Fb",
+            "sgtin:80614141123458:32a/b",
+        );
+        check(
+            "3774257BF40C0E59B2C2BF1000000000000000000000",
+            "urn:epc:id:grai:0614141.12345.32a%2Fb",
+            "grai:0061414112345232a/b",
+        );
+        check(
+            "3874257BF59B2C2BF10000000000000000000000000000000000",
+            "urn:epc:id:giai:0614141.32a%2Fb",
+            "giai:061414132a/b",
+        );
+        check(
+            "3974257BF46072CD9615F8800000000000000000000000000000",
+            "urn:epc:id:sgln:0614141.12345.32a%2Fb",
+            "gln:0614141123452:32a/b",
+        );
+        let wrong = ["36742", "3674257BF7194E59B2C2BF10", "3774257BF40C0E59B2C2BF100000000000000000000000"];
+        let found = wrong.map(|text| read(text, false));
+        assert_eq!(found, [None, Some(Reading::WrongLength), Some(Reading::WrongLength)]);
+        assert_eq!(
+            read("3674257BF7194E00000000000000000000000000000000000000", false),
+            None,
+            "a serial number is not empty"
+        );
+        assert_eq!(read("3674257BF7194E59B2C2BF1000000000000000000000000001", false), None, "nothing follows its end");
     }
 
     #[test]
