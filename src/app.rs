@@ -2,6 +2,7 @@
 
 mod gauge;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,12 +13,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, Keeper};
-use crate::config::{Config, SendFrom};
+use crate::config::{Config, Port, SendFrom};
 use crate::health::{
     Alarm, Board, End, Light, Notify, Running, Severity, State, Supervisor, Tally, UplinkState, Worker,
 };
-use crate::ingest::{self, Feed};
-use crate::screen::{Parts, Screen};
+use crate::ingest::{self, Feed, Origin, Ring};
+use crate::screen::{Captures, Parts, Screen};
 use crate::source::{self, SourceSpec};
 use crate::store::{Identity, Store, StoreError};
 use crate::uplink;
@@ -65,7 +66,7 @@ impl App {
         let mut supervisor =
             Supervisor::new(clock.clone(), board.clone(), tally.clone(), runtime.handle().clone(), notify.clone());
         let published = Arc::new(AtomicI64::new(0));
-        self.add_inputs(&mut supervisor, &store, &board, &tally, &keeper, &published);
+        let rings = self.add_inputs(&mut supervisor, &store, &board, &tally, &keeper, &published);
         let (screen, addresses) = Screen::new(Parts {
             http: self.config.http.clone(),
             node: self.config.node.clone(),
@@ -75,6 +76,7 @@ impl App {
             tally: tally.clone(),
             roster: supervisor.roster(),
             clock: clock.clone(),
+            captures: captures_of(rings, clock.clone()),
         });
         for worker in screen.workers() {
             supervisor.add(STAGE_OUT, worker);
@@ -123,7 +125,7 @@ impl App {
         tally: &Tally,
         keeper: &Keeper,
         published: &Arc<AtomicI64>,
-    ) {
+    ) -> BTreeMap<String, Ring> {
         let node = ingest::Node {
             id: self.config.node.id.clone(),
             boot_id: boot_id(),
@@ -139,12 +141,22 @@ impl App {
         };
         let gps = self.config.gps.iter().map(|gps| (SourceSpec::from(gps), Feed::Gps(gps.clone())));
         let scanners = self.config.scanners.iter().map(|one| (SourceSpec::from(one), Feed::Scanner(one.clone())));
+        let mut rings = BTreeMap::new();
         for (spec, feed) in gps.chain(scanners) {
             let (tx, rx) = mpsc::channel(ingest::CHUNKS);
+            let origin = Origin {
+                source: spec.id.clone(),
+                kind: spec.kind,
+                port: spec.port.to_string(),
+                baud: spec.line.baud.filter(|_| matches!(spec.port, Port::Serial(_))),
+            };
+            let ring = Ring::open(&self.config.store.dir.join("captures"), origin, keeper.clock().now());
+            rings.insert(spec.id.clone(), ring.clone());
             let light = Light::new(board.clone(), keeper.clock().clone(), &spec.id, spec.kind, &spec.port);
             supervisor.add(STAGE_SOURCE, source::worker(spec, tx, light.clone(), keeper.clock().clone()));
-            supervisor.add(STAGE_INGEST, ingest::worker(node.clone(), feed, light, rx));
+            supervisor.add(STAGE_INGEST, ingest::worker(node.clone(), feed, light, ring, rx));
         }
+        rings
     }
 
     fn add_uplink(
@@ -235,6 +247,11 @@ impl Node {
         self.runtime.shutdown_timeout(Duration::from_millis(200));
         Ok(ExitCode::from(end.exit_code()))
     }
+}
+
+/// What the screen asks for the last minutes of a source.
+fn captures_of(rings: BTreeMap<String, Ring>, clock: Clock) -> Captures {
+    Arc::new(move |id| rings.get(id).map(|ring| ring.text(clock.now())))
 }
 
 fn raise_kept(board: &Board, clock: &Clock, why: String) {

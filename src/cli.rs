@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{self, Machine};
-use crate::decoder::{nmea, scan};
+use crate::decoder::{capture, nmea, scan};
 use crate::devices;
 use crate::simulate;
 
@@ -86,6 +86,11 @@ enum Command {
     /// The outbox
     #[command(subcommand)]
     Outbox(Outbox),
+    /// Print the last 10 minutes of raw bytes of a source: `simulate` plays them, `decode` reads them
+    Capture {
+        /// The source's id, or its port
+        port: String,
+    },
 }
 
 /// `--json`
@@ -221,6 +226,7 @@ fn dispatch(cli: Cli) -> Done {
         }
         Command::Status(JsonArg { json }) => ask::status(&cli.config, json),
         Command::Letters(Letters::List { json, all }) => offline::letters(&cli.config, json, all),
+        Command::Capture { port } => offline::capture(&cli.config, &port),
         Command::Outbox(Outbox::Stat(JsonArg { json })) => offline::stat(&cli.config, json),
         Command::Outbox(Outbox::Export { from, to, unsent }) => offline::export(&cli.config, from, to, unsent),
     }
@@ -276,7 +282,7 @@ fn open(file: Option<&Path>) -> Result<Box<dyn Read>, Failure> {
 }
 
 fn decode_nmea(file: Option<&Path>) -> Done {
-    let input = open(file)?;
+    let input = capture::bytes_of(open(file)?)?;
     let out = io::BufWriter::new(io::stdout().lock());
     nmea::report::decode_stream(input, out, io::stderr().lock())?;
     Ok(ExitCode::SUCCESS)

@@ -43,6 +43,14 @@ impl Running {
 
     /// GETs a path below `/api/v1`.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let body = self.get_text(path)?;
+        serde_json::from_str(&body).map_err(|error| {
+            Failure::new(exit::INTERNAL, format!("the node's answer to {path} cannot be understood: {error}"))
+        })
+    }
+
+    /// GETs a path below `/api/v1` as it is.
+    pub(super) fn get_text(&self, path: &str) -> Result<String, Failure> {
         let (status, body) = self.exchange(path).map_err(|error| {
             let text =
                 format!("the node went away while it was asked ({}: {error}); see its log", self.socket.display());
@@ -53,9 +61,7 @@ impl Running {
             let message = value["error"]["message"].as_str().unwrap_or("no reason given");
             return Err(Failure::new(exit::NOT_WELL, format!("{path}: {status}: {message}")));
         }
-        serde_json::from_str(&body).map_err(|error| {
-            Failure::new(exit::INTERNAL, format!("the node's answer to {path} cannot be understood: {error}"))
-        })
+        Ok(body)
     }
 
     fn exchange(&self, path: &str) -> io::Result<(u16, String)> {

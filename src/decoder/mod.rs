@@ -1,4 +1,5 @@
 //! Bytes to meaning, pure: no I/O, no clock, no store. The same bytes in other chunks say the same.
 
+pub mod capture;
 pub mod nmea;
 pub mod scan;

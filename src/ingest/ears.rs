@@ -11,10 +11,12 @@ use crate::decoder::nmea::{Doubter, NmeaCounts, NmeaDecoder, NmeaOptions, NmeaOu
 use crate::decoder::scan::{Charset, CodeId, Layout, ScanCounts, ScanDecoder, ScanOut, ScanProfile};
 use crate::domain::{Fix, Loss, Reason, Stage, Stamp, TimeQuality};
 use crate::health::{Light, PortOutcome, Tally};
-use crate::source::{Conn, Input};
+use crate::source::{Conn, Input, Lost};
 
 use super::motion::Motion;
+use super::ring::Ring;
 use super::sampler::Sampler;
+use super::sieve::Sieve;
 use super::take::Frame;
 use super::{Feed, Reply};
 
@@ -38,6 +40,7 @@ struct Ear {
     decoder: Decoder,
     /// Whether its bytes are the events of a keyboard.
     has_keys: bool,
+    sieve: Sieve,
     peer: Option<String>,
     reply: Reply,
     reported: Reported,
@@ -67,10 +70,13 @@ pub(super) struct Ears {
     lately: (u64, u64),
     /// What the node has to say of itself, to be stored with the next frames.
     notes: Vec<Heard>,
+    ring: Ring,
+    /// Whether the port was lost or turned to garbage since somebody asked.
+    trouble: bool,
 }
 
 impl Ears {
-    pub(super) fn new(feed: Feed, light: Light, keeper: Keeper, tally: Tally, keep: Duration) -> Self {
+    pub(super) fn new(feed: Feed, light: Light, keeper: Keeper, tally: Tally, keep: Duration, ring: Ring) -> Self {
         Self {
             feed,
             light,
@@ -84,13 +90,16 @@ impl Ears {
             nth: 0,
             lately: (0, 0),
             notes: Vec::new(),
+            ring,
+            trouble: false,
         }
     }
 
     /// Takes what a source says.
     pub(super) fn hear(&mut self, input: Input) -> Vec<Heard> {
         match input {
-            Input::Opened { conn, peer, reply, .. } => {
+            Input::Opened { conn, peer, reply, at } => {
+                self.ring.port(false, at);
                 self.light.garbage(false);
                 self.light.no_fix(false);
                 let peer = peer.map(|peer| peer.to_string());
@@ -104,6 +113,10 @@ impl Ears {
             Input::Quiet { conn, .. } => self.with(conn, Ear::quiet),
             Input::Lost { conn, why, at } => {
                 let mut heard = self.close(conn, at);
+                if self.open.is_empty() {
+                    self.ring.port(true, at);
+                    self.trouble |= !matches!(why, Lost::Stopped);
+                }
                 heard.push(Heard::Frame(Frame::Port { what: "lost", detail: format!("{why:?}") }, None));
                 heard
             }
@@ -162,7 +175,7 @@ impl Ears {
             }))),
         };
         let has_keys = matches!(&self.feed, Feed::Scanner(scanner) if matches!(scanner.port, Port::Hid(_)));
-        Ear { decoder, has_keys, peer, reply, reported: Reported::default() }
+        Ear { decoder, has_keys, sieve: Sieve::default(), peer, reply, reported: Reported::default() }
     }
 
     fn feed(&mut self, conn: Conn, bytes: &[u8], at: Stamp, waited: bool, peer: Option<String>) -> Vec<Heard> {
@@ -185,9 +198,15 @@ impl Ears {
             if !waited {
                 ear.behind(at);
             }
+            ear.sieve.take(bytes, at);
             ear.hear(bytes, at)
         }));
         heard
+    }
+
+    /// Whether the port was lost or turned to garbage since the last time this was asked.
+    pub(super) const fn take_trouble(&mut self) -> bool {
+        std::mem::replace(&mut self.trouble, false)
     }
 
     /// Listens no longer to the connection whose replies go here: nothing of it could be answered.
@@ -205,6 +224,10 @@ impl Ears {
     fn with(&mut self, conn: Conn, work: impl FnOnce(&mut Ear) -> Vec<Out>) -> Vec<Heard> {
         let Some(ear) = self.open.get_mut(&conn) else { return Vec::new() };
         let outs = work(ear);
+        match &ear.decoder {
+            Decoder::Nmea(_) => ear.sieve.pass(&self.ring),
+            Decoder::Scan(decoder) => ear.sieve.settle(decoder, ear.has_keys, &self.ring),
+        }
         let (peer, reply) = (ear.peer.clone(), ear.reply.clone());
         let (good, bad) = ear.report(self.feed.id(), &self.tally);
         self.judge_line(good, bad);
@@ -275,7 +298,9 @@ impl Ears {
     fn judge_line(&mut self, good: u64, bad: u64) {
         self.lately = (self.lately.0 + good, self.lately.1 + bad);
         if self.lately.0 + self.lately.1 >= GARBAGE_BYTES {
-            self.light.garbage(self.lately.1 > self.lately.0);
+            let is_garbage = self.lately.1 > self.lately.0;
+            self.light.garbage(is_garbage);
+            self.trouble |= is_garbage;
             self.lately = (0, 0);
         }
     }

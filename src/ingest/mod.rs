@@ -3,7 +3,9 @@
 
 mod ears;
 mod motion;
+mod ring;
 mod sampler;
+mod sieve;
 mod take;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +23,8 @@ use crate::health::{Alarm, Board, Ctx, Light, Outcome, PARKED_MAX, Severity, Sta
 use crate::source::Input;
 use crate::store::{Group, Store, StoreError};
 
+pub use ring::{Origin, Ring};
+
 use ears::{Ears, Heard};
 use take::{Answer, Desk, Frame, Taken};
 
@@ -36,6 +40,9 @@ const BATCH_BUDGET: Duration = Duration::from_secs(25);
 const PATIENCE: u32 = 3;
 /// How long a peer that leaves its replies lying may keep the others of its source waiting, once.
 const REPLY_WAIT: Duration = Duration::from_secs(1);
+
+/// At trouble the ring of a source is written at most this often: flash wears.
+const RING_SAVED_EVERY_US: i64 = 3_600_000_000;
 
 /// Frames that wait while the store takes nothing. Refused scans beyond it are counted, their bytes not kept.
 const WAITING_MAX: usize = 1024;
@@ -94,9 +101,9 @@ pub struct Node {
 ///
 /// What was read and not yet stored outlives a restart of the worker: it is taken in again, and what was stored already
 /// is known by its id.
-pub fn worker(node: Node, feed: Feed, light: Light, rx: mpsc::Receiver<Input>) -> Worker {
+pub fn worker(node: Node, feed: Feed, light: Light, ring: Ring, rx: mpsc::Receiver<Input>) -> Worker {
     let name = format!("ingest:{}", feed.id());
-    let held = Arc::new(Mutex::new((Intake::new(node, feed, light), rx)));
+    let held = Arc::new(Mutex::new((Intake::new(node, feed, light, ring), rx)));
     Worker::task(name, move |ctx| {
         let held = Arc::clone(&held);
         async move {
@@ -116,13 +123,15 @@ struct Intake {
     /// When the waiting frames must be committed, `CLOCK_BOOTTIME` µs.
     due_us: Option<i64>,
     asset: Option<AssetState>,
+    ring: Ring,
+    ring_saved_us: Option<i64>,
 }
 
 /// Where the answer to a frame goes.
 type Reply = Option<mpsc::Sender<String>>;
 
 impl Intake {
-    fn new(node: Node, feed: Feed, light: Light) -> Self {
+    fn new(node: Node, feed: Feed, light: Light, ring: Ring) -> Self {
         let desk = Arc::new(Desk {
             source: feed.id().to_owned(),
             node: node.id.clone(),
@@ -132,8 +141,18 @@ impl Intake {
             published: Arc::clone(&node.published),
             own_asset: node.own_asset.clone(),
         });
-        let ears = Ears::new(feed, light, node.keeper.clone(), node.tally.clone(), node.keep);
-        Self { node, desk, ears, waiting: VecDeque::new(), counted: BTreeMap::new(), due_us: None, asset: None }
+        let ears = Ears::new(feed, light, node.keeper.clone(), node.tally.clone(), node.keep, ring.clone());
+        Self {
+            node,
+            desk,
+            ears,
+            waiting: VecDeque::new(),
+            counted: BTreeMap::new(),
+            due_us: None,
+            asset: None,
+            ring,
+            ring_saved_us: None,
+        }
     }
 
     /// Waits for: bytes from the source, the end of an epoch or frame, the moment to commit, the word to stop.
@@ -159,6 +178,10 @@ impl Intake {
             if self.is_due(now) {
                 self.commit(ctx, rx).await;
             }
+            if self.ears.take_trouble() && self.ring_saved_us.is_none_or(|at| now.mono_us - at >= RING_SAVED_EVERY_US) {
+                self.ring_saved_us = Some(now.mono_us);
+                self.save_ring().await;
+            }
             if !open {
                 break;
             }
@@ -178,7 +201,17 @@ impl Intake {
         let heard = self.ears.finish(now);
         self.file(heard, now);
         self.commit(ctx, rx).await;
+        self.save_ring().await;
         Ok(())
+    }
+
+    /// Writes what the source said of late to its file, on a thread that may block. Nothing that counts hangs on it.
+    async fn save_ring(&self) {
+        let (ring, now) = (self.ring.clone(), self.node.keeper.clock().now());
+        let saved = tokio::task::spawn_blocking(move || ring.save(now)).await;
+        if let Err(error) = saved.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            tracing::warn!(source = %self.desk.source, %error, "the capture of its last minutes could not be written");
+        }
     }
 
     /// Takes the input and what else waits, up to a batch. Answers whether the source still lives.

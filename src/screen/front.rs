@@ -13,8 +13,8 @@ use crate::domain::{Cursor, Seq, UnixMs};
 use crate::health::{Board, Roster, Tally};
 use crate::store::{Look, Reader, Store, StoreError};
 
-use super::Parts;
 use super::feed::Feed;
+use super::{Captures, Parts};
 
 /// Looks into the store that calls and lagging streams may take at once: the store has more readers than that, so
 /// whoever asks much holds up neither the live stream nor the uplink.
@@ -56,6 +56,7 @@ pub(super) struct Front {
     pub(super) tally: Tally,
     pub(super) roster: Roster,
     pub(super) clock: Clock,
+    pub(super) captures: Captures,
     pub(super) feed: Feed,
     pub(super) bound: watch::Sender<Vec<SocketAddr>>,
     pub(super) limits: Limits,
@@ -66,7 +67,7 @@ pub(super) struct Front {
 
 impl Front {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { http, node, control, store, board, tally, roster, clock } = parts;
+        let Parts { http, node, control, store, board, tally, roster, clock, captures } = parts;
         let names = names(&Machine::read().hostname, &http.hosts);
         let feed = Feed::new(store.cursor_now());
         Self {
@@ -78,6 +79,7 @@ impl Front {
             tally,
             roster,
             clock,
+            captures,
             feed,
             bound: watch::Sender::new(Vec::new()),
             limits: Limits::default(),

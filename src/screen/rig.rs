@@ -76,6 +76,7 @@ impl Rig {
             tally,
             roster: Roster::default(),
             clock: clock.clone(),
+            captures: std::sync::Arc::new(|id| (id == "gps0").then(|| "{\"capture\":1}".to_owned())),
         });
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();

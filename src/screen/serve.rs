@@ -92,6 +92,7 @@ pub(super) fn router(front: &Arc<Front>) -> Router {
         .route("/letters", get(records::letters))
         .route("/letters/summary", get(records::summary))
         .route("/logs/{log}", get(records::log))
+        .route("/captures/{source}", get(records::capture))
         .route("/health", get(api::health));
     Router::new()
         .route("/", get(assets::serve))

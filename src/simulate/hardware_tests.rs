@@ -12,7 +12,7 @@ use super::route::{self, Waypoint};
 use super::sentence::{framed, time_of_day};
 use super::tape::{Tape, millis};
 use super::truck::Truck;
-use super::{AtEnd, Faults, Gps, Input, Scanner, Time, Track};
+use super::{AtEnd, Device, Faults, Gps, Input, Model, Reads, Scanner, Time, Track};
 
 const ROUTE: &str = include_str!("../../hardware/demo/route.geojson");
 const ZONES: &str = include_str!("../../hardware/demo/zones.geojson");
@@ -22,32 +22,23 @@ const GATE: &str = include_str!("../../hardware/demo/codes-gate.txt");
 
 const NOISY: &str = "noise=0.05,partial=0.05,glue=0.05,checksum=0.05";
 
+fn device(seed: u64) -> Device {
+    let (at_end, faults) = (AtEnd::Hold, Faults::default());
+    Device { link: "/nonexistent/port".into(), repeat: true, at_end, faults, seed }
+}
+
 fn truck(seed: u64) -> Box<dyn Tape> {
-    let gps = Gps {
-        link: "/nonexistent/gps0".into(),
-        track: Track::Route(Input::Text(ROUTE)),
-        time: Time::Recorded,
-        rate_hz: None,
-        repeat: true,
-        at_end: AtEnd::Hold,
-        faults: Faults::default(),
-        seed,
-    };
-    gps.tape().unwrap()
+    receiver(ROUTE, Model::Plain, None, seed)
+}
+
+fn receiver(route: &'static str, model: Model, rate_hz: Option<f64>, seed: u64) -> Box<dyn Tape> {
+    let track = Track::Route(Input::Text(route));
+    Gps { device: device(seed), track, model, time: Time::Recorded, rate_hz }.tape().unwrap()
 }
 
 fn scanner(codes: &'static str) -> Box<dyn Tape> {
-    let scanner = Scanner {
-        link: "/nonexistent/door".into(),
-        codes: Input::Text(codes),
-        every: Duration::from_secs(2),
-        terminator: "\\r".to_owned(),
-        repeat: true,
-        at_end: AtEnd::Hold,
-        faults: Faults::default(),
-        seed: 1,
-    };
-    scanner.tape().unwrap()
+    let (reads, every) = (Reads::Codes(Input::Text(codes)), Duration::from_secs(2));
+    Scanner { device: device(1), reads, every, terminator: "\\r".to_owned() }.tape().unwrap()
 }
 
 /// The bytes on the line of the first bursts, as a session sends them.
@@ -101,7 +92,7 @@ fn the_demonstration_truck_visits_its_zones_and_comes_home_without_a_jump() {
     let route = route::parse("route", ROUTE.as_bytes()).unwrap();
     let mut truck = Truck::new("route", &route, false).unwrap();
     let (mut visited, mut seconds, mut furthest) = (BTreeSet::new(), 0, 0.0_f64);
-    let at = |lat, lon| Waypoint { lat, lon, speed_mps: 1.0, stop_s: 0.0 };
+    let at = |lat, lon| Waypoint { lat, lon, speed_mps: 1.0, stop_s: 0.0, wander_m: 0.0, in_tunnel: false };
     let mut before = truck.motion();
     while !truck.is_done() {
         truck.drive(Duration::from_secs(1));
