@@ -1,6 +1,6 @@
 # The commands of waypost; CI runs the same ones. `make` alone prints the list.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check faults bench build fmt deny web unit
+.PHONY: help demo test check faults fuzz bench build fmt deny web unit
 
 export CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
 TYPESCRIPT := 5.9.3
@@ -29,6 +29,9 @@ faults: ## the faults in full size: broker away, wire cut, a thousand kills, eve
 	@scripts/ready test
 	WAYPOST_FAULTS=full $(CARGO) test --locked --lib -- --nocapture scan::mutation_tests gs1::tests
 	WAYPOST_FAULTS=full $(CARGO) test --locked --test it -- --nocapture --test-threads 2 broker:: kill:: wedge::
+
+fuzz: ## every reader of bytes from outside, two minutes each (FUZZ_SECONDS=120; needs cargo-fuzz)
+	@scripts/fuzz
 
 bench: ## latency from the wire to four screens, beside a floor in C; medians of turns (10 minutes)
 	@scripts/ready build

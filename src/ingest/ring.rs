@@ -106,11 +106,17 @@ impl Ring {
         let Origin { source, kind, port, baud } = &self.0.origin;
         // By the clock of now: it may have been set since.
         let start_ms = now.wall_ms - (tape.ms(now) - first);
-        let head = json!({
-            "capture": 1, "version": env!("CARGO_PKG_VERSION"), "source": source, "kind": kind, "port": port, "baud": baud,
-            "start": wire::rfc3339(start_ms), "start_ms": start_ms,
-        });
-        let mut text = format!("{head}\n");
+        let (version, start) = (env!("CARGO_PKG_VERSION"), wire::rfc3339(start_ms));
+        // Written out: that it is a capture stands first, and readers know it by that.
+        let mut text = format!(
+            "{{\"capture\":1,\"version\":{},\"source\":{},\"kind\":{},\"port\":{},\"baud\":{},\"start\":{},\"start_ms\":{start_ms}}}\n",
+            json!(version),
+            json!(source),
+            json!(kind),
+            json!(port),
+            json!(baud),
+            json!(start),
+        );
         for (ms, step) in steps {
             // Writing into a string cannot fail.
             writeln!(text, "[{},{step}]", ms - first).unwrap_or_default();
@@ -134,7 +140,7 @@ impl Ring {
     }
 
     /// Bytes came.
-    pub(super) fn bytes(&self, bytes: &[u8], at: Stamp) {
+    pub fn bytes(&self, bytes: &[u8], at: Stamp) {
         let mut tape = self.tape();
         let ms = tape.advance(at);
         let goes_on = tape.open && tape.segments.back().is_some_and(|segment| segment.is_near(ms));
@@ -164,7 +170,7 @@ impl Ring {
     }
 
     /// The port is lost, or is back.
-    pub(super) fn port(&self, is_lost: bool, at: Stamp) {
+    pub fn port(&self, is_lost: bool, at: Stamp) {
         // The first opening of all is the beginning, not a return.
         let was_lost = std::mem::replace(&mut self.tape().is_lost, is_lost);
         if was_lost != is_lost {
@@ -305,6 +311,7 @@ mod tests {
         ring.port(false, at(900));
         let text = ring.text(at(1000));
         let head: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert!(text.starts_with("{\"capture\":1,"), "{text}");
         assert_eq!((&head["capture"], &head["source"], &head["baud"]), (&json!(1), &json!("gps0"), &json!(9600)));
         assert_eq!(head["start"], "2026-11-20T10:11:12.100Z");
         let expect = [

@@ -18,6 +18,8 @@ const ROUTE: &str = include_str!("../../hardware/demo/route.geojson");
 const ZONES: &str = include_str!("../../hardware/demo/zones.geojson");
 const DOCK_3: &str = include_str!("../../hardware/demo/codes-dock-3.txt");
 const DOCK_1: &str = include_str!("../../hardware/demo/codes-dock-1.txt");
+const HARBOUR: &str = include_str!("../../hardware/demo/harbour.geojson");
+const GS1: &str = include_str!("../../hardware/demo/codes-gs1.txt");
 const GATE: &str = include_str!("../../hardware/demo/codes-gate.txt");
 
 const NOISY: &str = "noise=0.05,partial=0.05,glue=0.05,checksum=0.05";
@@ -50,7 +52,14 @@ fn wire(mut tape: Box<dyn Tape>, bursts: usize, faults: &str, seed: u64) -> Vec<
 #[test]
 fn the_captures_are_what_simulate_makes_from_their_seeds() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("hardware/captures");
+    let multi = |seed| receiver(ROUTE, Model::Multi, Some(10.0), seed);
     for (name, bytes) in [
+        ("multi.nmea", wire(multi(3), 30, "", 3)),
+        ("multi-noisy.nmea", wire(multi(4), 20, NOISY, 4)),
+        ("harbour.nmea", wire(receiver(HARBOUR, Model::Plain, None, 5), 60, "", 5)),
+        ("gs1.scan", wire(scanner(GS1), 13, "", 1)),
+        ("framed.scan", framed_reads()),
+        ("replug.ring", replugged()),
         ("truck.nmea", wire(truck(1), 120, "", 1)),
         ("truck-noisy.nmea", wire(truck(2), 60, NOISY, 2)),
         ("dock-3.scan", wire(scanner(DOCK_3), 18, "", 1)),
@@ -62,6 +71,34 @@ fn the_captures_are_what_simulate_makes_from_their_seeds() {
         }
         assert!(std::fs::read(&path).unwrap() == bytes, "{name} is another; UPDATE=1 writes it, git shows how");
     }
+}
+
+/// The codes between STX and ETX, with what a bad line puts between them.
+fn framed_reads() -> Vec<u8> {
+    let reads = GS1.lines().map(|code| format!("\u{2}{}\u{3}\r\n", code.replace("\\x1d", "\u{1d}")));
+    let mut bytes = reads.collect::<String>().into_bytes();
+    bytes.extend(b"noise\x02TRL-10\x0242\x03\x02TRL-1042\x03\r\n\x02TRL-1");
+    bytes
+}
+
+/// A scanner that was unplugged in the middle of a code, as the node that read it captured it.
+fn replugged() -> Vec<u8> {
+    use crate::domain::Stamp;
+    use crate::ingest::{Origin, Ring};
+    let at = |ms: i64| Stamp { mono_us: ms * 1000, wall_ms: 1_795_161_600_000 + ms };
+    let folder = tempfile::tempdir().unwrap();
+    let origin = Origin { source: "door-3".into(), kind: "scanner", port: "/dev/ttyUSB0".into(), baud: Some(9600) };
+    let ring = Ring::open(folder.path(), origin, at(0));
+    for (ms, bytes) in [(0, "TRL-1041\r"), (400, "TRL-1041\r"), (3000, "TRL-1041\r"), (5000, "]C100395212340")] {
+        ring.bytes(bytes.as_bytes(), at(ms));
+    }
+    ring.port(true, at(5100));
+    ring.port(false, at(7000));
+    for (ms, bytes) in [(8000, "]C10039521234"), (8300, "0000010013\r"), (9000, "]C1003952"), (9900, "TRL-1042\r")] {
+        ring.bytes(bytes.as_bytes(), at(ms));
+    }
+    let version = format!("\"version\":\"{}\"", env!("CARGO_PKG_VERSION"));
+    ring.text(at(10_000)).replace(&version, "\"version\":\"0\"").into_bytes()
 }
 
 /// The zones with their boxes: west, south, east, north. All of the demonstration's are rectangles.

@@ -72,8 +72,9 @@ impl Replay {
 
     fn new(mut steps: Vec<(Duration, Play)>, decimals: usize, repeat: bool) -> Option<Self> {
         let has_bytes = steps.iter().any(|(_, play)| matches!(play, Play::Bytes(bytes, _) if !bytes.is_empty()));
-        let turns = steps.iter().filter_map(|(_, play)| if let Play::Plugged(is) = play { Some(*is) } else { None });
-        if let (true, Some(false), Some((at, _))) = (repeat, turns.last(), steps.last()) {
+        let mut turns =
+            steps.iter().filter_map(|(_, play)| if let Play::Plugged(is) = play { Some(*is) } else { None });
+        if let (true, Some(false), Some((at, _))) = (repeat, turns.next_back(), steps.last()) {
             // It ends unplugged: a moment before it begins again it is there, or its first bytes met nobody.
             steps.push((*at + GAP, Play::Plugged(true)));
         }

@@ -10,6 +10,7 @@
 mod bench;
 mod broker;
 mod browser;
+mod captures;
 mod commands;
 mod config;
 mod feeder;
