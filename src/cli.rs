@@ -121,7 +121,7 @@ enum Decode {
         /// Keys of a `[[scanner]]` table as JSON
         #[arg(long, value_name = "JSON")]
         profile: Option<String>,
-        /// Lines [ms,"bytes"] on a virtual clock
+        /// Lines [ms,"bytes"], [ms,{"key":"SHIFT+KEY_T"}], [ms,{"port":"lost"}] on a virtual clock
         #[arg(long)]
         timed: bool,
         /// The file; default: standard input

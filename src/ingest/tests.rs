@@ -327,6 +327,43 @@ async fn an_epoch_without_a_position_is_counted_and_makes_no_event() {
     assert_eq!(ledger.imbalance(), 0);
 }
 
+/// Key records: each of these keys, with the shift key held where it says so.
+fn struck(keys: &[(bool, u16)]) -> Vec<u8> {
+    let record = |key: u16, value: u8| {
+        let [low, high] = key.to_le_bytes();
+        let record: [u8; crate::source::KEY_RECORD] = [1, 0, low, high, value, 0, 0, 0];
+        record
+    };
+    let stroke = |(shift, key): &(bool, u16)| {
+        let inner = [record(*key, 1), record(*key, 0)];
+        let outer = |value| shift.then(|| record(42, value));
+        outer(1).into_iter().chain(inner).chain(outer(0)).flatten().collect::<Vec<u8>>()
+    };
+    keys.iter().flat_map(stroke).collect()
+}
+
+#[tokio::test]
+async fn the_keys_of_a_grabbed_scanner_are_read_in_its_layout_and_half_a_code_is_a_letter() {
+    let bench = Bench::new();
+    let wedge = |layout: &str| {
+        let layout = layout.to_owned();
+        door(move |s| (s.port, s.layout) = (Port::Hid("/dev/input/event3".into()), layout))
+    };
+    // The key that is Y on an American keyboard is Z on a German one, and the one with the slash is the hyphen.
+    let code = [(true, 21), (true, 22), (false, 53), (false, 8), (false, 28)];
+    let quiet = Input::Quiet { conn: Conn(1), at: bench.clock.now() };
+    let halves =
+        [bench.bytes(&struck(&code[..3])), quiet, bench.bytes(&struck(&code)), bench.bytes(&struck(&code[..2]))];
+    bench.take(wedge("de"), [opened(&bench)].into_iter().chain(halves).chain([lost(&bench)]).collect()).await;
+    bench.take(wedge("us"), vec![opened(&bench), bench.bytes(&struck(&code)), lost(&bench)]).await;
+    let codes: Vec<_> = bench.rows().await.into_iter().filter_map(|row| row.code).collect();
+    assert_eq!(codes, ["ZU-7", "YU/7"]);
+    let letters = bench.node.store.read(|reader| reader.letters(false, 10)).await.unwrap();
+    let refused: Vec<_> = letters.iter().map(|letter| (letter.reason.as_str(), letter.bytes.as_slice())).collect();
+    assert_eq!(refused, [("unterminated", &b"ZU"[..]), ("unterminated", b"ZU-")]);
+    assert_eq!(bench.ledger().await.imbalance(), 0);
+}
+
 #[tokio::test]
 async fn an_unknown_key_is_kept_for_a_person_when_the_register_is_closed() {
     let mut bench = Bench::new();

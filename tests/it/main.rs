@@ -17,6 +17,7 @@ mod feeder;
 mod kill;
 mod path;
 mod ports;
+mod scans;
 mod stream;
 mod upstream;
 mod wedge;

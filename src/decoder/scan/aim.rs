@@ -70,8 +70,14 @@ pub fn take_symbol(text: &str) -> Option<(Symbology, &str)> {
     }
     let mut tail = text.chars();
     let id = match tail.next()? {
-        // One id for all of EAN and UPC: eight digits are an EAN-8 if its check digit says so, else a UPC-E.
-        'A' if tail.as_str().len() == 8 && check::mod10_holds(tail.as_str().as_bytes()) => "]E4",
+        // One id for all of EAN and UPC. Eight digits that begin with 0 are a UPC-E before they are an EAN-8, of which
+        // those are for use inside a shop only.
+        'A' if tail.as_str().len() == 8
+            && !tail.as_str().starts_with('0')
+            && check::mod10_holds(tail.as_str().as_bytes()) =>
+        {
+            "]E4"
+        }
         'A' => "]E0",
         'B' => "]A0",
         'C' => "]F0",

@@ -80,6 +80,13 @@ impl Desk {
             Cut::Frame(bytes) => (bytes, bytes.len()),
             Cut::Bad(_, bytes, length) => (bytes, length),
         };
+        if bytes.is_empty() {
+            // No frame, but it says that nothing of what was cut off before is still to come.
+            if let Some(licence) = &mut self.licence {
+                licence.is_torn = false;
+            }
+            return;
+        }
         let is_cut_off = matches!(cut, Cut::Bad(Reason::Unterminated, ..));
         let is_head = licence::has_head(bytes)
             // Behind the mark that opens a licence a damaged head is one too, and so is what was cut off.

@@ -6,7 +6,7 @@ use crate::domain::Reason;
 /// One stretch of bytes between two delimiters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut<'a> {
-    /// A whole frame.
+    /// A whole frame; empty where a delimiter follows another one.
     Frame(&'a [u8]),
     /// Something else: why, its first [`EVIDENCE_MAX`] bytes, how many there were.
     Bad(Reason, &'a [u8], usize),
@@ -110,12 +110,16 @@ impl Framer {
         self.delimiter_bytes += u64::try_from(self.length - length).unwrap_or(u64::MAX);
         let bytes = &self.run[..length.min(self.run.len())];
         let outside = !self.started;
-        if outside && length == bytes.len() && bytes.iter().all(|byte| byte.is_ascii_control() || *byte == b' ') {
-            // Between frames scanners send line ends and acknowledgements that mean nothing.
+        // Between frames scanners send line ends and acknowledgements that mean nothing.
+        let is_idle = outside && bytes.iter().all(|byte| byte.is_ascii_control() || *byte == b' ');
+        if length == 0 || (is_idle && length == bytes.len()) {
             self.delimiter_bytes += u64::try_from(length).unwrap_or(u64::MAX);
+            if by != End::Silence {
+                sink(Cut::Frame(&[]));
+            }
         } else if length > FRAME_MAX {
             sink(Cut::Bad(Reason::Overlong, bytes, length));
-        } else if length > 0 {
+        } else {
             match by {
                 End::Silence => sink(Cut::Bad(Reason::Unterminated, bytes, length)),
                 End::Terminator if !outside => sink(Cut::Frame(bytes)),

@@ -8,7 +8,9 @@ const LINES_MIN: usize = 3;
 
 /// Whether the bytes hold the head of a licence, the list of its parts, or several of its lines.
 pub fn has_head(bytes: &[u8]) -> bool {
-    (0..bytes.len()).any(|at| is_mark(&bytes[at..]) || is_part_list(&bytes[at..])) || has_lines(bytes)
+    let begins = |byte: &u8| matches!(byte.to_ascii_uppercase(), b'A' | b'D' | b'I');
+    let mut places = bytes.iter().enumerate().filter(|(_, byte)| begins(byte)).map(|(at, _)| &bytes[at..]);
+    places.any(|rest| is_mark(rest) || is_part_list(rest)) || has_lines(bytes)
 }
 
 /// The file type and an issuer's number of six digits.
@@ -41,8 +43,8 @@ fn has_lines(bytes: &[u8]) -> bool {
 
 /// An element of the standard: `DAA` to `DDZ`, and a value.
 fn is_element(line: &[u8]) -> bool {
-    let line = line.to_ascii_uppercase();
-    matches!(line.as_slice(), [b'D', b'A'..=b'D', b'A'..=b'Z', _, ..])
+    line.first_chunk()
+        .is_some_and(|id: &[u8; 4]| matches!(id.to_ascii_uppercase().as_slice(), [b'D', b'A'..=b'D', b'A'..=b'Z', _]))
 }
 
 /// The type of a part and its first element.
@@ -80,12 +82,14 @@ pub fn ends_inside_head(bytes: &[u8]) -> bool {
 /// Whether a frame is a further line of a licence: an element of its own or of its jurisdiction, or control characters.
 pub fn goes_on(bytes: &[u8]) -> bool {
     let start = bytes.iter().position(|byte| !byte.is_ascii_control()).unwrap_or(bytes.len());
-    let line = bytes[start..].to_ascii_uppercase();
-    match line.as_slice() {
-        [] => true,
-        [b'D', b'A'..=b'D', third, ..] | [b'Z', b'A'..=b'Z', third, ..] => third.is_ascii_uppercase(),
-        line => starts_part(line),
-    }
+    let line = &bytes[start..];
+    let is_element = line.first_chunk().is_some_and(|id: &[u8; 3]| {
+        matches!(
+            id.to_ascii_uppercase().as_slice(),
+            [b'D', b'A'..=b'D', b'A'..=b'Z'] | [b'Z', b'A'..=b'Z', b'A'..=b'Z']
+        )
+    });
+    line.is_empty() || is_element || starts_part(line)
 }
 
 #[cfg(test)]

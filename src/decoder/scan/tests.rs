@@ -213,6 +213,33 @@ fn what_no_id_speaks_for_is_named_only_by_proof() {
 }
 
 #[test]
+fn the_short_upc_is_the_number_that_it_stands_for() {
+    for (short, full) in [
+        ("01234505", "012000003455"),
+        ("04252614", "042100005264"),
+        ("01234523", "012200003453"),
+        ("01234531", "012300000451"),
+        ("01234543", "012340000053"),
+        ("01234558", "012345000058"),
+        ("11234593", "112345000093"),
+    ] {
+        let scan = classify(format!("]E0{short}").as_bytes(), &ScanProfile::default()).unwrap();
+        assert_eq!(scan.key, format!("gtin:00{full}"), "{short}");
+        // The id of Symbol does not say which of the short codes it is; what begins with 1 is an EAN-8 to it.
+        if short.starts_with('0') {
+            let profile = ScanProfile { code_id: CodeId::Symbol, ..Default::default() };
+            let scan = classify(format!("A{short}").as_bytes(), &profile).unwrap();
+            assert_eq!(scan.key, format!("gtin:00{full}"), "{short} behind a Symbol id");
+        }
+    }
+    // Behind the id of EAN-8 nothing is an expansion: a wrong digit is a wrong digit.
+    let loss = classify(b"]E404252614", &ScanProfile::default()).unwrap_err();
+    assert_eq!(loss.reason, Reason::BadCheck);
+    let with_addon = classify(b"]E3400638133393112", &ScanProfile::default()).unwrap();
+    assert_eq!(with_addon.key, "gtin:04006381333931");
+}
+
+#[test]
 fn a_reject_keeps_the_frame_so_that_it_can_be_read_again() {
     let loss = classify(b"D07|A", &ScanProfile { prefix: b"D08|".to_vec(), ..ScanProfile::default() }).unwrap_err();
     assert_eq!((loss.reason, loss.bytes.as_slice()), (Reason::Framing, &b"D07|A"[..]));
