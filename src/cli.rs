@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::config::{self, Machine};
 use crate::decoder::{capture, nmea, scan};
 use crate::devices;
+use crate::plan::Plan;
 use crate::simulate;
 
 /// Exit codes of the contract, after sysexits(3).
@@ -242,6 +243,12 @@ fn check(file: &Path) -> Done {
     let loaded = load(file)?;
     for warning in &loaded.warnings {
         eprintln!("{warning}");
+    }
+    // One that is not there yet is among the warnings.
+    if let Some(path) = loaded.config.plan.zones.as_deref().filter(|path| path.is_file()) {
+        Plan::read(path).map_err(|invalid| {
+            Failure::new(exit::CONFIG, format!("the plan of the zones is invalid\n{}", invalid.in_file(path)))
+        })?;
     }
     print(&format!("{} is valid ({} warning(s))\n", file.display(), loaded.warnings.len()))
 }

@@ -10,6 +10,7 @@ pub mod health;
 pub mod decoder;
 pub mod identity;
 pub mod projection;
+pub mod plan;
 pub mod wire;
 pub mod store;
 pub mod source;

@@ -11,8 +11,8 @@ use crate::config::port::{self, Wrong};
 use crate::config::reader::{Reader, View};
 use crate::config::text::{Spot, Value};
 use crate::config::{
-    Assets, Config, FullPolicy, Http, Listen, Machine, NoSubscriber, Node, Plan, Protocol, Read, SendFrom, Store,
-    Unknown, Uplink,
+    Assets, Config, FullPolicy, Http, Listen, Machine, MotionLimits, NoSubscriber, Node, Plan, Protocol, Read,
+    SendFrom, Store, Unknown, Uplink,
 };
 
 /// Said of a key that may be written already.
@@ -63,6 +63,7 @@ pub(super) fn check(doc: &mut MergedDoc, machine: &Machine, main_file: &Path, re
             ),
         },
         plan: plan(doc, reader),
+        motion: motion(doc, reader),
         node,
         http,
         gps,
@@ -315,16 +316,42 @@ fn client_id(text: &str) -> Result<String, Wrong> {
 
 fn plan(doc: &MergedDoc, reader: &mut Reader) -> Plan {
     let table = view(doc, "plan");
-    not_yet(&table, &["zones", "bearing_deg", "overstay_min"], reader);
+    not_yet(&table, &["bearing_deg", "overstay_min"], reader);
     let bearing_deg = reader.real(&table, "bearing_deg").unwrap_or_default();
     if !(0.0..360.0).contains(&bearing_deg) {
         reader.error(&table, "bearing_deg", format!("{bearing_deg} is out of range"), "write degrees from 0 to 359.9");
     }
     Plan {
         zones: reader.file(&table, "zones"),
+        exit_m: reader.measure(&table, "exit_m", 0.0..=1000.0),
+        exit_fixes: reader.number(&table, "exit_fixes", 1..=1000),
+        exit: reader.seconds(&table, "exit_s", 0..=3600),
+        dwell: reader.seconds(&table, "dwell_s", 0..=3600),
         bearing_deg,
         overstay_min: reader.number(&table, "overstay_min", 0..=525_600),
     }
+}
+
+fn motion(doc: &MergedDoc, reader: &mut Reader) -> MotionLimits {
+    let table = view(doc, "motion");
+    let limits = MotionLimits {
+        start_mps: reader.measure(&table, "start_mps", 0.1..=100.0),
+        start: reader.seconds(&table, "start_s", 0..=600),
+        start_m: reader.measure(&table, "start_m", 1.0..=10_000.0),
+        stop_mps: reader.measure(&table, "stop_mps", 0.05..=100.0),
+        stop: reader.seconds(&table, "stop_s", 1..=3600),
+    };
+    // 0 is one that is reported already.
+    if limits.start_mps > 0.0 && limits.stop_mps >= limits.start_mps {
+        // At the one that a file says: the other is a default.
+        let [key, other] = if table.is_set("stop_mps") { ["stop_mps", "start_mps"] } else { ["start_mps", "stop_mps"] };
+        let message = format!(
+            "stop_mps {} is not below start_mps {}: it would start and stop by turns",
+            limits.stop_mps, limits.start_mps
+        );
+        reader.error(&table, key, message, format!("make stop_mps smaller than start_mps, or change {other} too"));
+    }
+    limits
 }
 
 /// Whether only this machine reaches it.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use crate::config::load::load_from;
 use crate::config::{
-    Config, Effect, Gps, Invalid, KEPT_FILE, Line, Listen, Loaded, Machine, NoSubscriber, Node, PACKAGED, Parity, Port,
-    Protocol, ReadPoint, RepeatScope, Scanner, SendFrom, Uplink, defaults_text, keep_last_good, last_good, load,
-    parse_text, scanner_profile,
+    Config, Effect, Gps, Invalid, KEPT_FILE, Line, Listen, Loaded, Machine, MotionLimits, NoSubscriber, Node, PACKAGED,
+    Parity, Plan, Port, Protocol, ReadPoint, RepeatScope, Scanner, SendFrom, Uplink, defaults_text, keep_last_good,
+    last_good, load, parse_text, scanner_profile,
 };
 
 fn machine() -> Machine {
@@ -204,6 +204,15 @@ fn every_number_has_a_range() {
         ("[http]\nmax_streams = 4097\n", "t.toml:2:15: http.max_streams: 4097", "1 to 4096"),
         ("[plan]\nbearing_deg = 360\n", "t.toml:2:15: plan.bearing_deg: 360", "0 to 359.9"),
         ("[plan]\nbearing_deg = nan\n", "t.toml:2:15: plan.bearing_deg: NaN", "0 to 359.9"),
+        ("[plan]\nexit_m = -1\n", "t.toml:2:10: plan.exit_m: -1", "0 to 1000"),
+        ("[plan]\nexit_fixes = 0\n", "t.toml:2:14: plan.exit_fixes: 0", "1 to 1000"),
+        ("[plan]\nexit_s = 3601\n", "t.toml:2:10: plan.exit_s: 3601", "0 to 3600"),
+        ("[plan]\ndwell_s = -1\n", "t.toml:2:11: plan.dwell_s: -1", "0 to 3600"),
+        ("[motion]\nstart_mps = nan\n", "t.toml:2:13: motion.start_mps: NaN", "0.1 to 100"),
+        ("[motion]\nstart_s = 601\n", "t.toml:2:11: motion.start_s: 601", "0 to 600"),
+        ("[motion]\nstart_m = 0.5\n", "t.toml:2:11: motion.start_m: 0.5", "1 to 10000"),
+        ("[motion]\nstop_mps = 0\n", "t.toml:2:12: motion.stop_mps: 0", "0.05 to 100"),
+        ("[motion]\nstop_s = 0\n", "t.toml:2:10: motion.stop_s: 0", "1 to 3600"),
         ("[plan]\noverstay_min = -5\n", "t.toml:2:16: plan.overstay_min: -5", "0 to"),
         (&uplink("window = 0"), "t.toml:3:10: uplink.window: 0", "1 to 1000"),
         (&uplink("keep_alive_s = 4"), "t.toml:3:16: uplink.keep_alive_s: 4", "5 to"),
@@ -823,6 +832,31 @@ fn a_profile_for_decode_is_a_scanner_in_json() {
         let found = scanner_profile(json, &machine()).unwrap_err().to_string();
         assert!(found.starts_with(expect), "{found}");
     }
+}
+
+#[test]
+fn how_zones_are_left_and_what_counts_as_motion_is_as_packaged_until_it_is_set() {
+    let bare = parse("").unwrap().config;
+    assert_eq!((&bare.plan, &bare.motion), (&Plan::default(), &MotionLimits::default()));
+    let text = "[plan]\nexit_m = 15\ndwell_s = 4\n[motion]\nstart_mps = 2.5\nstop_s = 60\n";
+    let loaded = parse(text).unwrap();
+    assert_eq!(loaded.warnings, []);
+    let plan = Plan { exit_m: 15.0, dwell: Duration::from_secs(4), ..Plan::default() };
+    let motion = MotionLimits { start_mps: 2.5, stop: Duration::from_secs(60), ..MotionLimits::default() };
+    assert_eq!((loaded.config.plan, loaded.config.motion), (plan, motion));
+}
+
+#[test]
+fn what_would_start_and_stop_by_turns_is_refused() {
+    for (text, expect) in [
+        ("[motion]\nstop_mps = 2\n", "t.toml:2:12: motion.stop_mps: stop_mps 2 is not below start_mps 1.5: it would"),
+        ("[motion]\nstart_mps = 0.4\n", "t.toml:2:13: motion.start_mps: stop_mps 0.5 is not below start_mps 0.4: it"),
+    ] {
+        let found = parse(text).unwrap_err();
+        assert!(found.findings.len() == 1 && found.to_string().starts_with(expect), "{found}");
+    }
+    let words = parse("[motion]\nstart_mps = \"fast\"\n").unwrap_err();
+    assert_eq!(words.findings.len(), 1, "what cannot be read is said once: {words}");
 }
 
 #[test]

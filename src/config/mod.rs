@@ -9,6 +9,7 @@ mod load;
 mod load_tests;
 mod machine;
 mod merged;
+mod motion;
 mod port;
 mod reader;
 mod sources;
@@ -24,6 +25,7 @@ pub use known::{PACKAGED, defaults_text};
 pub use load::{DEFAULT_FILE, Loaded, load, parse_text, scanner_profile};
 pub use machine::Machine;
 pub use merged::MergedDoc;
+pub use motion::MotionLimits;
 
 /// The whole checked configuration; `Config::default()` is a node with no inputs and no upstream.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,6 +46,8 @@ pub struct Config {
     pub assets: Assets,
     /// `[plan]`
     pub plan: Plan,
+    /// `[motion]`
+    pub motion: MotionLimits,
     /// A digest of the merged configuration: 16 hex digits; the `config` of the status message.
     pub digest: String,
 }
@@ -375,6 +379,14 @@ pub enum Unknown {
 pub struct Plan {
     /// GeoJSON file of the zones; none is a plan kept in the store.
     pub zones: Option<PathBuf>,
+    /// How far beyond the edge of a zone an asset has left it, at least. Metres, 0..=1000.
+    pub exit_m: f64,
+    /// After so many fixes beyond that it has left. 1..=1000.
+    pub exit_fixes: u32,
+    /// Or after so long beyond it; 3600 s at most.
+    pub exit: Duration,
+    /// How long it must be inside to have entered; zero is at once. 3600 s at most.
+    pub dwell: Duration,
     /// How the plan is turned on the page. Degrees, 0..360.
     pub bearing_deg: f64,
     /// After how long at a dock a stay is too long. Minutes; 0 is never.
@@ -414,7 +426,15 @@ impl Default for Http {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { zones: None, bearing_deg: 0.0, overstay_min: 240 }
+        Self {
+            zones: None,
+            exit_m: 10.0,
+            exit_fixes: 3,
+            exit: Duration::from_secs(5),
+            dwell: Duration::ZERO,
+            bearing_deg: 0.0,
+            overstay_min: 240,
+        }
     }
 }
 

@@ -173,6 +173,16 @@ impl Reader {
         }
     }
 
+    /// A number with a point within its range; 0 when it is reported already.
+    pub(super) fn measure(&mut self, view: &View<'_>, key: &str, range: RangeInclusive<f64>) -> f64 {
+        let Some(number) = self.real(view, key) else { return 0.0 };
+        if !range.contains(&number) {
+            let (low, high) = range.into_inner();
+            self.error(view, key, format!("{number} is out of range"), format!("write a number from {low} to {high}"));
+        }
+        number
+    }
+
     pub(super) fn flag(&self, view: &View<'_>, key: &str) -> bool {
         matches!(view.entry(key).map(|entry| &entry.value), Some(Value::Flag(true)))
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::clock::{BUILD_FLOOR_MS, Keeper};
-use crate::config::Port;
+use crate::config::{MotionLimits, Port};
 use crate::decoder::nmea::{Doubter, NmeaCounts, NmeaDecoder, NmeaOptions, NmeaOut, Trusted};
 use crate::decoder::scan::{Charset, CodeId, Layout, ScanCounts, ScanDecoder, ScanOut, ScanProfile};
 use crate::domain::{Fix, Loss, Reason, Stage, Stamp, TimeQuality};
@@ -276,7 +276,11 @@ impl Ears {
             let when = self.keeper.time_of(at);
             self.notes.push(Heard::Frame(Frame::Note { name: "clock_stepped", sentence, at, when }, None));
         }
-        let keep = self.motion.judge(&fix, at, gps.track_interval, gps.parked_interval);
+        let (was_moving, limits) = (self.motion.is_moving(), MotionLimits::default());
+        let keep = self.motion.judge(&fix, at, gps.track_interval, gps.parked_interval, false, &limits);
+        if was_moving != self.motion.is_moving() {
+            tracing::debug!(source = %gps.id, starts = self.motion.starts(), moving = !was_moving, "the motion has changed");
+        }
         let tq = if fix.has_date { tq } else { tq.min(TimeQuality::Rtc) };
         Heard::Frame(Frame::Fix { fix, at, tq, keep }, None)
     }

@@ -1,22 +1,38 @@
-//! Which fixes are worth a row: at most one each interval while moving or parked, and each that says something new.
-//! A thinned fix is counted and still shows where the asset is.
+//! Whether an asset moves, and which of its fixes are worth a row: at most one each interval while moving or parked, and
+//! each that says something new. A thinned fix is counted and still shows where the asset is.
+//!
+//! A parked receiver wanders by metres and says speeds over 1 m/s for seconds. So motion must last, or lead away from the
+//! anchor, the averaged position of the parked asset; how far that is grows with the HDOP.
 
 use std::time::Duration;
 
+use crate::config::MotionLimits;
 use crate::domain::{Doubt, Fix, Stamp, UnixMs};
 
-/// Faster than this it moves. m/s; walking pace.
-const START_MPS: f64 = 1.5;
-/// Slower than this for [`STOP_MS`] it is parked. m/s; what a standing receiver's noise reaches.
-const STOP_MPS: f64 = 0.5;
-/// How long it must be slow to be parked. ms
-const STOP_MS: i64 = 30_000;
 /// A turn that is worth a row. Degrees.
 const TURN_DEG: f64 = 30.0;
 /// The first fix after such a gap is worth a row. ms
 const GAP_MS: i64 = 10_000;
-/// Without a speed: so far from the last stored position it has moved. Degrees, about 30 m of latitude.
-const MOVED_DEG: f64 = 0.000_27;
+/// With a poorer HDOP a speed is as much a guess as a position: it starts no motion, the distance must. None counts as good.
+const SPEED_HDOP_MAX: f64 = 5.0;
+/// A receiver that says worse is believed this. It says 99.99 when it does not know.
+const HDOP_MAX: f64 = 100.0;
+/// Time constant of the anchor, times the HDOP. ms
+const ANCHOR_MS: f64 = 60_000.0;
+/// Metres of a degree of latitude.
+const M_PER_DEG: f64 = 111_195.08;
+/// So many fixes in a row, each later than the one before and all older than the newest, over [`ANEW_MIN_MS`] at least,
+/// say that the newest was wrong.
+const ANEW_FIXES: u32 = 10;
+/// See [`ANEW_FIXES`]. ms
+const ANEW_MIN_MS: i64 = 5000;
+/// The same for a receiver that says little: so many fixes over [`ANEW_LONG_MS`].
+const ANEW_FIXES_FEW: u32 = 3;
+/// See [`ANEW_FIXES_FEW`]. ms
+const ANEW_LONG_MS: i64 = 60_000;
+/// How far times of fixes and of their receipt may run apart in such a row: a log that is played back runs faster, or
+/// slower, than a clock. ms
+const PACE_SLACK_MS: i64 = 1500;
 
 /// What becomes of a fix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,76 +45,202 @@ pub(super) enum Keep {
     Late,
 }
 
-/// The motion of one receiver, as far as thinning needs it.
+/// The motion of one asset by one receiver. It begins parked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Motion {
-    stored: Option<Point>,
+    stored: Option<Stored>,
     newest_ms: Option<UnixMs>,
     heard_mono_ms: i64,
+    late: Option<Late>,
     moving: bool,
+    starts: u64,
+    anchor: Option<Anchor>,
+    fast_since_ms: Option<UnixMs>,
     slow_since_ms: Option<UnixMs>,
 }
 
+/// What thinning needs of the fix that was stored last.
 #[derive(Clone, Copy, Debug)]
-struct Point {
+struct Stored {
     time_ms: UnixMs,
-    lat_deg: f64,
-    lon_deg: f64,
     course_deg: Option<f64>,
 }
 
+/// Where the asset stands: while it moves, where it may be about to.
+#[derive(Clone, Copy, Debug)]
+struct Anchor {
+    lat_deg: f64,
+    lon_deg: f64,
+    /// How much the average rests on. ms
+    weight_ms: f64,
+    time_ms: UnixMs,
+}
+
+/// Fixes in a row that are older than the newest, each later than the one before.
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    first: (UnixMs, i64),
+    last_ms: UnixMs,
+    fixes: u32,
+}
+
 impl Motion {
-    /// Decides on the next fix of the receiver.
-    pub(super) fn judge(&mut self, fix: &Fix, at: Stamp, track: Duration, parked: Duration) -> Keep {
+    /// Decides on the next fix of the receiver. `news`: it changes something else, and must not be thinned.
+    pub(super) fn judge(
+        &mut self,
+        fix: &Fix,
+        at: Stamp,
+        track: Duration,
+        parked: Duration,
+        news: bool,
+        limits: &MotionLimits,
+    ) -> Keep {
         if fix.doubt.iter().any(|doubt| matches!(doubt, Doubt::Jump | Doubt::Future)) {
             return Keep::Store;
         }
-        if self.newest_ms.is_some_and(|newest| fix.time_ms <= newest) {
-            return if track.is_zero() || parked.is_zero() { Keep::Store } else { Keep::Late };
+        if self.newest_ms.is_some_and(|newest| fix.time_ms <= newest) && !self.begins_anew(fix, at) {
+            return if news || track.is_zero() || parked.is_zero() { Keep::Store } else { Keep::Late };
         }
+        self.late = None;
         let gap = at.mono_ms() - self.heard_mono_ms > GAP_MS;
         let (newest, was_moving) = (self.newest_ms.replace(fix.time_ms), self.moving);
         self.heard_mono_ms = at.mono_ms();
-        self.follow(fix);
-        let keep = self.worth(fix, gap || newest.is_none() || was_moving != self.moving, track, parked);
+        // What stands still and says that it moves is not believed either way.
+        if !fix.doubt.contains(&Doubt::Frozen) {
+            self.follow(fix, limits);
+        }
+        let news = news || gap || newest.is_none() || was_moving != self.moving;
+        let keep = self.worth(fix, news, if self.moving { ("track", track) } else { ("parked", parked) }, limits);
         if keep == Keep::Store {
-            let course_deg = if self.moving { fix.course_deg } else { None };
-            self.stored = Some(Point { time_ms: fix.time_ms, lat_deg: fix.lat_deg, lon_deg: fix.lon_deg, course_deg });
+            let course_deg = self.course(fix, limits);
+            self.stored = Some(Stored { time_ms: fix.time_ms, course_deg });
         }
         keep
     }
 
-    fn worth(&self, fix: &Fix, news: bool, track: Duration, parked: Duration) -> Keep {
-        let Some(stored) = self.stored else { return Keep::Store };
-        let (policy, interval) = if self.moving { ("track", track) } else { ("parked", parked) };
-        let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
-        let turned = match (self.moving, stored.course_deg, fix.course_deg) {
-            (true, Some(then), Some(now)) => turn(then, now) > TURN_DEG,
-            (true, None, Some(_)) => true,
-            _ => false,
-        };
-        if news || turned || fix.time_ms - stored.time_ms >= interval_ms { Keep::Store } else { Keep::Thin(policy) }
+    /// Whether the asset moves.
+    pub(super) const fn is_moving(&self) -> bool {
+        self.moving
     }
 
-    fn follow(&mut self, fix: &Fix) {
-        let moved = |from: Point| {
-            (fix.lat_deg - from.lat_deg).abs() > MOVED_DEG
-                || (fix.lon_deg - from.lon_deg).abs() * fix.lat_deg.to_radians().cos() > MOVED_DEG
+    /// How often it began to move.
+    pub(super) const fn starts(&self) -> u64 {
+        self.starts
+    }
+
+    /// Whether a fix that is older than the newest ends a row that shows the newest to be wrong: a date far ahead, from a
+    /// receiver that nobody could check, must not make all that follows late for ever.
+    fn begins_anew(&mut self, fix: &Fix, at: Stamp) -> bool {
+        let row = self.late.filter(|late| late.last_ms < fix.time_ms && late.keeps_pace(fix.time_ms, at));
+        let row = match row {
+            Some(late) => Late { last_ms: fix.time_ms, fixes: late.fixes.saturating_add(1), ..late },
+            None => Late { first: (fix.time_ms, at.mono_ms()), last_ms: fix.time_ms, fixes: 1 },
         };
-        let fast = match fix.speed_mps {
-            Some(speed) => speed > START_MPS,
-            None => self.stored.is_some_and(moved),
+        self.late = Some(row);
+        let took_ms = at.mono_ms().saturating_sub(row.first.1);
+        let is_long =
+            row.fixes >= ANEW_FIXES && took_ms >= ANEW_MIN_MS || row.fixes >= ANEW_FIXES_FEW && took_ms >= ANEW_LONG_MS;
+        if is_long {
+            *self =
+                Self { moving: self.moving, starts: self.starts, heard_mono_ms: self.heard_mono_ms, ..Self::default() };
+        }
+        is_long
+    }
+
+    fn worth(
+        &self,
+        fix: &Fix,
+        news: bool,
+        (policy, interval): (&'static str, Duration),
+        limits: &MotionLimits,
+    ) -> Keep {
+        let Some(stored) = self.stored else { return Keep::Store };
+        let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
+        let turned = match (stored.course_deg, self.course(fix, limits)) {
+            (Some(then), Some(now)) => turn(then, now) > TURN_DEG,
+            (None, Some(_)) => true,
+            _ => false,
         };
-        if fast {
+        let is_due = fix.time_ms.saturating_sub(stored.time_ms) >= interval_ms;
+        if news || turned || is_due { Keep::Store } else { Keep::Thin(policy) }
+    }
+
+    /// The course, where it is one: that of an asset that stands is noise.
+    fn course(&self, fix: &Fix, limits: &MotionLimits) -> Option<f64> {
+        fix.course_deg.filter(|_| self.moving && fix.speed_mps.is_none_or(|speed| speed > limits.stop_mps))
+    }
+
+    fn follow(&mut self, fix: &Fix, limits: &MotionLimits) {
+        let hdop = fix.hdop.filter(|hdop| *hdop > 0.0).map_or(1.0, |hdop| hdop.clamp(1.0, HDOP_MAX));
+        let here = Anchor { lat_deg: fix.lat_deg, lon_deg: fix.lon_deg, weight_ms: 0.0, time_ms: fix.time_ms };
+        let anchor = *self.anchor.get_or_insert(here);
+        let is_away = anchor.distance_m(here) > limits.start_m * hdop;
+        if self.moving {
+            self.follow_moving(fix, limits, is_away.then_some(here));
+            return;
+        }
+        let is_fast = hdop <= SPEED_HDOP_MAX && fix.speed_mps.is_some_and(|speed| speed > limits.start_mps);
+        let fast_since_ms = if is_fast { *self.fast_since_ms.get_or_insert(fix.time_ms) } else { fix.time_ms };
+        self.fast_since_ms = is_fast.then_some(fast_since_ms);
+        if is_away || is_fast && has_lasted(fast_since_ms, fix.time_ms, limits.start) {
             self.moving = true;
-            self.slow_since_ms = None;
-        } else if fix.speed_mps.is_none_or(|speed| speed < STOP_MPS) {
-            let since = *self.slow_since_ms.get_or_insert(fix.time_ms);
-            self.moving &= fix.time_ms - since < STOP_MS;
+            self.starts += 1;
+            (self.anchor, self.fast_since_ms, self.slow_since_ms) = (Some(here), None, None);
         } else {
-            self.slow_since_ms = None;
+            self.anchor = Some(anchor.towards(here, ANCHOR_MS * hdop));
         }
     }
+
+    /// A moving asset stands when it was slow for long enough; without a speed, when it did not get away meanwhile.
+    fn follow_moving(&mut self, fix: &Fix, limits: &MotionLimits, away: Option<Anchor>) {
+        let is_slow = fix.speed_mps.map_or(away.is_none(), |speed| speed < limits.stop_mps);
+        let since_ms = if is_slow { *self.slow_since_ms.get_or_insert(fix.time_ms) } else { fix.time_ms };
+        self.slow_since_ms = if is_slow { Some(since_ms) } else { None };
+        if let Some(here) = away {
+            self.anchor = Some(here);
+        }
+        if is_slow && has_lasted(since_ms, fix.time_ms, limits.stop) {
+            self.moving = false;
+            // It stands where it is now, not where it was first slow.
+            (self.anchor, self.fast_since_ms, self.slow_since_ms) = (None, None, None);
+        }
+    }
+}
+
+impl Late {
+    /// Whether times and receipts have run alike since the first.
+    fn keeps_pace(&self, time_ms: UnixMs, at: Stamp) -> bool {
+        let (by_fix, by_receipt) = (time_ms.saturating_sub(self.first.0), at.mono_ms().saturating_sub(self.first.1));
+        by_fix.saturating_sub(by_receipt).saturating_abs() <= PACE_SLACK_MS.saturating_add(by_receipt / 20)
+    }
+}
+
+impl Anchor {
+    fn distance_m(self, other: Self) -> f64 {
+        let (north, east) = self.way_to(other);
+        north.hypot(east * self.lat_deg.to_radians().cos()) * M_PER_DEG
+    }
+
+    /// Degrees north and, the short way round, east.
+    fn way_to(self, other: Self) -> (f64, f64) {
+        let east = (other.lon_deg - self.lon_deg + 540.0).rem_euclid(360.0) - 180.0;
+        (other.lat_deg - self.lat_deg, east)
+    }
+
+    /// The average with a later position: of all at first, then of about the last `constant_ms`.
+    fn towards(self, here: Self, constant_ms: f64) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "a duration; 2^53 ms are 285,000 years")]
+        let took_ms = here.time_ms.saturating_sub(self.time_ms).max(0) as f64;
+        let weight_ms = (self.weight_ms + took_ms).min(constant_ms);
+        let share = if weight_ms > 0.0 { (took_ms / weight_ms).min(0.5) } else { 0.0 };
+        let (north, east) = self.way_to(here);
+        let (lat_deg, lon_deg) = (self.lat_deg + share * north, self.lon_deg + share * east);
+        Self { lat_deg, lon_deg, weight_ms, time_ms: here.time_ms }
+    }
+}
+
+fn has_lasted(since_ms: UnixMs, now_ms: UnixMs, span: Duration) -> bool {
+    now_ms.saturating_sub(since_ms) >= i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The angle between two courses. Degrees, 0..=180.
@@ -108,69 +250,5 @@ fn turn(from: f64, to: f64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TRACK: Duration = Duration::from_secs(10);
-    const PARKED: Duration = Duration::from_secs(300);
-
-    fn fix(second: i64, speed: f64, course: f64) -> (Fix, Stamp) {
-        let fix = Fix {
-            time_ms: second * 1000,
-            has_date: true,
-            day_sent: String::new(),
-            tod_sent_ms: second * 1000,
-            first_e7: (0, 0),
-            lat_deg: 0.0,
-            lon_deg: 0.0,
-            alt_m: None,
-            speed_mps: Some(speed),
-            course_deg: Some(course),
-            mode: None,
-            satellites: None,
-            hdop: None,
-            quality: None,
-            doubt: Vec::new(),
-        };
-        (fix, Stamp { mono_us: second * 1_000_000, wall_ms: 0 })
-    }
-
-    fn stored(seconds: impl Iterator<Item = i64>, speed: impl Fn(i64) -> f64, course: impl Fn(i64) -> f64) -> Vec<i64> {
-        let mut motion = Motion::default();
-        seconds
-            .filter(|s| {
-                let (fix, at) = fix(*s, speed(*s), course(*s));
-                motion.judge(&fix, at, TRACK, PARKED) == Keep::Store
-            })
-            .collect()
-    }
-
-    #[test]
-    fn a_steady_drive_is_stored_every_ten_seconds_and_at_each_turn() {
-        assert_eq!(stored(1..35, |_| 12.0, |s| if s < 25 { 90.0 } else { 130.0 }), [1, 11, 21, 25]);
-    }
-
-    #[test]
-    fn a_parked_vehicle_is_stored_every_five_minutes_and_when_it_starts() {
-        assert_eq!(stored(1..400, |s| if s < 350 { 0.1 } else { 9.0 }, |_| 0.0), [1, 301, 350, 360, 370, 380, 390]);
-    }
-
-    #[test]
-    fn a_stop_is_stored_once_it_has_lasted() {
-        assert_eq!(stored(1..70, |s| if s < 12 { 9.0 } else { 0.0 }, |_| 0.0), [1, 11, 21, 31, 41, 42]);
-    }
-
-    #[test]
-    fn the_first_fix_after_a_gap_is_never_thinned() {
-        assert_eq!(stored((1..5).chain(16..19), |_| 0.0, |_| 0.0), [1, 16]);
-    }
-
-    #[test]
-    fn zero_intervals_store_every_epoch() {
-        let mut motion = Motion::default();
-        for s in 1..50 {
-            let (fix, at) = fix(s, 0.0, 0.0);
-            assert_eq!(motion.judge(&fix, at, Duration::ZERO, Duration::ZERO), Keep::Store);
-        }
-    }
-}
+#[path = "motion_tests.rs"]
+mod tests;

@@ -144,3 +144,38 @@ fn a_node_that_may_not_write_its_store_says_so_and_ends() {
     assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
     assert!(stderr(&output).contains("store.dir") && started.elapsed() < Duration::from_secs(10));
 }
+
+#[test]
+fn a_check_reads_the_plan_and_says_every_mistake_with_its_line() {
+    let site = Site::new();
+    let zones = site.path("zones.geojson");
+    site.configure(&format!("[plan]\nzones = \"{}\"\n", zones.display()));
+    let absent = site.ask(&["check"]);
+    assert_eq!(absent.status.code(), Some(0), "{}", stderr(&absent));
+    assert!(stderr(&absent).contains("zones.geojson is not there"), "{}", stderr(&absent));
+    let ring = "[[[11, 59], [11.001, 59], [11.001, 59.001], [11, 59]]]";
+    let feature = |id: &str, kind: &str| {
+        format!(
+            r#"{{"type": "Feature", "properties": {{"id": "{id}", "kind": "{kind}"}}, "geometry": {{"type": "Polygon", "coordinates": {ring}}}}}"#
+        )
+    };
+    let plan = |features: [String; 2]| {
+        format!("{{\"type\": \"FeatureCollection\", \"features\": [\n{}\n]}}\n", features.join(",\n"))
+    };
+    std::fs::write(&zones, plan([feature("dock 3", "dok"), feature("a/b", "gate")])).unwrap();
+    let bad = site.ask(&["check"]);
+    assert_eq!(bad.status.code(), Some(78));
+    let said = stderr(&bad);
+    for line in [
+        format!(
+            "{}:2:60: feature 1 \"dock 3\": the kind \"dok\" is not known here; write building or",
+            zones.display()
+        ),
+        format!("{}:3:42: feature 2 \"a/b\": \"a/b\" cannot be the id of a place; write 1 to 64", zones.display()),
+    ] {
+        assert!(said.contains(&line), "{said}");
+    }
+    std::fs::write(&zones, plan([feature("dock 3", "dock"), feature("a-b", "gate")])).unwrap();
+    let good = site.ask(&["check"]);
+    assert_eq!((good.status.code(), stderr(&good).as_str()), (Some(0), ""));
+}
