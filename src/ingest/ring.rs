@@ -216,6 +216,11 @@ impl Tape {
 
     fn push(&mut self, ms: i64, step: &str) {
         if self.segments.back().is_none_or(|segment| segment.cost() + step.len() > SEGMENT) {
+            if let Some(full) = self.segments.back_mut() {
+                // Grown by doubling, it may hold twice of what is in it.
+                full.text.shrink_to_fit();
+                full.lines.shrink_to_fit();
+            }
             self.segments.push_back(Segment::default());
         }
         if let Some(segment) = self.segments.back_mut() {

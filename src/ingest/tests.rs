@@ -674,3 +674,26 @@ async fn a_scanner_that_never_ends_a_frame_fills_its_capture_with_what_the_decod
     assert_eq!(kept.matches('x').count(), crate::decoder::scan::EVIDENCE_MAX);
     assert!(lines.iter().any(|line| line.contains("left_out")) && kept.ends_with("TRL-8\\r"), "{lines:?}");
 }
+
+#[tokio::test]
+async fn a_keyboards_events_are_captured_once_their_code_is_read_and_decode_to_it_again() {
+    let bench = Bench::new();
+    let keyboard = door(|scanner| scanner.port = Port::Hid("/dev/input/event7".into()));
+    let stroke = |key: u8, value: u8| [1, 0, key, 0, value, 0, 0, 0];
+    let mut inputs = vec![opened(&bench)];
+    // T, R, L, Enter; then an A that is still open when the scanner goes.
+    for key in [20, 19, 38, 28, 30] {
+        inputs.push(bench.bytes(&[stroke(key, 1), stroke(key, 0)].concat()));
+        bench.clock.advance_ms(20);
+    }
+    inputs.push(lost(&bench));
+    bench.take(keyboard, inputs).await;
+    let text = std::fs::read_to_string(bench.dir.path().join("gps0.ring")).unwrap();
+    assert_eq!(text.matches("events").count(), 5, "{text}");
+    let (mut out, profile) = (Vec::new(), crate::decoder::scan::report::ReportProfile::default());
+    crate::decoder::scan::report::report_timed(text.as_bytes(), &mut out, &profile).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    let codes: Vec<&str> = out.lines().filter_map(|line| line.split("\"data\":\"").nth(1)?.split('"').next()).collect();
+    assert_eq!(codes, ["trl", "a"], "{out}");
+    assert!(out.contains("unterminated"), "{out}");
+}
