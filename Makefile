@@ -1,6 +1,6 @@
 # The commands of waypost; CI runs the same ones. `make` alone prints the list.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check faults gateway bench build fmt deny web unit
+.PHONY: help demo test check faults fuzz gateway bench build fmt deny web unit
 
 export CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
 TYPESCRIPT := 5.9.3
@@ -32,6 +32,9 @@ faults: ## the faults in full size: millions of broken sentences and reads, brok
 
 gateway: build ## a virtual machine with systemd, udev and USB: claims, replugs of a real adapter, a keyboard scanner (WAYPOST_LAB names its program; 3 minutes)
 	scripts/gateway target/release/waypost
+
+fuzz: ## every reader of bytes from outside, two minutes each (FUZZ_SECONDS=120; needs cargo-fuzz)
+	@scripts/fuzz
 
 bench: ## latency from the wire to four screens, beside a floor in C; medians of turns (10 minutes)
 	@scripts/ready build

@@ -4,6 +4,7 @@ mod desk;
 mod gauge;
 mod yard;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,12 +15,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, Keeper};
-use crate::config::{Config, SendFrom};
+use crate::config::{Config, Port, SendFrom};
 use crate::health::{
     Alarm, Board, End, Light, Notify, Running, Severity, State, Supervisor, Tally, UplinkState, Worker,
 };
-use crate::ingest::{self, Feed};
-use crate::screen::{Parts, Screen};
+use crate::ingest::{self, Carriers, Feed, Origin, Ring};
+use crate::screen::{Captures, Parts, Screen};
 use crate::source::{self, SourceSpec};
 use crate::store::{Commit, Identity, Store, StoreError, WriterSeat};
 use crate::uplink;
@@ -80,24 +81,8 @@ impl App {
         let published = Arc::new(AtomicI64::new(0));
         let yard = Yard::open(&self.config);
         let carriers = runtime.block_on(yard.carriers(&self.config, &store, clock.now()))?;
-        self.add_inputs(
-            &mut supervisor,
-            &ingest::Node {
-                id: self.config.node.id.clone(),
-                boot_id: boot_id(),
-                unknown: self.config.assets.unknown,
-                keep: Duration::from_secs(u64::from(self.config.store.retention_days) * 86_400),
-                fix_group: self.config.store.fix_group,
-                own_asset: self.own_asset(),
-                published: Arc::clone(&published),
-                store: store.clone(),
-                board: board.clone(),
-                tally: tally.clone(),
-                keeper: keeper.clone(),
-                carriers: Arc::clone(&carriers),
-                motion: self.config.motion,
-            },
-        );
+        let node = self.intake_node(&store, &board, &tally, &keeper, &published, &carriers);
+        let rings = self.add_inputs(&mut supervisor, &node);
         let (desk, orders) = mpsc::channel(ingest::orders::ORDERS_MAX);
         let clerk = desk::clerk(&self.config, store.clone(), keeper.clone(), carriers);
         supervisor.add(STAGE_INGEST, ingest::orders::worker(clerk, orders));
@@ -112,6 +97,7 @@ impl App {
             clock: clock.clone(),
             plan: (yard.text.clone(), self.config.plan.bearing_deg),
             desk,
+            captures: captures_of(rings, clock.clone()),
         });
         for worker in screen.workers() {
             supervisor.add(STAGE_OUT, worker);
@@ -139,16 +125,53 @@ impl App {
         Ok(Node { running, addresses, notify, runtime })
     }
 
-    fn add_inputs(&self, supervisor: &mut Supervisor, node: &ingest::Node) {
+    /// What all sources share.
+    fn intake_node(
+        &self,
+        store: &Store,
+        board: &Board,
+        tally: &Tally,
+        keeper: &Keeper,
+        published: &Arc<AtomicI64>,
+        carriers: &Carriers,
+    ) -> ingest::Node {
+        ingest::Node {
+            id: self.config.node.id.clone(),
+            boot_id: boot_id(),
+            unknown: self.config.assets.unknown,
+            keep: Duration::from_secs(u64::from(self.config.store.retention_days) * 86_400),
+            fix_group: self.config.store.fix_group,
+            own_asset: self.own_asset(),
+            published: Arc::clone(published),
+            store: store.clone(),
+            board: board.clone(),
+            tally: tally.clone(),
+            keeper: keeper.clone(),
+            carriers: Arc::clone(carriers),
+            motion: self.config.motion,
+        }
+    }
+
+    fn add_inputs(&self, supervisor: &mut Supervisor, node: &ingest::Node) -> BTreeMap<String, Ring> {
         let gps = self.config.gps.iter().map(|gps| (SourceSpec::from(gps), Feed::Gps(gps.clone())));
         let scanners = self.config.scanners.iter().map(|one| (SourceSpec::from(one), Feed::Scanner(one.clone())));
+        let mut rings = BTreeMap::new();
         for (spec, feed) in gps.chain(scanners) {
             let (tx, rx) = mpsc::channel(ingest::CHUNKS);
             let clock = node.keeper.clock();
+            let origin = Origin {
+                source: spec.id.clone(),
+                kind: spec.kind,
+                port: spec.port.to_string(),
+                baud: spec.line.baud.filter(|_| matches!(spec.port, Port::Serial(_))),
+            };
+            let ring = Ring::open(&self.config.store.dir.join("captures"), origin, clock.now());
+            rings.insert(spec.id.clone(), ring.clone());
             let light = Light::new(node.board.clone(), clock.clone(), &spec.id, spec.kind, &spec.port);
             supervisor.add(STAGE_SOURCE, source::worker(spec, tx, light.clone(), clock.clone()));
-            supervisor.add(STAGE_INGEST, ingest::worker(node.clone(), feed, light, rx));
+            supervisor.add(STAGE_INGEST, ingest::worker(node.clone(), feed, light, ring, rx));
         }
+        rings
     }
 
     fn add_uplink(
@@ -255,6 +278,11 @@ fn open_store(
         skip_kept: config.uplink.as_ref().is_some_and(|uplink| uplink.send_from == SendFrom::Now),
     };
     Store::open(&config.store.dir, &who, clock, on_commit)
+}
+
+/// What the screen asks for the last minutes of a source.
+fn captures_of(rings: BTreeMap<String, Ring>, clock: Clock) -> Captures {
+    Arc::new(move |id| rings.get(id).map(|ring| ring.text(clock.now())))
 }
 
 fn raise_kept(board: &Board, clock: &Clock, why: String) {

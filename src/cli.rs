@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{self, Machine};
-use crate::decoder::{nmea, scan};
+use crate::decoder::{capture, nmea, scan};
 use crate::plan::Plan;
 use crate::simulate;
 
@@ -106,6 +106,11 @@ enum Command {
     /// The register of assets, and the yard by hand
     #[command(subcommand)]
     Assets(assets::Assets),
+    /// Print the last 10 minutes of raw bytes of a source: `simulate` plays them, `decode` reads them
+    Capture {
+        /// The source's id, or its port
+        port: String,
+    },
 }
 
 /// `--json`
@@ -253,6 +258,7 @@ fn dispatch(cli: Cli) -> Done {
         Command::Letters(Letters::Retry(chosen)) => assets::retry(&cli.config, chosen),
         Command::Letters(Letters::Discard { chosen, yes }) => assets::discard(&cli.config, chosen, yes),
         Command::Assets(command) => assets::assets(&cli.config, command),
+        Command::Capture { port } => offline::capture(&cli.config, &port),
         Command::Outbox(Outbox::Stat(JsonArg { json })) => offline::stat(&cli.config, json),
         Command::Outbox(Outbox::Export { from, to, unsent }) => offline::export(&cli.config, from, to, unsent),
     }
@@ -314,7 +320,7 @@ fn open(file: Option<&Path>) -> Result<Box<dyn Read>, Failure> {
 }
 
 fn decode_nmea(file: Option<&Path>) -> Done {
-    let input = open(file)?;
+    let input = capture::bytes_of(open(file)?)?;
     let out = io::BufWriter::new(io::stdout().lock());
     nmea::report::decode_stream(input, out, io::stderr().lock())?;
     Ok(ExitCode::SUCCESS)

@@ -16,7 +16,7 @@ use super::{Done, Failure, exit};
 use crate::app::{App, control_path};
 use crate::clock::Clock;
 use crate::config::{self, Machine};
-use crate::simulate::{AtEnd, Faults, Gps, Input, Scanner, Time, Track};
+use crate::simulate::{AtEnd, Device, Faults, Gps, Input, Model, Reads, Scanner, Time, Track};
 
 const ROUTE: &str = include_str!("../../hardware/demo/route.geojson");
 /// The yard it drives in.
@@ -186,15 +186,16 @@ fn write_config(dir: &Path, listen: SocketAddr, broker: Option<&Broker>) -> Resu
 fn play(dir: &Path, stop: &CancellationToken) -> Result<std::thread::JoinHandle<()>, Failure> {
     let failed = |error: crate::simulate::SimulateError| Failure::new(error.exit_code(), error.to_string());
     let dev = dir.join("dev");
+    let device = |name: &str, seed| {
+        let (at_end, faults) = (AtEnd::Hold, Faults::default());
+        Device { link: dev.join(name), repeat: true, at_end, faults, seed }
+    };
     let gps = Gps {
-        link: dev.join("gps0"),
+        device: device("gps0", 7),
         track: Track::Route(Input::Text(ROUTE)),
+        model: Model::Plain,
         time: Time::Now,
         rate_hz: Some(2.0),
-        repeat: true,
-        at_end: AtEnd::Hold,
-        faults: Faults::default(),
-        seed: 7,
     };
     let mut sessions = vec![];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -202,14 +203,10 @@ fn play(dir: &Path, stop: &CancellationToken) -> Result<std::thread::JoinHandle<
     sessions.push(gps.plug(Clock::system()).map_err(failed)?);
     for (n, (place, codes, every_ms)) in SCANNERS.into_iter().enumerate() {
         let scanner = Scanner {
-            link: dev.join(place),
-            codes: Input::Text(codes),
+            device: device(place, 8 + n as u64),
+            reads: Reads::Codes(Input::Text(codes)),
             every: Duration::from_millis(every_ms),
             terminator: "\\r".into(),
-            repeat: true,
-            at_end: AtEnd::Hold,
-            faults: Faults::default(),
-            seed: 8 + n as u64,
         };
         sessions.push(scanner.plug(Clock::system()).map_err(failed)?);
     }

@@ -1,6 +1,7 @@
-//! Looks at the store: through the node while it runs, else at the file under its lock.
+//! Looks at the store and beside it: through the node while it runs, else at the file under its lock.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -92,6 +93,42 @@ pub(super) fn letters(config: &Path, as_json: bool, noise: bool) -> Done {
     }
     text.push_str(if letters.is_empty() { "" } else { "\n" });
     print(&text)
+}
+
+/// `waypost capture`
+pub(super) fn capture(config: &Path, port: &str) -> Done {
+    if let Some(node) = Running::find(config)? {
+        let health: Value = node.get("/health")?;
+        let word = |source: &Value, key: &str| source[key].as_str().unwrap_or_default().to_owned();
+        let sources = health["sources"].as_array().into_iter().flatten();
+        let id = source_of(port, sources.map(|source| (word(source, "id"), word(source, "port"))))?;
+        return print(&node.text(&format!("/captures/{id}"))?);
+    }
+    let config = load(config)?.config;
+    let gps = config.gps.iter().map(|one| (one.id.clone(), one.port.to_string()));
+    let scanners = config.scanners.iter().map(|one| (one.id.clone(), one.port.to_string()));
+    let id = source_of(port, gps.chain(scanners))?;
+    let file = config.store.dir.join("captures").join(format!("{id}.ring"));
+    let mut file = File::open(&file).map_err(|error| {
+        let text = format!("{}: {error}; nothing was kept of {id} yet: it is when waypost stops", file.display());
+        Failure::new(exit::NO_INPUT, text)
+    })?;
+    io::copy(&mut file, &mut io::stdout().lock())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The source that is meant by its id, by its port as configured, or by another path to the same device.
+fn source_of(asked: &str, sources: impl Iterator<Item = (String, String)>) -> Result<String, Failure> {
+    let sources: Vec<(String, String)> = sources.collect();
+    let device = |path: &str| Path::new(path).canonicalize().ok();
+    let by_id = sources.iter().find(|(id, _)| id == asked);
+    let by_port = || sources.iter().find(|(_, port)| port == asked);
+    let by_device = || sources.iter().find(|(_, port)| device(port).is_some() && device(port) == device(asked));
+    by_id.or_else(by_port).or_else(by_device).map(|(id, _)| id.clone()).ok_or_else(|| {
+        let known: Vec<String> = sources.iter().map(|(id, port)| format!("{id} ({port})")).collect();
+        let known = if known.is_empty() { "none are configured".to_owned() } else { known.join(", ") };
+        Failure::new(exit::USAGE, format!("{asked:?} is no source of this node; its sources: {known}"))
+    })
 }
 
 /// As a running node answers it.

@@ -8,15 +8,18 @@ use tokio::sync::mpsc;
 use crate::clock::{BUILD_FLOOR_MS, Keeper};
 use crate::config::{MotionLimits, Port, Scanner};
 use crate::decoder::gpsd::GpsdDecoder;
-use crate::decoder::nmea::{Doubter, NmeaCounts, NmeaDecoder, NmeaOptions, NmeaOut, Trusted};
-use crate::decoder::scan::{Charset, CodeId, Layout, ScanCounts, ScanDecoder, ScanOut, ScanProfile};
+use crate::decoder::nmea::{Doubter, NmeaDecoder, NmeaOptions, NmeaOut, Trusted};
+use crate::decoder::scan::{Charset, CodeId, Layout, ScanDecoder, ScanOut, ScanProfile};
 use crate::domain::{Fix, Loss, Reason, Stage, Stamp, TimeQuality, UnixMs};
-use crate::health::{Light, PortOutcome, Tally};
-use crate::source::{Conn, Input};
+use crate::health::{Light, Tally};
+use crate::source::{Conn, Input, Lost};
 
 use super::carrier::{Carrier, Part};
 use super::motion::Motion;
+use super::reported::Reported;
+use super::ring::Ring;
 use super::sampler::Sampler;
+use super::sieve::Sieve;
 use super::take::{FixFrame, Frame};
 use super::{Feed, Node, Reply};
 
@@ -41,18 +44,10 @@ struct Ear {
     decoder: Decoder,
     /// Whether its bytes are the events of a keyboard.
     has_keys: bool,
+    sieve: Sieve,
     peer: Option<String>,
     reply: Reply,
     reported: Reported,
-}
-
-/// What of the decoder's counts is in the metrics already.
-#[derive(Default)]
-struct Reported {
-    bytes: BTreeMap<&'static str, u64>,
-    sentences: u64,
-    drops_said: u64,
-    refused: BTreeMap<&'static str, u64>,
 }
 
 /// The decoders of one source.
@@ -73,10 +68,13 @@ pub(super) struct Ears {
     lately: (u64, u64),
     /// What the node has to say of itself, to be stored with the next frames.
     notes: Vec<Heard>,
+    ring: Ring,
+    /// Whether the port was lost or turned to garbage since somebody asked.
+    trouble: bool,
 }
 
 impl Ears {
-    pub(super) fn new(feed: Feed, light: Light, node: &Node) -> Self {
+    pub(super) fn new(feed: Feed, light: Light, node: &Node, ring: Ring) -> Self {
         let carrier = match &feed {
             Feed::Gps(gps) => node.carriers.get(&gps.asset).cloned(),
             Feed::Scanner(_) => None,
@@ -96,13 +94,16 @@ impl Ears {
             nth: 0,
             lately: (0, 0),
             notes: Vec::new(),
+            ring,
+            trouble: false,
         }
     }
 
     /// Takes what a source says.
     pub(super) fn hear(&mut self, input: Input) -> Vec<Heard> {
         match input {
-            Input::Opened { conn, peer, reply, .. } => {
+            Input::Opened { conn, peer, reply, at } => {
+                self.ring.port(false, at);
                 self.light.garbage(false);
                 self.light.no_fix(false);
                 let peer = peer.map(|peer| peer.to_string());
@@ -116,6 +117,10 @@ impl Ears {
             Input::Quiet { conn, .. } => self.with(conn, Ear::quiet),
             Input::Lost { conn, why, at } => {
                 let mut heard = self.close(conn, at);
+                if self.open.is_empty() {
+                    self.ring.port(true, at);
+                    self.trouble |= !matches!(why, Lost::Stopped);
+                }
                 heard.push(Heard::Frame(Frame::Port { what: "lost", detail: format!("{why:?}") }, None));
                 heard
             }
@@ -177,7 +182,7 @@ impl Ears {
             Feed::Scanner(scanner) => Decoder::Scan(Box::new(ScanDecoder::new(profile(scanner)))),
         };
         let has_keys = matches!(&self.feed, Feed::Scanner(scanner) if matches!(scanner.port, Port::Hid(_)));
-        Ear { decoder, has_keys, peer, reply, reported: Reported::default() }
+        Ear { decoder, has_keys, sieve: Sieve::default(), peer, reply, reported: Reported::default() }
     }
 
     fn feed(&mut self, conn: Conn, bytes: &[u8], at: Stamp, waited: bool, peer: Option<String>) -> Vec<Heard> {
@@ -202,9 +207,15 @@ impl Ears {
             if !waited {
                 ear.behind(at);
             }
+            ear.sieve.take(bytes, at);
             ear.hear(bytes, at)
         }));
         heard
+    }
+
+    /// Whether the port was lost or turned to garbage since the last time this was asked.
+    pub(super) const fn take_trouble(&mut self) -> bool {
+        std::mem::replace(&mut self.trouble, false)
     }
 
     /// Listens no longer to the connection whose replies go here: nothing of it could be answered.
@@ -222,6 +233,10 @@ impl Ears {
     fn with(&mut self, conn: Conn, work: impl FnOnce(&mut Ear) -> Vec<Out>) -> Vec<Heard> {
         let Some(ear) = self.open.get_mut(&conn) else { return Vec::new() };
         let outs = work(ear);
+        match &ear.decoder {
+            Decoder::Nmea(_) | Decoder::Gpsd(_) => ear.sieve.pass(&self.ring),
+            Decoder::Scan(decoder) => ear.sieve.settle(decoder, ear.has_keys, &self.ring),
+        }
         let (peer, reply) = (ear.peer.clone(), ear.reply.clone());
         let drops_said = ear.reported.drops_said;
         let (good, bad) = ear.report(self.feed.id(), &self.tally);
@@ -354,7 +369,9 @@ impl Ears {
         }
         self.lately = (self.lately.0 + good, self.lately.1 + bad);
         if self.lately.0 + self.lately.1 >= GARBAGE_BYTES {
-            self.light.garbage(self.lately.1 > self.lately.0);
+            let is_garbage = self.lately.1 > self.lately.0;
+            self.light.garbage(is_garbage);
+            self.trouble |= is_garbage;
             self.lately = (0, 0);
         }
     }
@@ -435,55 +452,6 @@ impl Ear {
             Decoder::Gpsd(decoder) => self.reported.nmea(source, tally, decoder.counts()),
             Decoder::Scan(decoder) => self.reported.scan(source, tally, decoder.counts()),
         }
-    }
-}
-
-impl Reported {
-    fn nmea(&mut self, source: &str, tally: &Tally, counts: &NmeaCounts) -> (u64, u64) {
-        let sentences = counts.sentences - self.sentences;
-        self.sentences = counts.sentences;
-        (0..sentences).for_each(|_| tally.sentences(source, PortOutcome::Used));
-        if counts.drops_said > self.drops_said {
-            tally.receiver_drops(source, counts.drops_said - self.drops_said);
-            self.drops_said = counts.drops_said;
-        }
-        for (code, skipped) in &counts.skipped {
-            let seen = self.refused.entry(code).or_default();
-            if let Some(reason) = Reason::from_code(code) {
-                (*seen..skipped.pieces).for_each(|_| tally.sentences(source, PortOutcome::Refused(reason)));
-            }
-            *seen = skipped.pieces;
-        }
-        let now: Vec<_> = counts.bytes_by_outcome().filter(|(code, _)| *code != "open").collect();
-        self.bytes(source, tally, &now)
-    }
-
-    fn scan(&mut self, source: &str, tally: &Tally, counts: &ScanCounts) -> (u64, u64) {
-        let used = [("used", counts.scan_bytes + counts.delimiter_bytes)];
-        let refused = counts.reject_bytes.iter().map(|(reason, n)| (reason.as_str(), *n));
-        let now: Vec<_> = used.into_iter().chain(refused).collect();
-        self.bytes(source, tally, &now)
-    }
-
-    fn bytes(&mut self, source: &str, tally: &Tally, now: &[(&'static str, u64)]) -> (u64, u64) {
-        let (mut good, mut bad) = (0, 0);
-        for (code, n) in now {
-            let seen = self.bytes.entry(code).or_default();
-            // A line end may be moved from one piece to the next: never count backwards.
-            let more = n.saturating_sub(*seen);
-            *seen = (*seen).max(*n);
-            match Reason::from_code(code) {
-                Some(reason) => {
-                    tally.bytes(source, PortOutcome::Refused(reason), more);
-                    bad += more;
-                }
-                None => {
-                    tally.bytes(source, PortOutcome::Used, more);
-                    good += more;
-                }
-            }
-        }
-        (good, bad)
     }
 }
 

@@ -248,7 +248,7 @@ fn drive(bench: &Bench, id: &str, seconds: &[(i64, f64, f64)]) -> Vec<(Feed, Fra
     let Feed::Gps(config) = gps() else { panic!("a receiver") };
     let feed = Feed::Gps(crate::config::Gps { id: id.into(), clock: false, ..config });
     let light = Light::new(bench.node.board.clone(), bench.clock.clone(), id, "gps", "test");
-    let mut ears = Ears::new(feed.clone(), light, &bench.node);
+    let mut ears = Ears::new(feed.clone(), light, &bench.node, bench.ring());
     let mut frames = Vec::new();
     let mut keep = |heard: Vec<Heard>| {
         frames.extend(heard.into_iter().filter_map(|heard| match heard {
@@ -336,9 +336,14 @@ impl Dice {
     }
 }
 
+/// A fix: second of the morning, metres north, m/s.
+type Seen = (i64, f64, f64);
+/// A read: ms of the morning, code, place.
+type Read = (i64, String, &'static str);
+
 /// A day of a truck that goes up and down the road and of reads at five places: fixes by second and metres north, reads by
 /// second, code and place.
-fn day(fixes: usize, reads: usize) -> (Vec<(i64, f64, f64)>, Vec<(i64, String, &'static str)>) {
+fn day(fixes: usize, reads: usize) -> (Vec<Seen>, Vec<Read>) {
     let mut dice = Dice(7);
     let (mut north, mut speed) = (0.0_f64, 6.0_f64);
     let mut way = Vec::new();
@@ -360,7 +365,7 @@ fn day(fixes: usize, reads: usize) -> (Vec<(i64, f64, f64)>, Vec<(i64, String, &
     (way, reads)
 }
 
-async fn live_through(fixes: &[(i64, f64, f64)], reads: &[(i64, String, &'static str)], order: Option<u64>) -> Bench {
+async fn live_through(fixes: &[Seen], reads: &[Read], order: Option<u64>) -> Bench {
     let bench = Bench::trusted_on(yard(), &["gps0"], MORNING_MS);
     // The day is over when its events come: none is ahead of the clock.
     bench.clock.advance_ms(30_000_000);

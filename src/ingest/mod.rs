@@ -12,10 +12,14 @@ mod motion;
 pub mod orders;
 mod rebuild;
 mod refence;
+mod refusal;
 mod register;
+mod reported;
 mod retry;
+mod ring;
 mod sampler;
 mod sheet;
+mod sieve;
 mod take;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,18 +28,21 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use crate::clock::Keeper;
 use crate::config::{Gps, MotionLimits, Scanner, Unknown};
-use crate::domain::{AssetState, Loss, Reason, Stage, Stamp};
-use crate::health::{Alarm, Board, Ctx, Light, Outcome, PARKED_MAX, Severity, State, Tally, Worker, wedge};
+use crate::domain::{AssetState, Reason, Stamp};
+use crate::health::{Board, Ctx, Light, Outcome, PARKED_MAX, State, Tally, Worker, wedge};
 use crate::source::Input;
 use crate::store::{Group, Store, StoreError};
 
 pub use carrier::{Carrier, Carriers};
-use ears::{Ears, Heard};
 pub use rebuild::{Rebuild, difference};
+pub use ring::{Origin, Ring};
+
+use ears::{Ears, Heard};
+use refusal::{is_a_frames_fault, reason_of};
 use take::{Answer, Desk, FixFrame, Frame, Taken};
 
 /// Chunks a source may be ahead of its decoder. Each is at most 4 KiB.
@@ -51,8 +58,8 @@ const PATIENCE: u32 = 3;
 /// How long a peer that leaves its replies lying may keep the others of its source waiting, once.
 const REPLY_WAIT: Duration = Duration::from_secs(1);
 
-/// Frames that wait while the store takes nothing. Refused scans beyond it are counted, their bytes not kept.
-const WAITING_MAX: usize = 1024;
+/// At trouble the ring of a source is written at most this often: flash wears.
+const RING_SAVED_EVERY_US: i64 = 3_600_000_000;
 
 /// Raised while the store takes nothing.
 const STORAGE_ALARM: &str = "storage";
@@ -112,9 +119,9 @@ pub struct Node {
 ///
 /// What was read and not yet stored outlives a restart of the worker: it is taken in again, and what was stored already
 /// is known by its id.
-pub fn worker(node: Node, feed: Feed, light: Light, rx: mpsc::Receiver<Input>) -> Worker {
+pub fn worker(node: Node, feed: Feed, light: Light, ring: Ring, rx: mpsc::Receiver<Input>) -> Worker {
     let name = format!("ingest:{}", feed.id());
-    let held = Arc::new(Mutex::new((Intake::new(node, feed, light), rx)));
+    let held = Arc::new(Mutex::new((Intake::new(node, feed, light, ring), rx)));
     Worker::task(name, move |ctx| {
         let held = Arc::clone(&held);
         async move {
@@ -134,13 +141,15 @@ struct Intake {
     /// When the waiting frames must be committed, `CLOCK_BOOTTIME` µs.
     due_us: Option<i64>,
     asset: Option<AssetState>,
+    ring: Ring,
+    ring_saved_us: Option<i64>,
 }
 
 /// Where the answer to a frame goes.
 type Reply = Option<mpsc::Sender<String>>;
 
 impl Intake {
-    fn new(node: Node, feed: Feed, light: Light) -> Self {
+    fn new(node: Node, feed: Feed, light: Light, ring: Ring) -> Self {
         let desk = Arc::new(Desk {
             source: feed.id().to_owned(),
             node: node.id.clone(),
@@ -151,8 +160,18 @@ impl Intake {
             own_asset: node.own_asset.clone(),
             carriers: Arc::clone(&node.carriers),
         });
-        let ears = Ears::new(feed, light, &node);
-        Self { node, desk, ears, waiting: VecDeque::new(), counted: BTreeMap::new(), due_us: None, asset: None }
+        let ears = Ears::new(feed, light, &node, ring.clone());
+        Self {
+            node,
+            desk,
+            ears,
+            waiting: VecDeque::new(),
+            counted: BTreeMap::new(),
+            due_us: None,
+            asset: None,
+            ring,
+            ring_saved_us: None,
+        }
     }
 
     /// Waits for: bytes from the source, the end of an epoch or frame, the moment to commit, the word to stop.
@@ -181,6 +200,10 @@ impl Intake {
             if self.is_due(now) {
                 self.commit(ctx, rx).await;
             }
+            if self.ears.take_trouble() && self.ring_saved_us.is_none_or(|at| now.mono_us - at >= RING_SAVED_EVERY_US) {
+                self.ring_saved_us = Some(now.mono_us);
+                self.save_ring().await;
+            }
             if !open {
                 break;
             }
@@ -200,7 +223,17 @@ impl Intake {
         let heard = self.ears.finish(now);
         self.file(heard, now);
         self.commit(ctx, rx).await;
+        self.save_ring().await;
         Ok(())
+    }
+
+    /// Writes what the source said of late to its file, on a thread that may block. Nothing that counts hangs on it.
+    async fn save_ring(&self) {
+        let (ring, now) = (self.ring.clone(), self.node.keeper.clock().now());
+        let saved = tokio::task::spawn_blocking(move || ring.save(now)).await;
+        if let Err(error) = saved.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            tracing::warn!(source = %self.desk.source, %error, "the capture of its last minutes could not be written");
+        }
     }
 
     /// Takes the input and what else waits, up to a batch. Answers whether the source still lives.
@@ -375,116 +408,6 @@ impl Intake {
         for (_, other) in &mut self.waiting {
             other.take_if(|other| other.same_channel(&reply));
         }
-    }
-
-    /// The store does not take the batch. Scanners that wait for a reply are told so; their frames become letters later.
-    async fn trouble(&mut self, error: &StoreError, tries: u32) {
-        if tries == 1 {
-            tracing::error!(source = %self.desk.source, %error, "the store takes nothing; intake waits");
-        }
-        self.node.board.raise(Alarm {
-            name: STORAGE_ALARM.into(),
-            severity: Severity::Fault,
-            since_ms: self.node.keeper.clock().now().wall_ms,
-            text: format!("New events cannot be stored: {error}."),
-            advice: "Free space or replace the disk. What is shown stays true; scans are refused until it is mended."
-                .into(),
-            count: 1,
-        });
-        if tries >= PATIENCE {
-            self.refuse_waiting(0, reason_of(error)).await;
-        }
-    }
-
-    /// Answers the frames that wait from a place on and want an answer, in their order; scans become letters.
-    async fn refuse_waiting(&mut self, from: usize, reason: Reason) {
-        let mut told = Vec::new();
-        for (frame, reply) in self.waiting.iter_mut().skip(from) {
-            let why = match frame {
-                Frame::Scan { .. } | Frame::Test { .. } => reason,
-                Frame::Refused { loss, .. } => loss.reason,
-                Frame::Sampled { reason, .. } => *reason,
-                _ => continue,
-            };
-            let Some(reply) = reply.take() else { continue };
-            if matches!(frame, Frame::Scan { .. } | Frame::Test { .. })
-                && let Some(instead) = instead_of(frame, reason)
-            {
-                *frame = instead;
-            }
-            told.push((reply, why));
-        }
-        for (reply, why) in told {
-            self.answer(Some(reply), Answer::Rejected(why)).await;
-        }
-        while self.waiting.len() > WAITING_MAX
-            && let Some((Frame::Refused { loss, is_frame, .. }, None)) = self.waiting.back()
-        {
-            *self.counted.entry((Some(loss.reason), *is_frame)).or_default() += 1;
-            self.due_us = self.due_us.or(Some(0));
-            self.waiting.pop_back();
-        }
-    }
-
-    /// Waits until the next try, and lets nobody wait for an answer meanwhile.
-    async fn turn_away(&mut self, reason: Reason, until: Instant, rx: &mut mpsc::Receiver<Input>) {
-        // What does not want an answer may pile up to here; then nothing is read, as at any other source.
-        while self.waiting.len() < 2 * WAITING_MAX
-            && let Ok(Some(input)) = timeout_at(until, rx.recv()).await
-        {
-            let from = self.waiting.len();
-            self.hear(input);
-            self.refuse_waiting(from, reason).await;
-        }
-        sleep_until(until).await;
-    }
-
-    /// A statement failed for a reason of its own: each frame is tried alone, and the one at fault becomes a letter.
-    async fn one_by_one(&mut self, ctx: &Ctx, n: usize) {
-        for _ in 0..n {
-            ctx.beat.working(BATCH_BUDGET);
-            let Some((frame, _)) = self.waiting.front() else { return };
-            let one = Arc::new(vec![frame.clone()]);
-            match self.submit(Arc::clone(&one)).await {
-                Ok(taken) => self.taken(&one, taken).await,
-                Err(error) if is_a_frames_fault(&error) => {
-                    let Some((frame, reply)) = self.waiting.pop_front() else { return };
-                    tracing::error!(source = %self.desk.source, %error, "a frame could not be stored and is set aside");
-                    self.waiting.extend(instead_of(&frame, Reason::StorageError).map(|frame| (frame, None)));
-                    self.answer(reply, Answer::Rejected(Reason::StorageError)).await;
-                }
-                Err(_) => return,
-            }
-        }
-    }
-}
-
-/// What scanners hear of a store that does not take their scans.
-const fn reason_of(error: &StoreError) -> Reason {
-    if matches!(error, StoreError::Full { .. }) { Reason::StorageFull } else { Reason::StorageError }
-}
-
-/// Whether the frames of a batch may be to blame, and not the disk, the file or the writer: those take the same frames
-/// again when they are well.
-const fn is_a_frames_fault(error: &StoreError) -> bool {
-    matches!(error, StoreError::Statement { .. })
-}
-
-/// What is stored instead of a frame that cannot be: a letter instead of a read, a count instead of a letter.
-fn instead_of(frame: &Frame, reason: Reason) -> Option<Frame> {
-    let letter = |bytes: &[u8], max, at, peer| {
-        let mut loss = Loss::decoder(reason, bytes, max);
-        loss.stage = Stage::Store;
-        Some(Frame::Refused { loss, at, peer, is_frame: true })
-    };
-    match frame {
-        Frame::Scan { scan, at, peer, .. } => letter(scan.code.as_bytes(), 4096, *at, peer.clone()),
-        Frame::Test { read, at, peer, .. } => letter(read.code.text.as_bytes(), 4096, *at, peer.clone()),
-        Frame::Fix(frame) => letter(format!("{:?}", frame.fix).as_bytes(), 256, frame.at, None),
-        Frame::Refused { loss, is_frame, .. } => {
-            Some(Frame::Sampled { reason: loss.reason, n: 1, is_frame: *is_frame })
-        }
-        _ => None,
     }
 }
 

@@ -82,6 +82,12 @@ impl Bench {
         Self { dir, clock, node, stop, writer }
     }
 
+    pub(super) fn ring(&self) -> Ring {
+        let origin = Origin { source: "gps0".into(), kind: "gps", port: "/dev/null".into(), baud: None };
+        // From before whatever the test says came.
+        Ring::open(self.dir.path(), origin, Stamp { mono_us: 1_000_000, ..self.clock.now() })
+    }
+
     /// Sends inputs through the whole intake of one source, to its end.
     async fn take(&self, feed: Feed, inputs: Vec<Input>) {
         let (tx, rx) = mpsc::channel(inputs.len().max(1));
@@ -90,7 +96,7 @@ impl Bench {
         }
         drop(tx);
         let light = Light::new(self.node.board.clone(), self.clock.clone(), feed.id(), "gps", "test");
-        let worker = worker(self.node.clone(), feed, light, rx);
+        let worker = worker(self.node.clone(), feed, light, self.ring(), rx);
         let crate::health::Body::Task(run) = worker.body else { panic!("a task") };
         let ctx = Ctx { beat: Beat::new("ingest", self.clock.clone()), stop: CancellationToken::new() };
         run(ctx).await.unwrap();
@@ -454,7 +460,7 @@ async fn what_waits_for_its_commit_outlives_a_restart_of_the_worker() {
     bench.node.fix_group = Duration::from_secs(3600);
     let (tx, rx) = mpsc::channel(4);
     let light = Light::new(bench.node.board.clone(), bench.clock.clone(), "gps0", "gps", "test");
-    let worker = worker(bench.node.clone(), gps(), light, rx);
+    let worker = worker(bench.node.clone(), gps(), light, bench.ring(), rx);
     let crate::health::Body::Task(run) = worker.body else { panic!("a task") };
     let ctx = || Ctx { beat: Beat::new("ingest", bench.clock.clone()), stop: CancellationToken::new() };
     tx.send(bench.bytes(&drive(0..9))).await.unwrap();
@@ -578,7 +584,7 @@ async fn a_batch_whose_answer_was_lost_is_stored_once_and_repeats_nothing() {
         carriers: Arc::default(),
     });
     let light = Light::new(bench.node.board.clone(), bench.clock.clone(), "door-3", "scanner", "test");
-    let mut ears = Ears::new(desk.feed.clone(), light, &bench.node);
+    let mut ears = Ears::new(desk.feed.clone(), light, &bench.node, bench.ring());
     let frames = ears.hear(bench.bytes(b"A-1\rB-2\rA-1\r")).into_iter().filter_map(|heard| match heard {
         Heard::Frame(frame, _) => Some(frame),
         Heard::Counted { .. } => None,
@@ -602,13 +608,13 @@ async fn while_the_store_takes_nothing_each_scanner_that_asks_is_told_so_and_non
     let (tx, rx) = mpsc::channel(64);
     let (reply, mut replies) = mpsc::channel(8);
     let light = Light::new(bench.node.board.clone(), bench.clock.clone(), "door-3", "scanner", "test");
-    let worker = worker(bench.node.clone(), door(|s| s.reply = true), light, rx);
+    let worker = worker(bench.node.clone(), door(|s| s.reply = true), light, bench.ring(), rx);
     let crate::health::Body::Task(run) = worker.body else { panic!("a task") };
     let ctx = Ctx { beat: Beat::new("ingest", bench.clock.clone()), stop: bench.stop.child_token() };
     let mut intake = tokio::task::JoinSet::new();
     intake.spawn(run(ctx));
     tx.send(Input::Opened { conn: Conn(1), peer: None, reply: Some(reply), at: bench.clock.now() }).await.unwrap();
-    for n in 0..3 * WAITING_MAX {
+    for n in 0..3 * refusal::WAITING_MAX {
         // One a round: who comes long after the first is told as well, and so is who sends what is no code.
         let (bytes, expect) = match n % 5 {
             0 => (b"\xff\xff\r".to_vec(), "rejected non_ascii"),
@@ -624,4 +630,96 @@ async fn while_the_store_takes_nothing_each_scanner_that_asks_is_told_so_and_non
         assert_eq!(replies.recv().await.as_deref(), Some("rejected storage_error"), "{n}");
     }
     intake.shutdown().await;
+}
+
+/// What the file of the ring holds after the source ended: the lines behind the first, and the bytes in them.
+fn captured(bench: &Bench) -> (Vec<String>, String) {
+    let text = std::fs::read_to_string(bench.dir.path().join("gps0.ring")).unwrap();
+    let lines: Vec<String> = text.lines().skip(1).map(str::to_owned).collect();
+    let bytes = lines.iter().filter_map(|line| {
+        let (_, step): (i64, serde_json::Value) = serde_json::from_str(line).unwrap();
+        step.as_str().map(str::to_owned)
+    });
+    let bytes = bytes.collect();
+    (lines, bytes)
+}
+
+#[tokio::test]
+async fn a_receivers_bytes_are_in_its_capture_as_they_came_also_those_that_nobody_could_read() {
+    let bench = Bench::new();
+    let mut inputs = vec![opened(&bench)];
+    for chunk in [&b"$GPRMC,torn\xb5\x62\"\\"[..], b"$GPGGA,,,,,,0,,,,,,,,*66\r\n"] {
+        inputs.push(bench.bytes(chunk));
+        bench.clock.advance_ms(100);
+    }
+    inputs.push(lost(&bench));
+    bench.take(gps(), inputs).await;
+    let expect =
+        [r#"[0,"$GPRMC,torn\\xb5b\"\\\\"]"#, r#"[100,"$GPGGA,,,,,,0,,,,,,,,*66\\r\\n"]"#, r#"[200,{"port":"lost"}]"#];
+    assert_eq!(captured(&bench).0, expect);
+}
+
+#[tokio::test]
+async fn nothing_of_a_driving_licence_is_in_a_capture_however_its_bytes_were_cut() {
+    const LICENCE: &[u8] = b"@\n\x1e\rANSI 636026080102DL00410288ZA03290015DLDAQD12345678\nDCSPUBLIC\nDACJOHN\nDAG1 MAIN STREET\nDDEN\rZAZAAN\r";
+    let bytes = [b"TRL-7\r", LICENCE, b"TRL-8\r"].concat();
+    for size in (1..=16).chain([31, 64, bytes.len()]) {
+        let bench = Bench::new();
+        let mut inputs = vec![opened(&bench)];
+        for chunk in bytes.chunks(size) {
+            inputs.push(bench.bytes(chunk));
+        }
+        bench.clock.advance_ms(6000);
+        inputs.push(Input::Quiet { conn: Conn(1), at: bench.clock.now() });
+        inputs.push(bench.bytes(b"TRL-9\r"));
+        inputs.push(lost(&bench));
+        bench.take(door(|_| ()), inputs).await;
+        let (lines, kept) = captured(&bench);
+        for word in ["ANSI", "D123", "PUBLIC", "JOHN", "MAIN", "DDEN", "ZAZ", "@"] {
+            assert!(!lines.concat().contains(word), "{word} with {size} bytes a read: {lines:?}");
+        }
+        assert!(lines.iter().any(|line| line.contains("left_out")), "{lines:?}");
+        assert!(kept.ends_with("TRL-9\\r"), "{size}: {lines:?}");
+        // A code whose last byte came together with the mark that begins the licence is left out with it.
+        assert_eq!(kept.starts_with("TRL-7\\r"), 5 / size != 7 / size, "{size}: {lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_scanner_that_never_ends_a_frame_fills_its_capture_with_what_the_decoder_looked_at_and_no_more() {
+    let bench = Bench::new();
+    let mut inputs = vec![opened(&bench)];
+    for _ in 0..100 {
+        inputs.push(bench.bytes(&[b'x'; 4000]));
+    }
+    inputs.push(bench.bytes(b"\rTRL-7\r"));
+    inputs.push(bench.bytes(b"TRL-8\r"));
+    inputs.push(lost(&bench));
+    bench.take(door(|_| ()), inputs).await;
+    let (lines, kept) = captured(&bench);
+    assert_eq!(kept.matches('x').count(), crate::decoder::scan::EVIDENCE_MAX);
+    assert!(lines.iter().any(|line| line.contains("left_out")) && kept.ends_with("TRL-8\\r"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_keyboards_events_are_captured_once_their_code_is_read_and_decode_to_it_again() {
+    let bench = Bench::new();
+    let keyboard = door(|scanner| scanner.port = Port::Hid("/dev/input/event7".into()));
+    let stroke = |key: u8, value: u8| [1, 0, key, 0, value, 0, 0, 0];
+    let mut inputs = vec![opened(&bench)];
+    // T, R, L, Enter; then an A that is still open when the scanner goes.
+    for key in [20, 19, 38, 28, 30] {
+        inputs.push(bench.bytes(&[stroke(key, 1), stroke(key, 0)].concat()));
+        bench.clock.advance_ms(20);
+    }
+    inputs.push(lost(&bench));
+    bench.take(keyboard, inputs).await;
+    let text = std::fs::read_to_string(bench.dir.path().join("gps0.ring")).unwrap();
+    assert_eq!(text.matches("events").count(), 5, "{text}");
+    let (mut out, profile) = (Vec::new(), crate::decoder::scan::report::ReportProfile::default());
+    crate::decoder::scan::report::report_timed(text.as_bytes(), &mut out, &profile).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    let codes: Vec<&str> = out.lines().filter_map(|line| line.split("\"data\":\"").nth(1)?.split('"').next()).collect();
+    assert_eq!(codes, ["trl", "a"], "{out}");
+    assert!(out.contains("unterminated"), "{out}");
 }

@@ -233,6 +233,16 @@ async fn logs_are_for_the_operator_and_for_commands_on_this_machine() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_capture_is_for_the_control_socket_alone() {
+    let rig = Rig::start().await;
+    let (status, said) = rig.get("/api/v1/captures/gps0").await;
+    assert_eq!((status, &said["error"]["code"]), (403, &json!("pin_not_set")));
+    let (status, said) = rig.get_local("/api/v1/captures/gps9").await;
+    assert_eq!((status, &said["error"]["code"]), (404, &json!("not_found")));
+    assert_eq!(rig.get_local("/api/v1/captures/gps0").await, (200, json!({ "capture": 1 })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_screen_for_who_has_the_pin_shows_nothing_while_there_is_none() {
     let rig = Rig::with(Http { read: Read::Pin, ..http() }, Limits::default()).await;
     for path in ["/api/v1/snapshot", "/api/v1/stream", "/api/v1/assets"] {

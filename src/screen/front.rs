@@ -14,7 +14,7 @@ use crate::health::{Board, Roster, Tally};
 use crate::store::{Look, Reader, Store, StoreError};
 
 use super::feed::Feed;
-use super::{Desk, Parts};
+use super::{Captures, Desk, Parts};
 
 /// Looks into the store that calls and lagging streams may take at once: the store has more readers than that, so
 /// whoever asks much holds up neither the live stream nor the uplink.
@@ -59,6 +59,7 @@ pub(super) struct Front {
     /// The plan of the yard as it was given.
     pub(super) plan: Option<Box<serde_json::value::RawValue>>,
     pub(super) bearing_deg: f64,
+    pub(super) captures: Captures,
     pub(super) feed: Feed,
     /// Where orders of people go.
     pub(super) desk: Desk,
@@ -71,7 +72,19 @@ pub(super) struct Front {
 
 impl Front {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { http, node, control, store, board, tally, roster, clock, plan: (plan, bearing_deg), desk } = parts;
+        let Parts {
+            http,
+            node,
+            control,
+            store,
+            board,
+            tally,
+            roster,
+            clock,
+            plan: (plan, bearing_deg),
+            desk,
+            captures,
+        } = parts;
         // It has been parsed before: it is JSON.
         let plan = plan.and_then(|text| serde_json::value::RawValue::from_string(text.to_string()).ok());
         let names = names(&Machine::read().hostname, &http.hosts);
@@ -87,6 +100,7 @@ impl Front {
             clock,
             plan,
             bearing_deg,
+            captures,
             feed,
             desk,
             bound: watch::Sender::new(Vec::new()),

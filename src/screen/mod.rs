@@ -69,7 +69,12 @@ pub struct Parts {
     pub plan: (Option<Arc<str>>, f64),
     /// Who carries out what people ask for.
     pub desk: Desk,
+    /// What the sources said of late.
+    pub captures: Captures,
 }
+
+/// Answers the capture of the last minutes of a source by its id; none when there is no such source.
+pub type Captures = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// The way out to the yard: HTTP on `http.listen` and on the control socket.
 pub struct Screen {

@@ -1,4 +1,4 @@
-//! What a person reads afterwards: the dead letters and the three logs. Read-only: what changes them needs the operator.
+//! What a person reads afterwards: the dead letters, the three logs, what a source said of late. Read-only: what changes them needs the operator.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::domain::{Reason, UnixMs};
 use crate::store::{Entry, Letter, Log};
 
-use super::answer::{Answer, Fault, json, text};
+use super::answer::{Answer, Fault, json, text, typed};
 use super::conn::Conn;
 use super::front::Front;
 use super::guard::pin_not_set;
@@ -176,4 +176,19 @@ fn log_item(log: Log, entry: Entry) -> LogItem {
         to_seq: entry.seqs.map(|(_, to)| to),
         latency_ms: entry.latency_ms,
     }
+}
+
+/// Answers the last minutes of a source as it spoke, a JSON text a line. Raw bytes need the operator.
+pub(super) async fn capture(
+    State(front): State<Arc<Front>>,
+    Extension(conn): Extension<Arc<Conn>>,
+    Path(source): Path<String>,
+) -> Answer {
+    if !conn.is_control() {
+        return Err(pin_not_set());
+    }
+    let capture = (front.captures)(&source).ok_or_else(|| {
+        Fault::missing(format!("{:?} is no source of this node", cut(&source)), "Sources: /api/v1/sources.")
+    })?;
+    Ok(typed(capture, "application/x-ndjson"))
 }

@@ -81,6 +81,7 @@ impl Rig {
             clock: clock.clone(),
             plan: (None, 0.0),
             desk,
+            captures: std::sync::Arc::new(|id| (id == "gps0").then(|| "{\"capture\":1}".to_owned())),
         });
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();

@@ -100,6 +100,7 @@ pub(super) fn router(front: &Arc<Front>) -> Router {
         .route("/letters/summary", get(records::summary))
         .route("/letters/actions", post(register::letters))
         .route("/logs/{log}", get(records::log))
+        .route("/captures/{source}", get(records::capture))
         .route("/health", get(api::health));
     Router::new()
         .route("/", get(assets::serve))

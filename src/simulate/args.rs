@@ -12,8 +12,9 @@ use super::SimulateError;
 use super::faults::Faults;
 use super::gps::{Gps, Track};
 use super::input::Input;
-use super::line::{AtEnd, Session};
-use super::scanner::Scanner;
+use super::line::{AtEnd, Device, Session};
+use super::receiver::Model;
+use super::scanner::{Reads, Scanner};
 use super::tape::Time;
 
 /// What every simulated device can be told.
@@ -36,16 +37,29 @@ pub struct DeviceArgs {
     pub seed: Option<u64>,
 }
 
+/// What a route may say, for `--help`.
+const ROUTE_HELP: &str = "\
+A route in GeoJSON is a LineString; its feature may have the properties
+  speed_mps or speeds_mps  m/s, one number for all or one a point, valid from the point on [default: 8.3]
+  stops_s                  seconds it stands at each point, up to a day
+  wander_m                 while it stands there: half of the fixes lie within so many metres, one in twenty beyond four times
+                           that, hdop 3, as of a moored boat or beside a wall; 0 is a receiver in the open
+  tunnels                  pairs of point numbers, the first is 0: [[3,5]] has no fix from point 3 to point 5 (RMC V, quality 0)";
+
 /// The arguments of `simulate gps`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = ROUTE_HELP)]
 #[command(group = clap::ArgGroup::new("track").required(true).args(["log", "route"]))]
 pub struct GpsArgs {
-    /// A log of sentences to play
+    /// A log of sentences to play, or what `waypost capture` wrote
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
-    /// A route to drive: GeoJSON LineString, or lines `lat,lon[,speed_mps[,stop_s]]`
+    /// A route to drive: GeoJSON LineString, or lines `lat,lon[,speed_mps[,stop_s[,wander_m]]]`; see below
     #[arg(long, value_name = "FILE")]
     pub route: Option<PathBuf>,
+    /// What the receiver on a route says
+    #[arg(long, value_enum, default_value_t)]
+    pub model: Model,
     /// The time in the sentences
     #[arg(long, value_enum, default_value_t)]
     pub time: Time,
@@ -59,11 +73,15 @@ pub struct GpsArgs {
 
 /// The arguments of `simulate scanner`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("reads").required(true).args(["codes", "log"]))]
 pub struct ScannerArgs {
     /// The codes: one a line, with C escapes
     #[arg(long, value_name = "FILE")]
-    pub codes: PathBuf,
-    /// From one code to the next, ms
+    pub codes: Option<PathBuf>,
+    /// What `waypost capture` wrote, played as it was; or the bytes of reads, each with its line end
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// From one code to the next, ms; a capture has times of its own
     #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     pub every: u64,
     /// What follows a code that does not itself end with CR or LF
@@ -72,6 +90,13 @@ pub struct ScannerArgs {
     /// What every device can be told.
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+impl DeviceArgs {
+    fn device(self, clock: &Clock) -> Device {
+        let Self { link, repeat, at_end, faults, seed } = self;
+        Device { link, repeat, at_end, faults, seed: seed.unwrap_or_else(|| chosen(clock)) }
+    }
 }
 
 impl GpsArgs {
@@ -101,9 +126,8 @@ impl GpsArgs {
                 ));
             }
         };
-        let DeviceArgs { link, repeat, at_end, faults, seed } = self.device;
-        let seed = seed.unwrap_or_else(|| chosen(clock));
-        Ok(Gps { link, track, time: self.time, rate_hz: self.rate, repeat, at_end, faults, seed })
+        let device = self.device.device(clock);
+        Ok(Gps { device, track, model: self.model, time: self.time, rate_hz: self.rate })
     }
 }
 
@@ -119,11 +143,16 @@ impl ScannerArgs {
         stop: CancellationToken,
         out: &mut (dyn Write + Send),
     ) -> Result<(), SimulateError> {
-        let DeviceArgs { link, repeat, at_end, faults, seed } = self.device;
-        let seed = seed.unwrap_or_else(|| chosen(&clock));
+        let reads = match (self.codes, self.log) {
+            (Some(codes), None) => Reads::Codes(Input::File(codes)),
+            (None, Some(log)) => Reads::Log(Input::File(log)),
+            _ => {
+                let problem = "it needs one thing to play";
+                return Err(SimulateError::content("a scanner", problem, "give --codes or --log"));
+            }
+        };
         let every = Duration::from_millis(self.every);
-        let codes = Input::File(self.codes);
-        let scanner = Scanner { link, codes, every, terminator: self.terminator, repeat, at_end, faults, seed };
+        let scanner = Scanner { device: self.device.device(&clock), reads, every, terminator: self.terminator };
         play(scanner.plug(clock)?, stop, out).await
     }
 }
@@ -167,8 +196,9 @@ mod tests {
         let args: GpsArgs =
             parsed("gps --link /run/g --route r.geojson --time recorded --rate 10 --loop --at-end unplug --faults noise=0.1,unplug=2/60 --seed 5").unwrap();
         let gps = args.gps(&Clock::system()).unwrap();
-        assert_eq!((gps.seed, gps.rate_hz, gps.repeat, gps.at_end), (5, Some(10.0), true, AtEnd::Unplug));
-        assert!((gps.faults.noise - 0.1).abs() < 1e-9 && gps.time == Time::Recorded);
+        let device = &gps.device;
+        assert_eq!((device.seed, gps.rate_hz, device.repeat, device.at_end), (5, Some(10.0), true, AtEnd::Unplug));
+        assert!((device.faults.noise - 0.1).abs() < 1e-9 && gps.time == Time::Recorded);
         let args: ScannerArgs = parsed("scanner --link /run/s --codes c.txt --every 100").unwrap();
         assert_eq!((args.every, args.terminator.as_str(), args.device.at_end), (100, "\\r", AtEnd::Hold));
     }
@@ -186,6 +216,9 @@ mod tests {
         }
         let error = parsed::<GpsArgs>("gps --link /g --log a --faults noise=2").unwrap_err().to_string();
         assert!(error.contains("a chance lies from 0 to 1") && error.contains("write e.g."), "{error}");
-        assert!(parsed::<ScannerArgs>("scanner --link /s --codes c --every 0").is_err());
+        for bad in ["scanner --link /s --codes c --every 0", "scanner --link /s", "scanner --link /s --codes c --log l"]
+        {
+            assert!(parsed::<ScannerArgs>(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -1,18 +1,16 @@
-//! A receiver as it is asked for: a log or a route, its pace, its faults.
+//! A receiver as it is asked for: a log, a capture or a route, its pace, its faults.
 
-use std::path::PathBuf;
 use std::time::Duration;
-
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 
 use super::SimulateError;
-use super::faults::Faults;
+use super::capture::Capture;
 use super::input::Input;
-use super::line::{AtEnd, Played, Session};
-use super::receiver::Receiver;
+use super::line::{Device, Session};
+use super::receiver::{Model, Receiver};
 use super::recording::Recording;
+use super::replay::Replay;
 use super::route;
 use super::tape::{Tape, Time};
 use super::truck::Truck;
@@ -23,31 +21,25 @@ const RATE_HZ: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
 /// What a simulated receiver plays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Track {
-    /// A log: sentences, and whatever else is in it.
+    /// A log: sentences, and whatever else is in it; or what `waypost capture` wrote.
     Log(Input),
-    /// A route: GeoJSON LineString, or lines `lat,lon[,speed_mps[,stop_s]]`.
+    /// A route: GeoJSON LineString, or lines `lat,lon[,speed_mps[,stop_s[,wander_m]]]`.
     Route(Input),
 }
 
 /// A simulated GPS receiver on a pty.
 #[derive(Clone, Debug)]
 pub struct Gps {
-    /// Where its port is linked.
-    pub link: PathBuf,
+    /// What every device has.
+    pub device: Device,
     /// What it plays.
     pub track: Track,
+    /// What it says of a route.
+    pub model: Model,
     /// What time it says.
     pub time: Time,
     /// Epochs a second, 0.001..=1000; without it a log keeps its own pace and a route goes at 1.
     pub rate_hz: Option<f64>,
-    /// Begin again at the end.
-    pub repeat: bool,
-    /// What becomes of the port at the end.
-    pub at_end: AtEnd,
-    /// What goes wrong.
-    pub faults: Faults,
-    /// Of the faults and of the receiver's wander.
-    pub seed: u64,
 }
 
 impl Gps {
@@ -57,15 +49,7 @@ impl Gps {
     /// [`SimulateError`]: the file, its content or the rate is bad, or the port or its link cannot be made.
     pub fn plug(self, clock: Clock) -> Result<Session, SimulateError> {
         let tape = self.tape()?;
-        Session::plug(self.link, tape, clock, (self.faults, self.seed, self.at_end))
-    }
-
-    /// [`Gps::plug`], then [`Session::run`].
-    ///
-    /// # Errors
-    /// Those of both.
-    pub async fn run(self, clock: Clock, stop: CancellationToken) -> Result<Played, SimulateError> {
-        self.plug(clock)?.run(stop).await
+        Session::plug(self.device, tape, clock)
     }
 
     pub(super) fn tape(&self) -> Result<Box<dyn Tape>, SimulateError> {
@@ -73,24 +57,37 @@ impl Gps {
             None => None,
             Some(rate) if RATE_HZ.contains(&rate) => Some(Duration::from_secs_f64(1.0 / rate)),
             Some(rate) => {
-                let problem = format!("the rate is {rate} Hz");
-                return Err(SimulateError::content(self.link.display().to_string(), problem, "give 0.001 to 1000"));
+                let (name, problem) = (self.device.link.display().to_string(), format!("the rate is {rate} Hz"));
+                return Err(SimulateError::content(name, problem, "give 0.001 to 1000"));
             }
         };
         match &self.track {
-            Track::Log(input) => {
-                let bytes = input.read("the log")?;
-                let tape = Recording::new(bytes, interval, self.time, self.repeat);
-                let tape = tape
-                    .ok_or_else(|| SimulateError::content(input.name(), "it is empty", "give a log with sentences"))?;
-                Ok(Box::new(tape))
-            }
+            Track::Log(input) => self.log(input, interval),
             Track::Route(input) => {
                 let route = route::parse(&input.name(), &input.read("the route")?)?;
-                let truck = Truck::new(&input.name(), &route, self.repeat)?;
+                let truck = Truck::new(&input.name(), &route, self.device.repeat)?;
                 let interval = interval.unwrap_or(Duration::from_secs(1));
-                Ok(Box::new(Receiver::new(truck, interval, self.time, self.seed)))
+                Ok(Box::new(Receiver::new(truck, interval, self.time, self.model, self.device.seed)))
             }
         }
+    }
+
+    fn log(&self, input: &Input, interval: Option<Duration>) -> Result<Box<dyn Tape>, SimulateError> {
+        let (bytes, repeat) = (input.read("the log")?, self.device.repeat);
+        let empty = || SimulateError::content(input.name(), "it is empty", "give a log with sentences");
+        let Some(capture) = Capture::of(&input.name(), &bytes)? else {
+            return Ok(Box::new(Recording::new(bytes, interval, self.time, repeat).ok_or_else(empty)?));
+        };
+        capture.expect_kind(&input.name(), "gps")?;
+        if interval.is_some() {
+            // At a rate of its own it is a log like any other: when its bytes came does not matter.
+            let tape = Recording::new(capture.bytes(), interval, self.time, repeat);
+            return Ok(Box::new(tape.ok_or_else(empty)?));
+        }
+        let tape = match self.time {
+            Time::Recorded => Replay::exact(capture, repeat),
+            Time::Now => Replay::restamped(capture, repeat),
+        };
+        Ok(Box::new(tape.ok_or_else(empty)?))
     }
 }

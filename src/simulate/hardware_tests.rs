@@ -12,42 +12,35 @@ use super::route::{self, Waypoint};
 use super::sentence::{framed, time_of_day};
 use super::tape::{Tape, millis};
 use super::truck::Truck;
-use super::{AtEnd, Faults, Gps, Input, Scanner, Time, Track};
+use super::{AtEnd, Device, Faults, Gps, Input, Model, Reads, Scanner, Time, Track};
 
 const ROUTE: &str = include_str!("../../hardware/demo/route.geojson");
 const ZONES: &str = include_str!("../../hardware/demo/zones.geojson");
 const DOCK_3: &str = include_str!("../../hardware/demo/codes-dock-3.txt");
 const DOCK_1: &str = include_str!("../../hardware/demo/codes-dock-1.txt");
+const HARBOUR: &str = include_str!("../../hardware/demo/harbour.geojson");
+const GS1: &str = include_str!("../../hardware/demo/codes-gs1.txt");
 const GATE: &str = include_str!("../../hardware/demo/codes-gate.txt");
 
 const NOISY: &str = "noise=0.05,partial=0.05,glue=0.05,checksum=0.05";
 
+fn device(seed: u64) -> Device {
+    let (at_end, faults) = (AtEnd::Hold, Faults::default());
+    Device { link: "/nonexistent/port".into(), repeat: true, at_end, faults, seed }
+}
+
 fn truck(seed: u64) -> Box<dyn Tape> {
-    let gps = Gps {
-        link: "/nonexistent/gps0".into(),
-        track: Track::Route(Input::Text(ROUTE)),
-        time: Time::Recorded,
-        rate_hz: None,
-        repeat: true,
-        at_end: AtEnd::Hold,
-        faults: Faults::default(),
-        seed,
-    };
-    gps.tape().unwrap()
+    receiver(ROUTE, Model::Plain, None, seed)
+}
+
+fn receiver(route: &'static str, model: Model, rate_hz: Option<f64>, seed: u64) -> Box<dyn Tape> {
+    let track = Track::Route(Input::Text(route));
+    Gps { device: device(seed), track, model, time: Time::Recorded, rate_hz }.tape().unwrap()
 }
 
 fn scanner(codes: &'static str) -> Box<dyn Tape> {
-    let scanner = Scanner {
-        link: "/nonexistent/door".into(),
-        codes: Input::Text(codes),
-        every: Duration::from_secs(2),
-        terminator: "\\r".to_owned(),
-        repeat: true,
-        at_end: AtEnd::Hold,
-        faults: Faults::default(),
-        seed: 1,
-    };
-    scanner.tape().unwrap()
+    let (reads, every) = (Reads::Codes(Input::Text(codes)), Duration::from_secs(2));
+    Scanner { device: device(1), reads, every, terminator: "\\r".to_owned() }.tape().unwrap()
 }
 
 /// The bytes on the line of the first bursts, as a session sends them.
@@ -59,7 +52,14 @@ fn wire(mut tape: Box<dyn Tape>, bursts: usize, faults: &str, seed: u64) -> Vec<
 #[test]
 fn the_captures_are_what_simulate_makes_from_their_seeds() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("hardware/captures");
+    let multi = |seed| receiver(ROUTE, Model::Multi, Some(10.0), seed);
     for (name, bytes) in [
+        ("multi.nmea", wire(multi(3), 30, "", 3)),
+        ("multi-noisy.nmea", wire(multi(4), 20, NOISY, 4)),
+        ("harbour.nmea", wire(receiver(HARBOUR, Model::Plain, None, 5), 60, "", 5)),
+        ("gs1.scan", wire(scanner(GS1), 13, "", 1)),
+        ("framed.scan", framed_reads()),
+        ("replug.ring", replugged()),
         ("truck.nmea", wire(truck(1), 120, "", 1)),
         ("truck-noisy.nmea", wire(truck(2), 60, NOISY, 2)),
         ("dock-3.scan", wire(scanner(DOCK_3), 18, "", 1)),
@@ -71,6 +71,34 @@ fn the_captures_are_what_simulate_makes_from_their_seeds() {
         }
         assert!(std::fs::read(&path).unwrap() == bytes, "{name} is another; UPDATE=1 writes it, git shows how");
     }
+}
+
+/// The codes between STX and ETX, with what a bad line puts between them.
+fn framed_reads() -> Vec<u8> {
+    let reads = GS1.lines().map(|code| format!("\u{2}{}\u{3}\r\n", code.replace("\\x1d", "\u{1d}")));
+    let mut bytes = reads.collect::<String>().into_bytes();
+    bytes.extend(b"noise\x02TRL-10\x0242\x03\x02TRL-1042\x03\r\n\x02TRL-1");
+    bytes
+}
+
+/// A scanner that was unplugged in the middle of a code, as the node that read it captured it.
+fn replugged() -> Vec<u8> {
+    use crate::domain::Stamp;
+    use crate::ingest::{Origin, Ring};
+    let at = |ms: i64| Stamp { mono_us: ms * 1000, wall_ms: 1_795_161_600_000 + ms };
+    let folder = tempfile::tempdir().unwrap();
+    let origin = Origin { source: "door-3".into(), kind: "scanner", port: "/dev/ttyUSB0".into(), baud: Some(9600) };
+    let ring = Ring::open(folder.path(), origin, at(0));
+    for (ms, bytes) in [(0, "TRL-1041\r"), (400, "TRL-1041\r"), (3000, "TRL-1041\r"), (5000, "]C100395212340")] {
+        ring.bytes(bytes.as_bytes(), at(ms));
+    }
+    ring.port(true, at(5100));
+    ring.port(false, at(7000));
+    for (ms, bytes) in [(8000, "]C10039521234"), (8300, "0000010013\r"), (9000, "]C1003952"), (9900, "TRL-1042\r")] {
+        ring.bytes(bytes.as_bytes(), at(ms));
+    }
+    let version = format!("\"version\":\"{}\"", env!("CARGO_PKG_VERSION"));
+    ring.text(at(10_000)).replace(&version, "\"version\":\"0\"").into_bytes()
 }
 
 /// The zones with their boxes: west, south, east, north. All of the demonstration's are rectangles.
@@ -101,7 +129,7 @@ fn the_demonstration_truck_visits_its_zones_and_comes_home_without_a_jump() {
     let route = route::parse("route", ROUTE.as_bytes()).unwrap();
     let mut truck = Truck::new("route", &route, false).unwrap();
     let (mut visited, mut seconds, mut furthest) = (BTreeSet::new(), 0, 0.0_f64);
-    let at = |lat, lon| Waypoint { lat, lon, speed_mps: 1.0, stop_s: 0.0 };
+    let at = |lat, lon| Waypoint { lat, lon, speed_mps: 1.0, stop_s: 0.0, wander_m: 0.0, in_tunnel: false };
     let mut before = truck.motion();
     while !truck.is_done() {
         truck.drive(Duration::from_secs(1));

@@ -42,6 +42,21 @@ pub enum AtEnd {
     Unplug,
 }
 
+/// What every simulated device has.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// Where its port is linked.
+    pub link: PathBuf,
+    /// Begin again at the end.
+    pub repeat: bool,
+    /// What becomes of the port at the end.
+    pub at_end: AtEnd,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// Of the faults, and of whatever else is left to chance.
+    pub seed: u64,
+}
+
 /// What was played, once it is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Played {
@@ -82,12 +97,8 @@ pub struct Session {
 }
 
 impl Session {
-    pub(super) fn plug(
-        link: PathBuf,
-        tape: Box<dyn Tape>,
-        clock: Clock,
-        (faults, seed, at_end): (Faults, u64, AtEnd),
-    ) -> Result<Self, SimulateError> {
+    pub(super) fn plug(device: Device, tape: Box<dyn Tape>, clock: Clock) -> Result<Self, SimulateError> {
+        let Device { link, repeat: _, at_end, faults, seed } = device;
         let spoiler = Spoiler::new(faults.clone(), seed);
         let mut line = Line {
             link: Link::new(link),
@@ -95,6 +106,7 @@ impl Session {
             faults,
             spoiler,
             turn: 0,
+            pulled: false,
             heard: false,
             stuck: false,
             played: Played::default(),
@@ -150,6 +162,7 @@ impl Session {
             self.line.turn_until(start, due).await?;
             sleep_until(start + due).await;
             let frames = self.tape.take(self.clock.now().wall_ms);
+            self.line.follow(self.tape.is_plugged())?;
             let silent = self.line.faults.silence.is_some_and(|silence| silence.is_on(due));
             for frame in frames {
                 self.line.played.frames += 1;
@@ -163,7 +176,7 @@ impl Session {
         match self.at_end {
             AtEnd::Unplug => sleep(LAST_WORD).await,
             AtEnd::Hold => {
-                if self.line.pty.is_none() {
+                if self.line.is_out() {
                     self.line.turn_once(start).await?;
                 }
                 std::future::pending::<()>().await;
@@ -180,6 +193,8 @@ struct Line {
     spoiler: Spoiler,
     /// Turns of the unplug outage so far: odd while it is unplugged.
     turn: u32,
+    /// Whether what is played has the device pulled.
+    pulled: bool,
     /// Whether somebody had the port open at the last frame.
     heard: bool,
     stuck: bool,
@@ -221,14 +236,31 @@ impl Line {
     async fn turn_once(&mut self, start: Instant) -> Result<(), SimulateError> {
         let Some(unplug) = self.faults.unplug else { return Ok(()) };
         sleep_until(start + unplug.turn(self.turn)).await;
-        if self.turn.is_multiple_of(2) {
-            self.unplug();
-            self.played.unplugged += 1;
-        } else {
-            self.plug()?;
-        }
         self.turn = self.turn.saturating_add(1);
-        Ok(())
+        self.settle()
+    }
+
+    /// Whether the outage has the device unplugged now.
+    const fn is_out(&self) -> bool {
+        !self.turn.is_multiple_of(2)
+    }
+
+    /// Is there or not as the tape says, unless the outage has it.
+    fn follow(&mut self, is_plugged: bool) -> Result<(), SimulateError> {
+        self.pulled = !is_plugged;
+        self.settle()
+    }
+
+    fn settle(&mut self) -> Result<(), SimulateError> {
+        match (self.pulled || self.is_out(), self.pty.is_some()) {
+            (true, true) => {
+                self.unplug();
+                self.played.unplugged += 1;
+                Ok(())
+            }
+            (false, false) => self.plug(),
+            _ => Ok(()),
+        }
     }
 
     async fn send(&mut self, frame: Vec<u8>) {

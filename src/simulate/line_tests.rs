@@ -14,7 +14,9 @@ use crate::clock::Clock;
 use crate::domain::Stamp;
 
 use super::sentence::framed;
-use super::{AtEnd, DeviceArgs, Faults, Gps, GpsArgs, Input, Played, Scanner, Session, Time, Track};
+use super::{
+    AtEnd, Device, DeviceArgs, Faults, Gps, GpsArgs, Input, Model, Played, Reads, Scanner, Session, Time, Track,
+};
 
 /// Longest that any of these may take.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -41,15 +43,13 @@ fn log(dir: &Path, epochs: u32) -> PathBuf {
 }
 
 fn gps(dir: &Path, log: PathBuf, faults: &str) -> Gps {
+    let (at_end, faults) = (AtEnd::Unplug, faults.parse::<Faults>().unwrap());
     Gps {
-        link: dir.join("gps0"),
+        device: Device { link: dir.join("gps0"), repeat: false, at_end, faults, seed: 42 },
         track: Track::Log(Input::File(log)),
+        model: Model::Plain,
         time: Time::Now,
         rate_hz: Some(1000.0),
-        repeat: false,
-        at_end: AtEnd::Unplug,
-        faults: faults.parse::<Faults>().unwrap(),
-        seed: 42,
     }
 }
 
@@ -129,10 +129,9 @@ fn a_seed_spoils_the_same_frames_every_time() {
     let recorded = log(dir.path(), 300);
     let play = |seed| {
         let faults = "noise=0.1,partial=0.1,glue=0.1,checksum=0.1";
-        heard(
-            Gps { seed, time: Time::Recorded, ..gps(dir.path(), recorded.clone(), faults) }.plug(clock()).unwrap(),
-            false,
-        )
+        let mut gps = Gps { time: Time::Recorded, ..gps(dir.path(), recorded.clone(), faults) };
+        gps.device.seed = seed;
+        heard(gps.plug(clock()).unwrap(), false)
     };
     let (first, again, other) = (play(1), play(1), play(2));
     assert!(first.0 == again.0 && first.2 == again.2, "{} {}", first.2, again.2);
@@ -169,7 +168,7 @@ async fn what_nobody_reads_is_dropped_and_counted() {
     let recorded = log(dir.path(), 1000);
     let bytes = std::fs::metadata(&recorded).unwrap().len();
     let gps = Gps { time: Time::Recorded, ..gps(dir.path(), recorded, "") };
-    let alone = gps.clone().run(clock(), CancellationToken::new()).await.unwrap();
+    let alone = gps.clone().plug(clock()).unwrap().run(CancellationToken::new()).await.unwrap();
     assert_eq!((alone.sent, alone.unread), (0, bytes));
     let session = gps.plug(clock()).unwrap();
     let _asleep = open(session.link()).unwrap();
@@ -181,7 +180,9 @@ async fn what_nobody_reads_is_dropped_and_counted() {
 async fn a_held_port_stays_until_it_is_told_to_stop_and_then_its_link_goes() {
     let dir = tempfile::tempdir().unwrap();
     let recorded = log(dir.path(), 3);
-    let session = Gps { at_end: AtEnd::Hold, ..gps(dir.path(), recorded, "") }.plug(clock()).unwrap();
+    let mut gps = gps(dir.path(), recorded, "");
+    gps.device.at_end = AtEnd::Hold;
+    let session = gps.plug(clock()).unwrap();
     let link = session.link().to_owned();
     let stop = CancellationToken::new();
     let run = session.run(stop.clone());
@@ -209,15 +210,12 @@ async fn a_dropped_session_takes_its_link_with_it_but_not_anothers() {
 #[test]
 fn a_scanner_is_heard_code_by_code() {
     let dir = tempfile::tempdir().unwrap();
+    let (at_end, faults) = (AtEnd::Unplug, Faults::default());
     let scanner = Scanner {
-        link: dir.path().join("door-3"),
-        codes: Input::Text("00376104250021234569\nTRL-7\\r\\n\n]d201095\\x1d21A"),
+        device: Device { link: dir.path().join("door-3"), repeat: false, at_end, faults, seed: 1 },
+        reads: Reads::Codes(Input::Text("00376104250021234569\nTRL-7\\r\\n\n]d201095\\x1d21A")),
         every: Duration::from_millis(1),
         terminator: "\\r".to_owned(),
-        repeat: false,
-        at_end: AtEnd::Unplug,
-        faults: Faults::default(),
-        seed: 1,
     };
     let (bytes, _, played) = heard(scanner.plug(clock()).unwrap(), false);
     assert_eq!(bytes, b"00376104250021234569\rTRL-7\r\n]d201095\x1d21A\r");
@@ -239,6 +237,7 @@ async fn the_command_says_link_tty_and_seed_and_at_the_end_what_was_played() {
     let args = GpsArgs {
         log: Some(log(dir.path(), 2)),
         route: None,
+        model: Model::Plain,
         time: Time::Now,
         rate: None,
         device: DeviceArgs {
@@ -265,5 +264,26 @@ fn a_session_can_be_a_worker_of_any_thread() {
     fn movable<T: Send>(_: &T) {}
     let dir = tempfile::tempdir().unwrap();
     let recorded = log(dir.path(), 1);
-    movable(&gps(dir.path(), recorded, "").run(clock(), CancellationToken::new()));
+    movable(&gps(dir.path(), recorded, "").plug(clock()).unwrap().run(CancellationToken::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_capture_pulls_the_plug_and_puts_it_back_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gps0.ring");
+    let text = "{\"capture\":1,\"kind\":\"gps\"}\n[0,\"one\"]\n[500,{\"port\":\"lost\"}]\n[700,\"gone\"]\n[900,{\"port\":\"back\"}]\n[1500,\"two\"]\n";
+    std::fs::write(&file, text).unwrap();
+    let gps = Gps { time: Time::Recorded, rate_hz: None, ..gps(dir.path(), file, "") };
+    let session = gps.plug(clock()).unwrap().first_reader(Duration::ZERO);
+    let (link, first) = (session.link().to_owned(), session.tty().unwrap().to_owned());
+    let _holder = open(&link).unwrap();
+    let run = session.run(CancellationToken::new());
+    tokio::pin!(run);
+    assert!(tokio::time::timeout(Duration::from_millis(600), &mut run).await.is_err());
+    assert!(!link.is_symlink(), "it is unplugged");
+    assert!(tokio::time::timeout(Duration::from_millis(400), &mut run).await.is_err());
+    // Its first line is still held open, so the new one has another number.
+    assert_ne!(std::fs::read_link(&link).unwrap(), first);
+    let played = run.await.unwrap();
+    assert_eq!((played.unplugged, played.sent, played.unread), (1, 3, 7), "{played}");
 }

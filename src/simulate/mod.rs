@@ -2,7 +2,9 @@
 //! have. Knows nothing of the daemon: what it plays goes the whole way in, through a port like any other.
 
 mod args;
+mod capture;
 mod error;
+mod escapes;
 mod faults;
 mod gps;
 #[cfg(test)]
@@ -16,6 +18,7 @@ mod pty;
 mod random;
 mod receiver;
 mod recording;
+mod replay;
 mod route;
 mod scanner;
 mod sentence;
@@ -27,6 +30,7 @@ pub use error::SimulateError;
 pub use faults::{Faults, Outage, Spoiled};
 pub use gps::{Gps, Track};
 pub use input::Input;
-pub use line::{AtEnd, FIRST_READER_MAX, Played, Session};
-pub use scanner::Scanner;
+pub use line::{AtEnd, Device, FIRST_READER_MAX, Played, Session};
+pub use receiver::Model;
+pub use scanner::{Reads, Scanner};
 pub use tape::Time;

@@ -102,7 +102,7 @@ impl Tape for Recording {
 }
 
 /// The pieces of a log: each ends with a line feed, or before a `$`, so that glued sentences are seen one by one.
-fn pieces(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
+pub(super) fn pieces(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut start = 0;
     std::iter::from_fn(move || {
         let rest = bytes.get(start..).filter(|rest| !rest.is_empty())?;
@@ -123,7 +123,7 @@ fn pieces(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
 }
 
 /// Puts the pieces of a log into bursts.
-struct Cutter {
+pub(super) struct Cutter {
     interval: Option<Duration>,
     bursts: Vec<Burst>,
     epochs: Vec<Duration>,
@@ -136,11 +136,12 @@ struct Cutter {
 }
 
 impl Cutter {
-    const fn new(interval: Option<Duration>) -> Self {
+    pub(super) const fn new(interval: Option<Duration>) -> Self {
         Self { interval, bursts: Vec::new(), epochs: Vec::new(), times: Vec::new(), seen: Vec::new(), timed: false }
     }
 
-    fn add(&mut self, range: Range<usize>, bytes: &[u8]) {
+    /// Takes the next piece; answers the moment of the epoch whose time it carries.
+    pub(super) fn add(&mut self, range: Range<usize>, bytes: &[u8]) -> Option<Duration> {
         let address = timed_address(bytes);
         let time = time_of_day(bytes);
         let epoch = time.map(|time| self.epoch(time));
@@ -157,7 +158,9 @@ impl Cutter {
             self.timed = true;
             self.seen.push(address.to_vec());
         }
-        self.push(Frame { bytes: range, epoch: epoch.map(|opened| opened.index) });
+        let epoch = epoch.map(|opened| opened.index);
+        self.push(Frame { bytes: range, epoch });
+        epoch.and_then(|epoch| self.epochs.get(epoch).copied())
     }
 
     /// The epoch of a recorded time, a new one when none of the open ones has it.
@@ -206,7 +209,7 @@ impl Cutter {
     }
 
     /// Digits that keep every two epochs apart: two at least, three when they stand closer than that grid.
-    fn decimals(&self, interval: Option<Duration>) -> usize {
+    pub(super) fn decimals(&self, interval: Option<Duration>) -> usize {
         let fine = interval.is_some_and(|interval| !interval.as_micros().is_multiple_of(10_000));
         let said = self.times.iter().map(|time| time.decimals).max().unwrap_or(0);
         if fine || said > 2 { 3 } else { 2 }

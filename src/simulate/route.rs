@@ -13,14 +13,17 @@ const SPEED_DEFAULT_MPS: f64 = 8.3;
 /// Speeds that a route may give, m/s.
 const SPEED_MPS: std::ops::RangeInclusive<f64> = 0.1..=60.0;
 
-/// Longest stop at a point. Seconds; an hour.
-const STOP_MAX_S: f64 = 3600.0;
+/// Longest stop at a point. Seconds; a day.
+const STOP_MAX_S: f64 = 86_400.0;
+
+/// Widest wander. Metres.
+const WANDER_MAX_M: f64 = 100.0;
 
 /// Metres of a degree of latitude.
 pub(super) const DEGREE_M: f64 = 111_195.0;
 
-const REMEDY: &str = "give a GeoJSON LineString (properties speeds_mps and stops_s, one number a point, may be left \
-                      out), or lines lat,lon[,speed_mps[,stop_s]]";
+const REMEDY: &str = "give a GeoJSON LineString (its properties are in `waypost simulate gps --help`), or lines \
+                      lat,lon[,speed_mps[,stop_s[,wander_m]]]";
 
 /// One point of a route.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,6 +36,10 @@ pub(super) struct Waypoint {
     pub(super) speed_mps: f64,
     /// How long it stands here, s.
     pub(super) stop_s: f64,
+    /// How far half of its fixes wander while it stands here, m; 0 is in the open.
+    pub(super) wander_m: f64,
+    /// Whether the sky is out of sight from here to the next point.
+    pub(super) in_tunnel: bool,
 }
 
 impl Waypoint {
@@ -60,7 +67,11 @@ pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<Vec<Waypoint>, SimulateE
     let mut route: Vec<Waypoint> = Vec::new();
     for point in points.map_err(refuse)? {
         match route.last_mut() {
-            Some(last) if last.distance_m(&point) < 0.1 => last.stop_s = last.stop_s.max(point.stop_s),
+            Some(last) if last.distance_m(&point) < 0.1 => {
+                last.stop_s = last.stop_s.max(point.stop_s);
+                last.wander_m = last.wander_m.max(point.wander_m);
+                last.in_tunnel = point.in_tunnel;
+            }
             _ => route.push(point),
         }
     }
@@ -81,8 +92,10 @@ fn lines(text: &str) -> Result<Vec<Waypoint>, String> {
         let fields = fields.map_err(|_| format!("line {n}: {line:?} holds something that is no number"))?;
         let speed = fields.get(2).copied().or_else(|| points.last().map(|last| last.speed_mps));
         let point = match fields[..] {
-            [lat, lon, ..] if fields.len() <= 4 => waypoint(lat, lon, speed, fields.get(3).copied()),
-            _ => Err("it has not two to four fields".to_owned()),
+            [lat, lon, ..] if fields.len() <= 5 => {
+                waypoint((lat, lon), speed, fields.get(3).copied(), fields.get(4).copied())
+            }
+            _ => Err("it has not two to five fields".to_owned()),
         };
         push(&mut points, point.map_err(|problem| format!("line {n}: {line:?}: {problem}"))?)?;
     }
@@ -101,18 +114,40 @@ fn geojson(text: &str) -> Result<Vec<Waypoint>, String> {
             other => Err(format!("{key} is {other}, not a list")),
         }
     };
-    let (speeds, stops) = (per_point("speeds_mps")?, per_point("stops_s")?);
+    let (speeds, stops, wanders) = (per_point("speeds_mps")?, per_point("stops_s")?, per_point("wander_m")?);
     let all = properties["speed_mps"].as_f64();
+    let tunnels = tunnels(&properties["tunnels"], coordinates.len())?;
     let mut points = Vec::new();
     for (i, pair) in coordinates.iter().enumerate() {
         let number = |list: Option<&Vec<Value>>| list.and_then(|list| list.get(i)).and_then(Value::as_f64);
         let point = match (pair[0].as_f64(), pair[1].as_f64()) {
-            (Some(lon), Some(lat)) => waypoint(lat, lon, number(speeds).or(all), number(stops)),
+            (Some(lon), Some(lat)) => waypoint((lat, lon), number(speeds).or(all), number(stops), number(wanders)),
             _ => Err("it is not [lon, lat]".to_owned()),
         };
+        let in_tunnel = tunnels.iter().any(|(from, to)| (*from..*to).contains(&i));
+        let point = point.map(|point| Waypoint { in_tunnel, ..point });
         push(&mut points, point.map_err(|problem| format!("point {i}: {pair}: {problem}"))?)?;
     }
     Ok(points)
+}
+
+/// Pairs of point numbers between which there is no sky.
+fn tunnels(value: &Value, points: usize) -> Result<Vec<(usize, usize)>, String> {
+    let mut found = Vec::new();
+    let pairs = match value {
+        Value::Null => return Ok(found),
+        Value::Array(pairs) => pairs,
+        other => return Err(format!("tunnels is {other}, not a list of pairs")),
+    };
+    for pair in pairs {
+        match serde_json::from_value::<(usize, usize)>(pair.clone()) {
+            Ok((from, to)) if from < to && to < points => found.push((from, to)),
+            _ => {
+                return Err(format!("the tunnel {pair} is not [from, to] with point numbers from 0 to {}", points - 1));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// The first LineString of a geometry, feature or collection, and the properties that go with it.
@@ -137,8 +172,14 @@ fn push(points: &mut Vec<Waypoint>, point: Waypoint) -> Result<(), String> {
     Ok(())
 }
 
-fn waypoint(lat: f64, lon: f64, speed: Option<f64>, stop: Option<f64>) -> Result<Waypoint, String> {
+fn waypoint(
+    (lat, lon): (f64, f64),
+    speed: Option<f64>,
+    stop: Option<f64>,
+    wander: Option<f64>,
+) -> Result<Waypoint, String> {
     let (speed_mps, stop_s) = (speed.unwrap_or(SPEED_DEFAULT_MPS), stop.unwrap_or(0.0));
+    let wander_m = wander.unwrap_or(0.0);
     if !(-89.0..=89.0).contains(&lat) {
         Err(format!("latitude {lat} is not within -89 to 89"))
     } else if !(-180.0..=180.0).contains(&lon) {
@@ -147,8 +188,10 @@ fn waypoint(lat: f64, lon: f64, speed: Option<f64>, stop: Option<f64>) -> Result
         Err(format!("speed {speed_mps} is not within {} to {} m/s", SPEED_MPS.start(), SPEED_MPS.end()))
     } else if !(0.0..=STOP_MAX_S).contains(&stop_s) {
         Err(format!("stop {stop_s} is not within 0 to {STOP_MAX_S} s"))
+    } else if !(0.0..=WANDER_MAX_M).contains(&wander_m) {
+        Err(format!("wander {wander_m} is not within 0 to {WANDER_MAX_M} m"))
     } else {
-        Ok(Waypoint { lat, lon, speed_mps, stop_s })
+        Ok(Waypoint { lat, lon, speed_mps, stop_s, wander_m, in_tunnel: false })
     }
 }
 
@@ -157,7 +200,7 @@ mod tests {
     use super::*;
 
     fn point(lat: f64, lon: f64, speed_mps: f64, stop_s: f64) -> Waypoint {
-        Waypoint { lat, lon, speed_mps, stop_s }
+        Waypoint { lat, lon, speed_mps, stop_s, wander_m: 0.0, in_tunnel: false }
     }
 
     #[test]
@@ -184,6 +227,20 @@ mod tests {
             ("1,2\nNaN,2\n", "latitude NaN"),
             ("1,2\n3,4,99\n", "speed 99"),
             ("1,2\n3,4,5,1e9\n", "stop"),
+            ("1,2\n3,4,5,6,101\n", "wander 101"),
+            ("1,2\n3,4,5,6,7,8\n", "two to five"),
+            (
+                r#"{"type":"Feature","properties":{"tunnels":[[1,1]]},"geometry":{"type":"LineString","coordinates":[[1,2],[3,4]]}}"#,
+                "tunnel [1,1]",
+            ),
+            (
+                r#"{"type":"Feature","properties":{"tunnels":[[0,2]]},"geometry":{"type":"LineString","coordinates":[[1,2],[3,4]]}}"#,
+                "tunnel [0,2]",
+            ),
+            (
+                r#"{"type":"Feature","properties":{"tunnels":7},"geometry":{"type":"LineString","coordinates":[[1,2],[3,4]]}}"#,
+                "not a list of pairs",
+            ),
             ("{", "no JSON"),
             ("{}", "no LineString"),
             (r#"{"type":"Polygon"}"#, "no LineString"),
@@ -199,6 +256,16 @@ mod tests {
             assert!(error.exit_code() == 64 && text.contains(says) && text.contains("give a GeoJSON"), "{bad}: {text}");
         }
         assert!(parse("r", &[0xff, 0xfe]).is_err());
+    }
+
+    #[test]
+    fn a_stop_may_wander_and_a_stretch_may_have_no_sky() {
+        let json = r#"{"type":"Feature","properties":{"wander_m":[0,5,0],"tunnels":[[1,2]]},
+            "geometry":{"type":"LineString","coordinates":[[1,2],[3,4],[5,6]]}}"#;
+        let route = parse("r", json.as_bytes()).unwrap();
+        assert_eq!(route.iter().map(|at| at.in_tunnel).collect::<Vec<_>>(), [false, true, false]);
+        assert_eq!(route.iter().map(|at| at.wander_m).collect::<Vec<_>>(), [0.0, 5.0, 0.0]);
+        assert_eq!(parse("r", b"2,1\n4,3,9,60,5\n").unwrap()[1].wander_m, 5.0);
     }
 
     #[test]

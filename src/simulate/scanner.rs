@@ -1,40 +1,40 @@
-//! A scanner: sends one code after the other, as a hand at a door does.
+//! A scanner: sends one code after the other, as a hand at a door does; or a capture, as it was.
 
-use std::path::PathBuf;
 use std::time::Duration;
-
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::domain::UnixMs;
 
 use super::SimulateError;
-use super::faults::Faults;
+use super::capture::Capture;
+use super::escapes::unescape;
 use super::input::Input;
-use super::line::{AtEnd, Played, Session};
+use super::line::{Device, Session};
+use super::replay::Replay;
 use super::tape::Tape;
 
 const REMEDY: &str = r#"the escapes are \r \n \t \a \b \f \v \e \0 \\ \' \" \xHH and \NNN (octal)"#;
 
+/// What a simulated scanner plays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// Codes: one a line, with C escapes; empty lines are left out.
+    Codes(Input),
+    /// What `waypost capture` wrote, played as it was; or the bytes of reads, each with its line end.
+    Log(Input),
+}
+
 /// A simulated scanner on a pty.
 #[derive(Clone, Debug)]
 pub struct Scanner {
-    /// Where its port is linked.
-    pub link: PathBuf,
-    /// The codes: one a line, with C escapes; empty lines are left out.
-    pub codes: Input,
-    /// From one code to the next.
+    /// What every device has.
+    pub device: Device,
+    /// What it plays.
+    pub reads: Reads,
+    /// From one code to the next; a capture has times of its own.
     pub every: Duration,
     /// What follows a code that does not itself end with CR or LF; with C escapes.
     pub terminator: String,
-    /// Begin again at the end.
-    pub repeat: bool,
-    /// What becomes of the port at the end.
-    pub at_end: AtEnd,
-    /// What goes wrong.
-    pub faults: Faults,
-    /// Of the faults.
-    pub seed: u64,
 }
 
 impl Scanner {
@@ -44,24 +44,38 @@ impl Scanner {
     /// [`SimulateError`]: the file or a code is bad, or the port or its link cannot be made.
     pub fn plug(self, clock: Clock) -> Result<Session, SimulateError> {
         let tape = self.tape()?;
-        Session::plug(self.link, tape, clock, (self.faults, self.seed, self.at_end))
-    }
-
-    /// [`Scanner::plug`], then [`Session::run`].
-    ///
-    /// # Errors
-    /// Those of both.
-    pub async fn run(self, clock: Clock, stop: CancellationToken) -> Result<Played, SimulateError> {
-        self.plug(clock)?.run(stop).await
+        Session::plug(self.device, tape, clock)
     }
 
     pub(super) fn tape(&self) -> Result<Box<dyn Tape>, SimulateError> {
-        let name = self.codes.name();
+        let (input, codes) = match &self.reads {
+            Reads::Codes(input) => (input, self.codes(input)?),
+            Reads::Log(input) => {
+                let bytes = input.read("the log")?;
+                if let Some(capture) = Capture::of(&input.name(), &bytes)? {
+                    capture.expect_kind(&input.name(), "scanner")?;
+                    let empty = || SimulateError::content(input.name(), "it holds no bytes", "capture a read");
+                    let tape = Replay::exact(capture, self.device.repeat).ok_or_else(empty)?;
+                    return Ok(Box::new(tape));
+                }
+                (input, reads(&bytes))
+            }
+        };
+        if codes.is_empty() {
+            return Err(SimulateError::content(input.name(), "it holds no code", "write one code a line"));
+        }
+        // A period of nothing would never let go of the thread.
+        let every = self.every.max(Duration::from_millis(1));
+        Ok(Box::new(Codes { codes, every, repeat: self.device.repeat, next: 0, at: Duration::ZERO }))
+    }
+
+    fn codes(&self, input: &Input) -> Result<Vec<Vec<u8>>, SimulateError> {
+        let name = input.name();
         let refuse = |problem| SimulateError::content(&name, problem, REMEDY);
         let terminator = unescape(self.terminator.as_bytes())
             .map_err(|problem| SimulateError::content("the terminator", problem, REMEDY))?;
         let mut codes = Vec::new();
-        for (n, line) in (1_u64..).zip(self.codes.read("the codes")?.split(|byte| *byte == b'\n')) {
+        for (n, line) in (1_u64..).zip(input.read("the codes")?.split(|byte| *byte == b'\n')) {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             let mut code = unescape(line).map_err(|problem| refuse(format!("line {n}: {problem}")))?;
             if code.is_empty() {
@@ -72,13 +86,14 @@ impl Scanner {
             }
             codes.push(code);
         }
-        if codes.is_empty() {
-            return Err(SimulateError::content(&name, "it holds no code", "write one code a line"));
-        }
-        // A period of nothing would never let go of the thread.
-        let every = self.every.max(Duration::from_millis(1));
-        Ok(Box::new(Codes { codes, every, repeat: self.repeat, next: 0, at: Duration::ZERO }))
+        Ok(codes)
     }
+}
+
+/// The reads in the bytes of a scanner, each with the line ends behind it.
+fn reads(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    bytes.chunk_by(|one, next| !is_end(one) || is_end(next)).map(<[u8]>::to_vec).collect()
 }
 
 /// Codes on their way out.
@@ -106,68 +121,19 @@ impl Tape for Codes {
     }
 }
 
-/// The bytes that a text with C escapes stands for.
-fn unescape(text: &[u8]) -> Result<Vec<u8>, String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first != b'\\' {
-            out.push(*first);
-            continue;
-        }
-        let Some((kind, after)) = rest.split_first() else { return Err("it ends with a lone \\".to_owned()) };
-        rest = after;
-        out.push(match kind {
-            b'r' => b'\r',
-            b'n' => b'\n',
-            b't' => b'\t',
-            b'a' => 7,
-            b'b' => 8,
-            b'f' => 12,
-            b'v' => 11,
-            b'e' => 27,
-            b'\\' | b'\'' | b'"' => *kind,
-            b'x' => number(&mut rest, 16, 2).ok_or("\\x wants one or two hex digits")?,
-            b'0'..=b'7' => {
-                rest = &text[text.len() - rest.len() - 1..];
-                number(&mut rest, 8, 3).ok_or("an octal escape is at most \\377")?
-            }
-            other => return Err(format!("\\{} is no escape", other.escape_ascii())),
-        });
-    }
-    Ok(out)
-}
-
-/// Takes at most so many digits off the front; none when there are none, or the number is no byte.
-fn number(rest: &mut &[u8], radix: u32, most: usize) -> Option<u8> {
-    let digits = rest.iter().take(most).take_while(|byte| char::from(**byte).is_digit(radix)).count();
-    let (text, after) = rest.split_at(digits);
-    *rest = after;
-    u8::from_str_radix(std::str::from_utf8(text).ok()?, radix).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulate::{AtEnd, Faults};
 
     fn scanner(codes: &'static str) -> Scanner {
+        let (at_end, faults) = (AtEnd::Hold, Faults::default());
         Scanner {
-            link: "/nonexistent/door".into(),
-            codes: Input::Text(codes),
+            device: Device { link: "/nonexistent/door".into(), repeat: false, at_end, faults, seed: 1 },
+            reads: Reads::Codes(Input::Text(codes)),
             every: Duration::from_millis(250),
             terminator: "\\r".to_owned(),
-            repeat: false,
-            at_end: AtEnd::Hold,
-            faults: Faults::default(),
-            seed: 1,
         }
-    }
-
-    #[test]
-    fn every_escape_of_c_is_understood() {
-        let text = br#"]C101\x1d21A\t\0\377\101\\\"\e\x4\n"#;
-        assert_eq!(unescape(text).unwrap(), b"]C101\x1d21A\t\0\xffA\\\"\x1b\x04\n");
     }
 
     #[test]
@@ -197,8 +163,23 @@ mod tests {
 
     #[test]
     fn a_looping_scanner_begins_again() {
-        let mut tape = Scanner { repeat: true, ..scanner("A\nB") }.tape().unwrap();
+        let mut scanner = scanner("A\nB");
+        scanner.device.repeat = true;
+        let mut tape = scanner.tape().unwrap();
         let text: Vec<u8> = (0..5).flat_map(|_| tape.take(0).concat()).collect();
         assert_eq!(text, b"A\rB\rA\rB\rA\r");
+    }
+
+    #[test]
+    fn a_log_of_reads_goes_out_read_by_read_and_byte_for_byte() {
+        let log = "A\r\nB\r\u{2}C\u{3}\r\n";
+        let mut tape = Scanner { reads: Reads::Log(Input::Text(log)), ..scanner("") }.tape().unwrap();
+        let mut out = Vec::new();
+        while let Some(due) = tape.due() {
+            out.push((due.as_millis(), String::from_utf8(tape.take(0).concat()).unwrap()));
+        }
+        let reads = out.iter().map(|(_, read)| read.as_str()).collect::<Vec<_>>();
+        assert_eq!(reads, ["A\r\n", "B\r", "\u{2}C\u{3}\r\n"]);
+        assert_eq!(out[2].0, 500);
     }
 }

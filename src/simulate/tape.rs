@@ -11,6 +11,11 @@ pub(super) trait Tape: Send {
 
     /// The frames of the due burst, and on to the next. `now_ms` is the wall clock.
     fn take(&mut self, now_ms: UnixMs) -> Vec<Vec<u8>>;
+
+    /// Whether the device is plugged in after the burst that was taken last.
+    fn is_plugged(&self) -> bool {
+        true
+    }
 }
 
 /// What time goes into the sentences.

@@ -27,6 +27,10 @@ pub(super) struct Motion {
     pub(super) speed_mps: f64,
     /// Degrees true, `0..360`.
     pub(super) course_deg: f64,
+    /// How far half of the fixes wander while it stands here, m.
+    pub(super) wander_m: f64,
+    /// Whether a receiver on it sees the sky.
+    pub(super) has_sky: bool,
 }
 
 /// One stretch between two points.
@@ -40,6 +44,8 @@ struct Leg {
     end_mps: f64,
     /// How long it stands at its end.
     stop_s: f64,
+    /// How its fixes wander meanwhile, m.
+    stop_wander_m: f64,
 }
 
 /// A truck that drives a route once, or for ever.
@@ -51,6 +57,7 @@ pub(super) struct Truck {
     speed_mps: f64,
     course_deg: f64,
     stand_s: f64,
+    stand_wander_m: f64,
     /// Time not yet driven, shorter than a step; exact, so that many small drives are one long one.
     rest: Duration,
     done: bool,
@@ -72,6 +79,7 @@ impl Truck {
             speed_mps: 0.0,
             course_deg,
             stand_s: start.stop_s,
+            stand_wander_m: start.wander_m,
             rest: Duration::ZERO,
             done: false,
         })
@@ -89,7 +97,9 @@ impl Truck {
         let lat = leg.from.lat + part * leg.north_m / DEGREE_M;
         let lon = leg.from.lon + part * leg.east_m / (DEGREE_M * leg_cos(leg));
         let lon = (lon + 540.0).rem_euclid(360.0) - 180.0;
-        Motion { lat, lon, speed_mps: self.speed_mps, course_deg: self.course_deg }
+        let wander_m = if self.stand_s > 0.0 { self.stand_wander_m } else { 0.0 };
+        let has_sky = !leg.from.in_tunnel || self.along_m <= 0.0;
+        Motion { lat, lon, speed_mps: self.speed_mps, course_deg: self.course_deg, wander_m, has_sky }
     }
 
     /// Drives on for some time.
@@ -126,7 +136,7 @@ impl Truck {
     fn arrive(&mut self) {
         let leg = &self.legs[self.leg];
         let over_m = self.along_m - leg.length_m;
-        let stop_s = leg.stop_s;
+        let (stop_s, stop_wander_m) = (leg.stop_s, leg.stop_wander_m);
         let last = self.leg + 1 == self.legs.len();
         if last && !self.repeat {
             self.along_m = leg.length_m;
@@ -138,6 +148,7 @@ impl Truck {
         self.along_m = if stop_s > 0.0 { 0.0 } else { over_m.min(self.legs[self.leg].length_m) };
         if stop_s > 0.0 {
             self.stand_s = stop_s;
+            self.stand_wander_m = stop_wander_m;
             self.speed_mps = 0.0;
         }
     }
@@ -161,7 +172,8 @@ fn legs(route: &[Waypoint], repeat: bool) -> Vec<Leg> {
             continue;
         }
         let course_deg = east_m.atan2(north_m).to_degrees().rem_euclid(360.0);
-        legs.push(Leg { from: *from, east_m, north_m, length_m, course_deg, end_mps: 0.0, stop_s: to.stop_s });
+        let (stop_s, stop_wander_m) = (to.stop_s, to.wander_m);
+        legs.push(Leg { from: *from, east_m, north_m, length_m, course_deg, end_mps: 0.0, stop_s, stop_wander_m });
     }
     brake_in_time(&mut legs, repeat);
     legs
@@ -202,7 +214,7 @@ mod tests {
     use super::*;
 
     fn at(lat: f64, lon: f64, speed_mps: f64, stop_s: f64) -> Waypoint {
-        Waypoint { lat, lon, speed_mps, stop_s }
+        Waypoint { lat, lon, speed_mps, stop_s, wander_m: 0.0, in_tunnel: false }
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod baud;
 mod bench;
 mod broker;
 mod browser;
+mod captures;
 mod commands;
 mod config;
 mod doctor;

@@ -17,7 +17,7 @@ mod licence;
 mod mutation_tests;
 mod repeat;
 pub mod report;
-mod script;
+pub(super) mod script;
 pub mod sheet;
 mod typed;
 
@@ -194,6 +194,14 @@ impl ScanDecoder {
     #[must_use]
     pub fn counts(&self) -> &ScanCounts {
         &self.desk.counts
+    }
+
+    /// How many of the last bytes belong to a frame that is not ended yet. None: of those before them too it is not decided
+    /// whether they may be kept.
+    #[must_use]
+    pub fn undecided_bytes(&self) -> Option<usize> {
+        let is_decided = !self.desk.is_waiting() && !self.keyboard.is_waiting();
+        is_decided.then(|| self.framer.open_bytes())
     }
 
     fn push(&mut self, bytes: &[u8], at: Stamp, out: &mut Vec<ScanOut>) {

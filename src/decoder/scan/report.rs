@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{Loss, Reason, Scan, Stamp, Warn};
 
 use super::classify::code_of;
-use super::script::{Hands, Step, read_step};
+use super::script::{Hands, Step, is_head, read_step};
 use super::sheet::{Finding, SheetRead, Told};
 use super::{Charset, CodeId, Layout, RepeatScope, RepeatWindow, ScanDecoder, ScanOut, ScanProfile};
 
@@ -101,7 +101,8 @@ pub fn report(mut input: impl Read, output: impl Write, profile: &ReportProfile)
 ///
 /// Shape: a line each, times in ms that never go back: `[ms,"bytes, C escapes"]`, `[ms,{"key":"SHIFT+KEY_T"}]`,
 /// `[ms,{"port":"lost"|"back"}]`; empty lines are left out. A key is pressed and let go of; what stands before it
-/// (`SHIFT`, `CTRL`, `ALT`, `ALTGR`, `META`) stays down until a key comes without it.
+/// (`SHIFT`, `CTRL`, `ALT`, `ALTGR`, `META`) stays down until a key comes without it. A capture is one too: its first
+/// line and `{"left_out":n}` say nothing to a decoder, `{"events":"…"}` are a keyboard's as the kernel has them.
 ///
 /// # Errors
 /// [`ReportError::Line`] names the line; what was printed before stands.
@@ -124,7 +125,7 @@ pub fn report_timed(input: impl Read, output: impl Write, profile: &ReportProfil
         if u64::try_from(length).unwrap_or(u64::MAX) > LINE_MAX {
             return Err(fault(format!("it is longer than {LINE_MAX} bytes")));
         }
-        if text.trim_ascii().is_empty() {
+        if text.trim_ascii().is_empty() || line == 1 && is_head(&text) {
             continue;
         }
         let (ms, step) = read_step(&text).map_err(fault)?;
@@ -146,6 +147,8 @@ pub fn report_timed(input: impl Read, output: impl Write, profile: &ReportProfil
                 return Err(fault("keys type characters, not bytes: leave charset out of the profile".to_owned()));
             }
             Step::Key(stroke) => decoder.feed_keys(&hands.strike(stroke), now, &mut out),
+            Step::Events(events) => decoder.feed_keys(&events, now, &mut out),
+            Step::Nothing => {}
         }
         printer.print(&mut out)?;
     }

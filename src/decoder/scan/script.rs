@@ -1,4 +1,5 @@
-//! What `waypost decode scan --timed` reads: a line each for what a port or a keyboard does, and when.
+//! What `waypost decode scan --timed` reads and `waypost capture` writes: a line each for what a port or a keyboard does,
+//! and when.
 
 use serde_json::Value;
 
@@ -12,6 +13,10 @@ pub enum Step {
     Back,
     /// A key is struck.
     Key(Stroke),
+    /// A keyboard hands on these events.
+    Events(Vec<u8>),
+    /// Nothing: a capture says here that it leaves something out.
+    Nothing,
 }
 
 /// A key and the modifiers that are down while it is pressed.
@@ -80,6 +85,11 @@ fn read_stroke(text: &str) -> Result<Stroke, String> {
     })
 }
 
+/// Whether a first line begins a capture.
+pub fn is_head(line: &[u8]) -> bool {
+    line.starts_with(b"{\"capture\":")
+}
+
 /// Reads one line: its time in ms, and what happens then.
 ///
 /// # Errors
@@ -96,6 +106,8 @@ pub fn read_step(text: &[u8]) -> Result<(i64, Step), String> {
     match member.map(|(name, value)| (name.as_str(), value.as_str())) {
         Some(("port", Some("lost"))) => Ok((ms, Step::Lost)),
         Some(("port", Some("back"))) => Ok((ms, Step::Back)),
+        Some(("events", Some(text))) => Ok((ms, Step::Events(unescape(text)?))),
+        Some(("left_out", None)) => Ok((ms, Step::Nothing)),
         Some(("key", Some(stroke))) => Ok((ms, Step::Key(read_stroke(stroke)?))),
         _ => Err(format!("{step} is no step")),
     }
