@@ -92,6 +92,7 @@ pub(super) fn doctor(file: &Path, args: &DoctorArgs) -> Done {
     if let Some(health) = &health {
         inside(&mut found, health);
     }
+    scanners(&mut found, file);
     let reader = ports::Reader { roots: &roots, health: health.as_ref(), pid };
     match &config {
         Some(config) => reader.all(&mut found, config)?,
@@ -230,6 +231,19 @@ fn store(found: &mut Findings, roots: &Roots, config: &Config, health: Option<&V
         found.warn("room", text, "the disk is full before store.max_mib is: write a lower one, or make room");
     } else {
         found.ok("room", text);
+    }
+}
+
+/// What the test sheet showed of the scanners that have read it.
+fn scanners(found: &mut Findings, file: &Path) {
+    // Where nobody can be asked, an earlier check has said so.
+    for sheet in super::sheet::verdicts(file).unwrap_or_default() {
+        let of = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let text = format!("{}, by the test sheet: {}", of(&sheet["source"]), of(&sheet["verdict"]["text"]));
+        match sheet["verdict"]["grade"].as_str() {
+            Some("bad") => found.fail("scanner", text, "waypost sheet says which setting to change"),
+            _ => found.ok("scanner", text),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn sheet(config: &Path, as_json: bool, as_page: bool) -> Done {
 }
 
 /// What the test sheet says of each scanner: of the running node, else of the store under its lock.
-fn verdicts(config: &Path) -> Result<Vec<Value>, Failure> {
+pub(super) fn verdicts(config: &Path) -> Result<Vec<Value>, Failure> {
     if let Some(node) = Running::find(config)? {
         let answer: Value = node.get("/sheets")?;
         return Ok(answer["items"].as_array().cloned().unwrap_or_default());

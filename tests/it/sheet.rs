@@ -141,6 +141,9 @@ fn the_test_sheet_is_counted_and_judged_and_makes_no_event() {
     let told = site.ask(&["sheet"]);
     assert_eq!(told.status.code(), Some(1));
     assert!(stdout(&told).contains("no longer be told apart"), "{}", stdout(&told));
+    let checks: serde_json::Value = serde_json::from_str(&stdout(&site.ask(&["doctor", "--json"]))).unwrap();
+    let scanner = checks["checks"].as_array().unwrap().iter().find(|check| check["check"] == "scanner").unwrap();
+    assert_eq!(scanner["verdict"], "fail", "{scanner}");
     let node = site.start();
     wait_for("the advice after a restart", || {
         (node.json("/api/v1/sources")["items"][0]["advice"] == advice.as_str()).then_some(())
