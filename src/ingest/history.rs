@@ -42,6 +42,10 @@ pub(super) fn apply(txn: &mut Txn<'_>, word: &Word<'_>, carriers: &Carriers) -> 
         let last = txn.last_said(&state.asset)?;
         match placing(last.as_ref(), word.sighting, nth) {
             Placing::Next(key) => changed |= say(txn, &mut state, &said(word, key, place), word)?,
+            // What was said then is no longer all there: nobody can tell what would follow.
+            Placing::Late(key) if key.order_ms < txn.history_from()? => {
+                tracing::debug!(asset = state.asset, "a late word on a place is older than the history that is kept");
+            }
             Placing::Late(key) => {
                 let new = [said(word, key, place)];
                 changed |= retell(txn, &mut state, &[], &new, word)?;
@@ -50,6 +54,7 @@ pub(super) fn apply(txn: &mut Txn<'_>, word: &Word<'_>, carriers: &Carriers) -> 
         }
     }
     if !changed {
+        txn.touch_asset(&state.asset, word.sighting.seq)?;
         return Ok(None);
     }
     settle(txn, &mut state, carriers)?;
@@ -158,7 +163,10 @@ fn revise(
         };
         after = end.key;
     }
-    tracing::warn!(asset, "a late event would tell more of the history anew than is done at once; the rest stays as it was");
+    tracing::warn!(
+        asset,
+        "a late event would tell more of the history anew than is done at once; the rest stays as it was"
+    );
     Ok((revision, false))
 }
 
@@ -198,13 +206,7 @@ fn void(txn: &mut Txn<'_>, asset: &str, turn: &Turn, word: &Word<'_>) -> Result<
 }
 
 /// The event that voids another one of a turn. Its name rests on what it voids and on what is the cause of that.
-fn append_void(
-    txn: &mut Txn<'_>,
-    asset: &str,
-    turn: &Turn,
-    voids: EventId,
-    word: &Word<'_>,
-) -> Result<(EventId, Seq)> {
+fn append_void(txn: &mut Txn<'_>, asset: &str, turn: &Turn, voids: EventId, word: &Word<'_>) -> Result<(EventId, Seq)> {
     let cause = word.sighting.id;
     let id = identity::place(cause, asset, Change::Void, &voids.to_string(), turn.since_ms);
     let because = if word.by == By::Operator { OPERATOR.to_owned() } else { cause.to_string() };

@@ -5,7 +5,6 @@ mod carrier;
 mod ears;
 mod history;
 mod motion;
-mod rebuild;
 mod refence;
 mod sampler;
 mod take;
@@ -26,9 +25,8 @@ use crate::source::Input;
 use crate::store::{Group, Store, StoreError};
 
 pub use carrier::{Carrier, Carriers};
-pub use motion::MotionLimits;
-pub use rebuild::{Rebuild, difference};
 use ears::{Ears, Heard};
+pub use motion::MotionLimits;
 use take::{Answer, Desk, FixFrame, Frame, Taken};
 
 /// Chunks a source may be ahead of its decoder. Each is at most 4 KiB.
@@ -250,7 +248,8 @@ impl Intake {
     /// A thinned fix still shows where the asset is.
     fn show(&mut self, frame: &Frame) {
         let (Frame::Fix(frame), Some(asset)) = (frame, &mut self.asset) else { return };
-        let FixFrame { fix, at, tq, keep: motion::Keep::Thin(_), part: carrier::Part::Leads { .. }, .. } = &**frame else {
+        let FixFrame { fix, at, tq, keep: motion::Keep::Thin(_), part: carrier::Part::Leads { .. }, .. } = &**frame
+        else {
             return;
         };
         if fix.time_ms >= asset.ts_ms {
@@ -473,6 +472,6 @@ fn instead_of(frame: &Frame, reason: Reason) -> Option<Frame> {
 }
 
 #[cfg(test)]
-mod history_tests;
+pub(crate) mod history_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
