@@ -3,6 +3,8 @@
 mod ask;
 mod demo;
 mod offline;
+mod owner;
+mod rebuild;
 mod run;
 
 use std::io::{self, Read, Write};
@@ -86,6 +88,8 @@ enum Command {
     /// The outbox
     #[command(subcommand)]
     Outbox(Outbox),
+    /// Tell the places anew from the events, and set right what differs
+    Rebuild(rebuild::RebuildArgs),
 }
 
 /// `--json`
@@ -221,6 +225,7 @@ fn dispatch(cli: Cli) -> Done {
         }
         Command::Status(JsonArg { json }) => ask::status(&cli.config, json),
         Command::Letters(Letters::List { json, all }) => offline::letters(&cli.config, json, all),
+        Command::Rebuild(args) => rebuild::rebuild(&cli.config, &args),
         Command::Outbox(Outbox::Stat(JsonArg { json })) => offline::stat(&cli.config, json),
         Command::Outbox(Outbox::Export { from, to, unsent }) => offline::export(&cli.config, from, to, unsent),
     }

@@ -17,6 +17,8 @@ use crate::app::control_path;
 const ANSWER_MAX: u64 = 64 << 20;
 /// A node that says nothing for so long is not well.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Work on the whole log takes longer: a million events on a slow card.
+const WORK_PATIENCE: Duration = Duration::from_secs(600);
 
 /// A node that runs, as far as the commands need it.
 pub(super) struct Running {
@@ -43,7 +45,16 @@ impl Running {
 
     /// GETs a path below `/api/v1`.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        let (status, body) = self.exchange(path).map_err(|error| {
+        self.call("GET", path, PATIENCE)
+    }
+
+    /// POSTs to a path below `/api/v1`, for work that takes as long as the log is.
+    pub(super) fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.call("POST", path, WORK_PATIENCE)
+    }
+
+    fn call<T: DeserializeOwned>(&self, method: &str, path: &str, patience: Duration) -> Result<T, Failure> {
+        let (status, body) = self.exchange(method, path, patience).map_err(|error| {
             let text =
                 format!("the node went away while it was asked ({}: {error}); see its log", self.socket.display());
             Failure::new(exit::UNAVAILABLE, text)
@@ -58,11 +69,11 @@ impl Running {
         })
     }
 
-    fn exchange(&self, path: &str) -> io::Result<(u16, String)> {
+    fn exchange(&self, method: &str, path: &str, patience: Duration) -> io::Result<(u16, String)> {
         let mut stream = UnixStream::connect(&self.socket)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        write!(stream, "GET /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        write!(stream, "{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.take(ANSWER_MAX).read_to_string(&mut answer)?;
         let (head, body) = answer

@@ -20,12 +20,12 @@ const PAGE: usize = 500;
 /// Letters that one list shows.
 const LETTERS_MAX: usize = 500;
 
-fn closed(config: &Path) -> Result<Closed, Failure> {
+pub(super) fn closed(config: &Path) -> Result<Closed, Failure> {
     Closed::open(&load(config)?.config.store.dir).map_err(failure)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "handed over as a function to map_err")]
-fn failure(error: StoreError) -> Failure {
+pub(super) fn failure(error: StoreError) -> Failure {
     let code = if matches!(error, StoreError::Locked { .. }) { exit::BUSY } else { exit::IO };
     Failure::new(code, error.to_string())
 }

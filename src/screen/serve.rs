@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tracing::{error, warn};
@@ -15,7 +15,7 @@ use crate::health::{Ctx, Outcome, wedge};
 use super::answer::Fault;
 use super::bind::Doors;
 use super::front::Front;
-use super::{api, assets, conn, events, guard, history, probes, records, stream};
+use super::{api, assets, conn, events, guard, history, probes, rebuild, records, stream};
 
 /// What one turn of the accept loop may take.
 const TURN: Duration = Duration::from_secs(10);
@@ -94,6 +94,7 @@ pub(super) fn router(front: &Arc<Front>) -> Router {
         .route("/letters", get(records::letters))
         .route("/letters/summary", get(records::summary))
         .route("/logs/{log}", get(records::log))
+        .route("/rebuild", post(rebuild::rebuild))
         .route("/health", get(api::health));
     Router::new()
         .route("/", get(assets::serve))
