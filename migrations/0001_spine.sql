@@ -1,7 +1,7 @@
 -- The spine: one log with many cursors, the state folded from it, and the counts that must agree with it.
 
 create table meta (
-  k text primary key,                 -- db_epoch, created_ms, newest_trusted_ms
+  k text primary key,                 -- db_epoch; history_from_ms: before it nothing is told anew; archiving: the file in hand
   v text not null
 ) strict, without rowid;
 
@@ -106,6 +106,11 @@ create table fences (
   primary key (asset, ts_ms, id)
 ) strict, without rowid;
 
+create table base (
+  asset text primary key,             -- an asset as the events told that have left the log; with the rest: `places`
+  told text not null                  -- `projection::Rebuild` as text
+) strict, without rowid;
+
 create table carriers (
   asset text primary key,             -- an asset that receivers move
   receiver text not null              -- the receiver that does now
@@ -146,8 +151,8 @@ create table sheets (
 ) strict, without rowid;
 
 create table cursors (
-  name text primary key,              -- lane of the uplink: scan, fix
-  seq integer not null                -- each event of the lane up to here is acknowledged or dead
+  name text primary key,              -- lane of the uplink: scan, fix; base
+  seq integer not null                -- each event of the lane up to here is acknowledged or dead, or is in `base`
 ) strict, without rowid;
 
 create table ledger (

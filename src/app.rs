@@ -20,6 +20,7 @@ use crate::health::{
     Alarm, Board, End, Light, Notify, Running, Severity, State, Supervisor, Tally, UplinkState, Worker,
 };
 use crate::ingest::{self, Carriers, Feed, Origin, Ring};
+use crate::retention::Retention;
 use crate::screen::{Captures, Parts, Screen};
 use crate::source::{self, SourceSpec};
 use crate::store::{Commit, Identity, Store, StoreError, WriterSeat};
@@ -103,6 +104,9 @@ impl App {
             supervisor.add(STAGE_OUT, worker);
         }
         self.add_uplink(&mut supervisor, &store, &board, &tally, &clock, published);
+        let moved = self.config.gps.iter().map(|gps| gps.asset.clone()).collect();
+        let retention = Retention::new(store.clone(), board.clone(), keeper.clone(), &self.config.store, moved);
+        supervisor.add(STAGE_OUT, retention.worker());
         let (tell, told) = mpsc::channel(64);
         supervisor.add(STAGE_OUT, gauge::worker(store, board.clone(), keeper, self.config.store.max_mib, told));
         supervisor.add(STAGE_WRITER, Worker::thread("writer", move |ctx| seat.run(&ctx)));

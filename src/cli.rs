@@ -8,6 +8,7 @@ mod doctor;
 mod offline;
 mod order;
 mod owner;
+mod rebuild;
 mod run;
 mod sheet;
 
@@ -111,6 +112,8 @@ enum Command {
         /// The source's id, or its port
         port: String,
     },
+    /// Tell the places anew from the events, and set right what differs
+    Rebuild(rebuild::RebuildArgs),
 }
 
 /// `--json`
@@ -259,6 +262,7 @@ fn dispatch(cli: Cli) -> Done {
         Command::Letters(Letters::Discard { chosen, yes }) => assets::discard(&cli.config, chosen, yes),
         Command::Assets(command) => assets::assets(&cli.config, command),
         Command::Capture { port } => offline::capture(&cli.config, &port),
+        Command::Rebuild(args) => rebuild::rebuild(&cli.config, &args),
         Command::Outbox(Outbox::Stat(JsonArg { json })) => offline::stat(&cli.config, json),
         Command::Outbox(Outbox::Export { from, to, unsent }) => offline::export(&cli.config, from, to, unsent),
     }

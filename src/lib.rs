@@ -15,6 +15,7 @@ pub mod wire;
 pub mod store;
 pub mod source;
 pub mod ingest;
+pub mod retention;
 pub mod screen;
 pub mod uplink;
 pub mod simulate;

@@ -2,7 +2,11 @@
 //! place makes of its history. Position and place are two things with an order each: a scan says nothing of a position.
 //! **Invariant:** a late or doubtful event never turns back the present, and the history does not depend on arrival.
 
+mod rebuild;
+
 use crate::domain::{AssetState, Change, EventId, PlaceSaid, Said, SaidKey, Seq, TimeQuality, Turn, UnixMs};
+
+pub use rebuild::{Rebuild, difference};
 
 /// What lies further ahead of trusted time than this is no order to go by. ms (contract section 6)
 const AHEAD_MS: i64 = 60_000;

@@ -36,12 +36,19 @@ const ARROWS: &[(&str, &[&str])] = &[
             "source",
         ],
     ),
-    ("screen", &["domain", "clock", "config", "health", "wire", "store"]),
+    ("retention", &["domain", "clock", "config", "health", "projection", "wire", "store"]),
+    ("screen", &["domain", "clock", "config", "health", "wire", "store", "retention"]),
     ("uplink", &["domain", "clock", "config", "health", "wire", "store"]),
     ("simulate", &["domain", "clock"]),
     ("devices", &[]),
-    ("app", &["domain", "clock", "config", "health", "plan", "store", "source", "ingest", "screen", "uplink"]),
-    ("cli", &["domain", "clock", "config", "decoder", "plan", "wire", "store", "simulate", "devices", "app"]),
+    (
+        "app",
+        &["domain", "clock", "config", "health", "plan", "store", "source", "ingest", "retention", "screen", "uplink"],
+    ),
+    (
+        "cli",
+        &["domain", "clock", "config", "decoder", "plan", "wire", "store", "retention", "simulate", "devices", "app"],
+    ),
     ("main", &["cli"]),
     ("lib", &[]),
 ];

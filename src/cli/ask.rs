@@ -21,6 +21,8 @@ const ANSWER_MAX: u64 = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What is asked for may take a list of 2 MiB and a slow card; the node answers sooner.
 const ORDER_PATIENCE: Duration = Duration::from_secs(60);
+/// Work on the whole log takes longer: a million events on a slow card.
+const WORK_PATIENCE: Duration = Duration::from_secs(600);
 
 /// A node that runs, as far as the commands need it.
 pub(super) struct Running {
@@ -67,6 +69,12 @@ impl Running {
     pub(super) fn text(&self, path: &str) -> Result<String, Failure> {
         let request = Request { method: "GET", path: path.to_owned(), mime: "", body: Vec::new() };
         self.exchange(&request, PATIENCE)
+    }
+
+    /// POSTs to a path below `/api/v1`, for work that takes as long as the log is.
+    pub(super) fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let request = Request { method: "POST", path: path.to_owned(), mime: "", body: Vec::new() };
+        understood(path, &self.exchange(&request, WORK_PATIENCE)?)
     }
 
     /// Asks for something to be done; answers what became of it.

@@ -146,14 +146,10 @@ fn not_yet(table: &View<'_>, keys: &[&str], reader: &mut Reader) {
 
 fn store(doc: &MergedDoc, reader: &mut Reader) -> Store {
     let table = view(doc, "store");
-    not_yet(&table, &["archive_days", "full_policy"], reader);
-    for (key, does) in [
-        ("retention_days", "removes nothing in this version yet: the store grows"),
-        ("max_mib", "keeps nothing within it in this version yet: the screen shows how full it is"),
-    ] {
-        if table.is_changed(key) {
-            reader.warn(&table, key, does, "watch the free space of the disk: waypost status prints it");
-        }
+    not_yet(&table, &["full_policy"], reader);
+    if table.is_changed("max_mib") {
+        let does = "keeps nothing within it in this version yet: the screen shows how full it is";
+        reader.warn(&table, "max_mib", does, "watch the free space of the disk: waypost status prints it");
     }
     if reader.text(&table, "dir") == Some("") {
         reader.error(&table, "dir", "is empty", "write a folder, as in /var/lib/waypost");

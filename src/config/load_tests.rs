@@ -882,11 +882,11 @@ fn what_would_start_and_stop_by_turns_is_refused() {
 
 #[test]
 fn a_key_without_an_effect_yet_says_so_and_does_no_harm() {
-    let loaded = parse("[store]\narchive_days = 7\n[plan]\nbearing_deg = 12\n").unwrap();
+    let loaded = parse("[store]\nfull_policy = \"refuse\"\n[plan]\nbearing_deg = 12\n").unwrap();
     let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].starts_with("t.toml:2:16: store.archive_days: has no effect in this version yet"), "{told:?}");
-    assert!(parse("[store]\narchive_days = 365\n").unwrap().warnings.is_empty());
+    assert!(told[0].starts_with("t.toml:2:15: store.full_policy: has no effect in this version yet"), "{told:?}");
+    assert!(parse("[store]\nfull_policy = \"thin-fixes\"\narchive_days = 7\n").unwrap().warnings.is_empty());
 }
 
 #[test]
@@ -894,7 +894,6 @@ fn a_setting_that_refuses_everything_until_a_later_version_says_so() {
     for (text, expect) in [
         ("[http]\nread = \"pin\"\n", "t.toml:2:8: http.read: the PIN is not in this version yet: the page"),
         ("[store]\nmax_mib = 64\n", "t.toml:2:11: store.max_mib: keeps nothing within it in this version yet"),
-        ("[store]\nretention_days = 7\n", "t.toml:2:18: store.retention_days: removes nothing in this version yet"),
     ] {
         let told: Vec<String> = parse(text).unwrap().warnings.iter().map(ToString::to_string).collect();
         assert!(told.len() == 1 && told[0].starts_with(expect), "{told:?}");

@@ -43,6 +43,10 @@ pub(super) fn apply(txn: &mut Txn<'_>, word: &Word<'_>, carriers: &Carriers) -> 
         let last = txn.last_said(&state.asset)?;
         match placing(last.as_ref(), word.sighting, nth) {
             Placing::Next(key) => changed |= say(txn, &mut state, &said(word, key, place), word)?,
+            // What was said then is no longer all there: nobody can tell what would follow.
+            Placing::Late(key) if key.order_ms < txn.history_from()? => {
+                tracing::debug!(asset = state.asset, "a late word on a place is older than the history that is kept");
+            }
             Placing::Late(key) => {
                 let new = [said(word, key, place)];
                 changed |= retell(txn, &mut state, &[], &new, word)?;
@@ -51,6 +55,7 @@ pub(super) fn apply(txn: &mut Txn<'_>, word: &Word<'_>, carriers: &Carriers) -> 
         }
     }
     if !changed {
+        txn.touch_asset(&state.asset, word.sighting.seq)?;
         return Ok(None);
     }
     settle(txn, &mut state, carriers)?;

@@ -8,10 +8,11 @@ use super::*;
 use crate::config::{Effect, ReadPoint};
 use crate::domain::{EventId, Kind, Row, Scan, ScanKind, TimeQuality, UnixMs};
 use crate::plan::Plan;
+use crate::projection::{Rebuild, difference};
 use crate::store::Filter;
 
 /// 02:00:00 on 20 November 2026.
-const MORNING_MS: UnixMs = crate::clock::BUILD_FLOOR_MS + 2 * 3_600_000;
+pub(crate) const MORNING_MS: UnixMs = crate::clock::BUILD_FLOOR_MS + 2 * 3_600_000;
 
 fn desk(bench: &Bench, feed: Feed) -> Arc<Desk> {
     Arc::new(Desk {
@@ -40,6 +41,31 @@ fn read(code: &str, second: i64) -> Frame {
     };
     let at = Stamp { mono_us: (1_000 + second) * 1_000_000, wall_ms: MORNING_MS + second * 1000 };
     Frame::Scan { scan: Box::new(scan), at, nth: 0, when: (at.wall_ms, TimeQuality::Ntp), peer: None }
+}
+
+/// A read somewhere: the code, the place, when it was received, and how far the node knew the time then.
+pub(crate) type Read = (String, String, Stamp, TimeQuality);
+
+/// Takes reads in through the whole way, so many to a transaction.
+pub(crate) async fn take_reads(bench: &Bench, reads: &[Read]) {
+    for some in reads.chunks(200) {
+        let desks: Vec<_> = some
+            .iter()
+            .map(|(code, place, at_, tq)| {
+                let Frame::Scan { scan, nth, peer, .. } = read(code, 0) else { panic!("a scan") };
+                let frame = Frame::Scan { scan, at: *at_, nth, when: (at_.wall_ms, *tq), peer };
+                (desk(bench, at(place)), frame)
+            })
+            .collect();
+        bench
+            .node
+            .store
+            .submit(Group::Now, move |txn| {
+                desks.iter().try_for_each(|(desk, frame)| take::take(txn, desk, std::slice::from_ref(frame)).map(drop))
+            })
+            .await
+            .unwrap();
+    }
 }
 
 fn at(place: &str) -> Feed {
@@ -120,8 +146,7 @@ async fn assert_rebuilt(bench: &Bench) {
     let mut rebuild = Rebuild::new(Vec::new(), BTreeMap::new());
     rows(bench).await.iter().for_each(|row| rebuild.hear(row));
     let (mut table, _) = bench.node.store.read(|reader| reader.assets(1000)).await.unwrap();
-    let mut told = rebuild.finish();
-    told.sort_by(|a, b| a.asset.cmp(&b.asset));
+    let told: Vec<AssetState> = rebuild.names().filter_map(|name| rebuild.asset(name)).collect();
     table.sort_by(|a, b| a.asset.cmp(&b.asset));
     assert_eq!(table.len(), told.len());
     for (table, told) in table.iter().zip(&told) {
@@ -215,7 +240,7 @@ async fn a_late_word_that_nothing_later_contradicts_changes_the_present() {
 }
 
 /// Three zones along a road of 600 m to the north: a gate across it, a yard, and a dock in the yard.
-fn yard() -> Plan {
+pub(crate) fn yard() -> Plan {
     let zone = |id: &str, kind: &str, south: f64, north: f64, west: f64, east: f64| {
         let (s, n) = (59.0 + south / 111_195.0, 59.0 + north / 111_195.0);
         let (w, e) = (11.0 + west / 57_270.0, 11.0 + east / 57_270.0);
@@ -234,11 +259,13 @@ fn yard() -> Plan {
 fn epoch(second: i64, north_m: f64, speed_mps: f64) -> Vec<u8> {
     let lat = 59.0 + north_m / 111_195.0;
     let lat = format!("{:02}{:09.6},N", lat.trunc(), lat.fract() * 60.0);
-    let time = format!("{:02}{:02}{:02}.00", 2 + second / 3600, second / 60 % 60, second % 60);
+    let at = crate::wire::rfc3339(MORNING_MS + second * 1000);
+    let time = format!("{}{}{}.00", &at[11..13], &at[14..16], &at[17..19]);
+    let date = format!("{}{}{}", &at[8..10], &at[5..7], &at[2..4]);
     let knots = speed_mps * 3600.0 / 1852.0;
     // No two seconds are at the very same spot: that would be a frozen receiver.
     let lon = format!("01100.{:06},E", second % 10_000);
-    let rmc = sentence(&format!("GPRMC,{time},A,{lat},{lon},{knots:.2},0.0,201126,,,A"));
+    let rmc = sentence(&format!("GPRMC,{time},A,{lat},{lon},{knots:.2},0.0,{date},,,A"));
     let gga = sentence(&format!("GPGGA,{time},{lat},{lon},1,09,0.9,12.3,M,46.9,M,,"));
     (rmc + &gga).into_bytes()
 }
@@ -263,6 +290,11 @@ fn drive(bench: &Bench, id: &str, seconds: &[(i64, f64, f64)]) -> Vec<(Feed, Fra
         bench.clock.advance_ms(500);
     }
     frames
+}
+
+/// Takes in what the truck sends in these seconds of the morning and the days after it.
+pub(crate) async fn drive_in(bench: &Bench, seconds: &[(i64, f64, f64)]) {
+    take_all(bench, drive(bench, "gps0", seconds)).await;
 }
 
 #[tokio::test]
@@ -339,11 +371,11 @@ impl Dice {
 /// A fix: second of the morning, metres north, m/s.
 type Seen = (i64, f64, f64);
 /// A read: ms of the morning, code, place.
-type Read = (i64, String, &'static str);
+type DoorRead = (i64, String, &'static str);
 
 /// A day of a truck that goes up and down the road and of reads at five places: fixes by second and metres north, reads by
 /// second, code and place.
-fn day(fixes: usize, reads: usize) -> (Vec<Seen>, Vec<Read>) {
+fn day(fixes: usize, reads: usize) -> (Vec<Seen>, Vec<DoorRead>) {
     let mut dice = Dice(7);
     let (mut north, mut speed) = (0.0_f64, 6.0_f64);
     let mut way = Vec::new();
@@ -365,7 +397,7 @@ fn day(fixes: usize, reads: usize) -> (Vec<Seen>, Vec<Read>) {
     (way, reads)
 }
 
-async fn live_through(fixes: &[Seen], reads: &[Read], order: Option<u64>) -> Bench {
+async fn live_through(fixes: &[Seen], reads: &[DoorRead], order: Option<u64>) -> Bench {
     let bench = Bench::trusted_on(yard(), &["gps0"], MORNING_MS);
     // The day is over when its events come: none is ahead of the clock.
     bench.clock.advance_ms(30_000_000);

@@ -10,7 +10,6 @@ mod hold;
 mod list;
 mod motion;
 pub mod orders;
-mod rebuild;
 mod refence;
 mod refusal;
 mod register;
@@ -38,7 +37,6 @@ use crate::source::Input;
 use crate::store::{Group, Store, StoreError};
 
 pub use carrier::{Carrier, Carriers};
-pub use rebuild::{Rebuild, difference};
 pub use ring::{Origin, Ring};
 
 use ears::{Ears, Heard};
@@ -412,6 +410,6 @@ impl Intake {
 }
 
 #[cfg(test)]
-mod history_tests;
+pub(crate) mod history_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

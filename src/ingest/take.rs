@@ -246,6 +246,10 @@ fn late_fix(
     let Some(mut state) = present.filter(|_| frame.tq.is_trusted() && !carrier.plan().is_empty()) else {
         return Ok(None);
     };
+    if frame.fix.time_ms < txn.history_from()? {
+        // How it stood to the zones then is no longer there.
+        return Ok(None);
+    }
     let fence = refence(txn, carrier, &frame.fix, &mut state, word)?;
     taken.fence = fence.or(taken.fence.take());
     settle(txn, &mut state, &desk.carriers)?;

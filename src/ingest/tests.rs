@@ -17,10 +17,10 @@ use crate::source::{Conn, Lost};
 use crate::store::{Filter, Identity, Ledger, Store, WriterSeat};
 
 /// A node on a store in a folder of its own, with a clock that the test moves.
-pub(super) struct Bench {
+pub(crate) struct Bench {
     dir: tempfile::TempDir,
-    pub(super) clock: Clock,
-    pub(super) node: Node,
+    pub(crate) clock: Clock,
+    pub(crate) node: Node,
     stop: CancellationToken,
     writer: Option<std::thread::JoinHandle<()>>,
 }
@@ -32,7 +32,7 @@ impl Bench {
     }
 
     /// A node whose time NTP vouches for, on a plan, its truck moved by these receivers.
-    pub(super) fn trusted_on(plan: Plan, receivers: &[&str], wall_ms: i64) -> Self {
+    pub(crate) fn trusted_on(plan: Plan, receivers: &[&str], wall_ms: i64) -> Self {
         let mut bench = Self::new();
         bench.clock.set_wall_ms(wall_ms);
         let now = bench.clock.now();
@@ -42,7 +42,7 @@ impl Bench {
     }
 
     /// Puts a key into the register, as a person would have.
-    pub(super) fn register(&self, key: &str, asset: &str) {
+    pub(crate) fn register(&self, key: &str, asset: &str) {
         let sql = rusqlite::Connection::open(self.dir.path().join("waypost.db")).unwrap();
         sql.execute(
             "insert into assets (asset, name, kind, codes, added_ms, changed_ms) values (?1, ?1, '', '[]', 0, 0)",
@@ -106,7 +106,7 @@ impl Bench {
         self.node.store.read(|reader| reader.after(Seq(0), 10_000, &Filter::default())).await.unwrap().rows
     }
 
-    pub(super) async fn ledger(&self) -> Ledger {
+    pub(crate) async fn ledger(&self) -> Ledger {
         self.node.store.read(|reader| reader.ledger()).await.unwrap()
     }
 

@@ -14,6 +14,7 @@ mod history;
 mod holder;
 mod probes;
 mod query;
+mod rebuild;
 mod records;
 mod register;
 mod render;

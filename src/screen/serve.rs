@@ -15,7 +15,7 @@ use crate::health::{Ctx, Outcome, wedge};
 use super::answer::Fault;
 use super::bind::Doors;
 use super::front::Front;
-use super::{api, assets, conn, events, guard, history, probes, records, register, stream};
+use super::{api, assets, conn, events, guard, history, probes, rebuild, records, register, stream};
 
 /// What one turn of the accept loop may take.
 const TURN: Duration = Duration::from_secs(10);
@@ -101,6 +101,7 @@ pub(super) fn router(front: &Arc<Front>) -> Router {
         .route("/letters/actions", post(register::letters))
         .route("/logs/{log}", get(records::log))
         .route("/captures/{source}", get(records::capture))
+        .route("/rebuild", post(rebuild::rebuild))
         .route("/health", get(api::health));
     Router::new()
         .route("/", get(assets::serve))

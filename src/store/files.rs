@@ -3,6 +3,8 @@
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Bytes of the store's files, and what is free beside them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,7 +30,8 @@ impl Files {
         let length = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
         let mut wal = db.as_os_str().to_owned();
         wal.push("-wal");
-        let [archive, quarantine, captures] = ["archive", "quarantine", "captures"].map(|name| folder(db, name));
+        let [quarantine, captures] = ["quarantine", "captures"].map(|name| folder(db, name));
+        let archive = archive(db);
         Self { db: length(db), wal: length(&PathBuf::from(wal)), archive, quarantine, captures, free: free(db) }
     }
 
@@ -39,6 +42,35 @@ impl Files {
         let room = max_mib.saturating_mul(1 << 20).max(1);
         u8::try_from((used.saturating_mul(100) / room).min(100)).unwrap_or(100)
     }
+}
+
+/// The archive may hold thousands of files that never change: they are not asked each second.
+struct Archive {
+    path: PathBuf,
+    changed: SystemTime,
+    since: Instant,
+    measured: Instant,
+    bytes: u64,
+}
+
+/// The last look at an archive.
+static ARCHIVE: Mutex<Option<Archive>> = Mutex::new(None);
+/// A change within a tick of the file system's clock looks like none; after this it does not. Longer than any tick.
+const TICK: Duration = Duration::from_secs(1);
+
+fn archive(db: &Path) -> u64 {
+    let path = db.with_file_name("archive");
+    let Ok(changed) = std::fs::metadata(&path).and_then(|folder| folder.modified()) else { return 0 };
+    let mut last = ARCHIVE.lock().unwrap_or_else(PoisonError::into_inner);
+    let same = last.as_ref().filter(|last| (&last.path, last.changed) == (&path, changed));
+    if let Some(last) = same.filter(|last| last.measured.duration_since(last.since) > TICK) {
+        return last.bytes;
+    }
+    let measured = Instant::now();
+    let since = same.map_or(measured, |last| last.since);
+    let bytes = folder(db, "archive");
+    *last = Some(Archive { path, changed, since, measured, bytes });
+    bytes
 }
 
 fn folder(db: &Path, name: &str) -> u64 {
@@ -63,6 +95,20 @@ fn free(path: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_archive_is_measured_again_when_a_file_has_come_or_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = dir.path().join("waypost.db");
+        std::fs::create_dir(dir.path().join("archive")).unwrap();
+        for n in 1..=3 {
+            std::fs::write(dir.path().join("archive/draft.tmp"), vec![0; 100]).unwrap();
+            std::fs::rename(dir.path().join("archive/draft.tmp"), dir.path().join(format!("archive/{n}"))).unwrap();
+            assert_eq!([Files::measure(&db).archive, Files::measure(&db).archive], [n * 100; 2]);
+        }
+        std::fs::remove_file(dir.path().join("archive/2")).unwrap();
+        assert_eq!(Files::measure(&db).archive, 200);
+    }
 
     #[test]
     fn all_that_is_ours_counts_towards_the_room_that_we_may_take() {

@@ -2,10 +2,12 @@
 //!
 //! **Invariant:** what one transaction says is there together or not at all: events, places, counts, letters, log lines.
 
+mod base;
 mod error;
 mod files;
 mod history;
 mod journal;
+mod keep;
 mod ledger;
 mod letters;
 mod outbox;
@@ -31,6 +33,7 @@ pub use error::{Result, StoreError};
 pub use files::Files;
 pub use history::{FenceMark, Told};
 pub use journal::{Entry, Log, Outbound};
+pub use keep::{Leaving, Left, Moved, Receipt, Slice, Span};
 pub use ledger::{Ledger, Outcome, SourceLedger};
 pub use letters::{Letter, OPEN_MAX, Origin};
 pub use outbox::{Acknowledged, Filter, Page, SCAN_MAX, StoredFix};
@@ -213,6 +216,23 @@ impl Closed {
     /// As [`StoreError`] says.
     pub fn read<T>(&self, look: impl FnOnce(&Reader<'_>) -> rusqlite::Result<T>) -> Result<T> {
         self.readers.with(&self.path, look)
+    }
+
+    /// Runs `work` in a transaction of its own. Whoever asks is the owner of the file.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; nothing of it was kept then.
+    pub fn change<T>(&self, clock: &Clock, work: impl FnOnce(&mut Txn<'_>) -> Result<T>) -> Result<T> {
+        let err = |e: rusqlite::Error| StoreError::of(&self.path, &e);
+        let mut conn = schema::open_writer(&self.path)?;
+        let run: i64 = conn.query_row("select max(run) from runs", [], |row| row.get(0)).map_err(err)?;
+        let heads = txn::Heads::read(&self.path, &conn)?;
+        let sql = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(err)?;
+        let mut txn = Txn::new(&self.path, &sql, heads, run, clock.now());
+        let value = work(&mut txn)?;
+        txn.finish()?;
+        sql.commit().map_err(err)?;
+        Ok(value)
     }
 }
 

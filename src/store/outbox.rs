@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow, named_params};
 
 use crate::domain::{EventId, Kind, Lane, Row, Seq, TimeQuality, UnixMs};
 
+use super::base;
 use super::error::Result;
 use super::ledger::Count;
 use super::txn::Txn;
@@ -67,17 +68,28 @@ fn row_of(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
 /// The events after `after`, oldest first, at most `limit`.
 pub(super) fn after(conn: &Connection, after: Seq, limit: usize, filter: &Filter) -> rusqlite::Result<Page> {
     let head: i64 = conn.prepare_cached("select coalesce(max(seq), 0) from outbox")?.query_row([], |r| r.get(0))?;
-    let end = head.min(after.0.saturating_add(SCAN_MAX));
-    let rows = select(conn, after.0, end, "asc", limit, filter)?;
+    let start = skip(conn, after)?;
+    let end = head.min(start.saturating_add(SCAN_MAX));
+    let rows = select(conn, start, end, "asc", limit, filter)?;
     let full = rows.len() == limit;
     let seen = if full { rows.last().map_or(end, |row| row.seq.0) } else { end.max(after.0) };
     Ok(Page { rows, seen: Seq(seen), more: seen < head })
 }
 
+/// The place before the next event: what has left the log costs no looks.
+fn skip(conn: &Connection, after: Seq) -> rusqlite::Result<i64> {
+    let next: Option<i64> =
+        conn.prepare_cached("select min(seq) from outbox where seq > ?1")?.query_row([after.0], |row| row.get(0))?;
+    Ok(next.map_or(after.0, |next| next - 1))
+}
+
 /// The events before `before`, newest first, at most `limit`.
 pub(super) fn before(conn: &Connection, before: Seq, limit: usize, filter: &Filter) -> rusqlite::Result<Page> {
     let first: i64 = conn.prepare_cached("select coalesce(min(seq), 0) from outbox")?.query_row([], |r| r.get(0))?;
-    let top = before.0.saturating_sub(1);
+    // What has left the log costs no looks.
+    let top: i64 = conn
+        .prepare_cached("select coalesce(max(seq), 0) from outbox where seq < ?1")?
+        .query_row([before.0], |row| row.get(0))?;
     let bottom = first.saturating_sub(1).max(top.saturating_sub(SCAN_MAX));
     let rows = select(conn, bottom, top, "desc", limit, filter)?;
     let seen = if rows.len() == limit { rows.last().map_or(bottom, |row| row.seq.0) } else { bottom + 1 };
@@ -119,7 +131,8 @@ fn select(
 /// The next events of a lane after `after`, in seq order, at most `limit`, looking at no more than [`SCAN_MAX`] rows.
 pub(super) fn lane_after(conn: &Connection, lane: Lane, after: Seq, limit: usize) -> rusqlite::Result<Page> {
     let head: i64 = conn.prepare_cached("select coalesce(max(seq), 0) from outbox")?.query_row([], |r| r.get(0))?;
-    let end = head.min(after.0.saturating_add(SCAN_MAX));
+    let start = skip(conn, after)?;
+    let end = head.min(start.saturating_add(SCAN_MAX));
     let (low, high) = match lane {
         Lane::Fix => (Kind::Fix as i64, Kind::Fix as i64),
         Lane::Scan => (Kind::Scan as i64, Kind::Note as i64),
@@ -131,7 +144,7 @@ pub(super) fn lane_after(conn: &Connection, lane: Lane, after: Seq, limit: usize
     let limit_sql = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows: Vec<Row> = conn
         .prepare_cached(&sql)?
-        .query_map((after.0, end, low, high, limit_sql), row_of)?
+        .query_map((start, end, low, high, limit_sql), row_of)?
         .collect::<rusqlite::Result<_>>()?;
     let seen = if rows.len() == limit { rows.last().map_or(end, |row| row.seq.0) } else { end.max(after.0) };
     Ok(Page { rows, seen: Seq(seen), more: seen < head })
@@ -154,10 +167,12 @@ pub(super) fn by_id(conn: &Connection, id: EventId) -> rusqlite::Result<Option<R
     conn.prepare_cached(&sql)?.query_row([id.0], row_of).optional()
 }
 
-/// The oldest seq that is still in the log; the head plus one when it is empty.
+/// The oldest seq from which on nothing is missing; the head plus one when there is none. What stays behind it are
+/// exceptions, to be found by their name.
 pub(super) fn oldest(conn: &Connection) -> rusqlite::Result<Seq> {
-    conn.prepare_cached("select coalesce(min(seq), (select coalesce(max(n), 0) + 1 from ledger where scope = 'head' and outcome = 'seq')) from outbox")?
-        .query_row([], |row| row.get(0).map(Seq))
+    let base = base::base(conn)?;
+    conn.prepare_cached("select coalesce(min(seq), (select coalesce(max(n), 0) + 1 from ledger where scope = 'head' and outcome = 'seq')) from outbox where seq > ?1")?
+        .query_row([base.0], |row| row.get(0).map(Seq))
 }
 
 /// The newest trusted time among the last [`SCAN_MAX`] events that are not in doubt; 0 when there is none.

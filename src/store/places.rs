@@ -48,6 +48,12 @@ pub(super) fn list(conn: &Connection, limit: usize) -> rusqlite::Result<(Vec<Ass
     Ok((rows, total))
 }
 
+/// The assets whose names follow `after`, in their order, at most `limit`.
+pub(super) fn page(conn: &Connection, after: &str, limit: usize) -> rusqlite::Result<Vec<AssetState>> {
+    let sql = format!("select {COLUMNS} from places where asset > ?1 order by asset limit ?2");
+    conn.prepare_cached(&sql)?.query_map((after, i64::try_from(limit).unwrap_or(i64::MAX)), state_of)?.collect()
+}
+
 /// The read that opened the present window of repeats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {

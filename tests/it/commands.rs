@@ -242,6 +242,49 @@ fn the_outbox_and_the_letters_read_the_same_with_and_without_the_daemon() {
 }
 
 #[test]
+fn a_rebuild_compares_and_mends_with_and_without_the_daemon() {
+    let site = Site::new();
+    let node = filled(&site);
+    let tamper = || {
+        let sql = rusqlite::Connection::open(site.path("store/waypost.db")).unwrap();
+        sql.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+        assert_eq!(sql.execute("update places set place = 'moon' where asset in ('raw:T7', 'raw:T9')", []).unwrap(), 2);
+    };
+    let expect = |args: &[&str], ends: i32, says: &str| {
+        let output = site.ask(args);
+        assert_eq!(code(&output), ends, "{args:?}: {}", stderr(&output));
+        assert!(stdout(&output).contains(says), "{args:?}: {}", stdout(&output));
+    };
+    let go_through = || {
+        expect(&["rebuild", "--check"], 0, "all as the events tell");
+        tamper();
+        expect(&["rebuild", "--check"], 1, "2 not as the events tell");
+        expect(&["rebuild", "--check"], 1, "\"raw:T9\": the table says");
+        expect(&["rebuild"], 0, "2 written anew");
+        expect(&["rebuild", "--check"], 0, "all as the events tell");
+    };
+    go_through();
+    let (status, body) = post(node.address(), "/api/v1/rebuild");
+    assert!(status == 403 && body.contains("pin_not_set"), "{status} {body}");
+    assert!(node.stop().success());
+    go_through();
+}
+
+/// A POST without a body over TCP, as a page would send it.
+fn post(address: std::net::SocketAddr, path: &str) -> (u16, String) {
+    use std::io::Read as _;
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nX-Waypost: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
+}
+
+#[test]
 fn an_export_of_what_is_unsent_leaves_out_what_the_broker_has() {
     let Some(broker) = Broker::start() else { return };
     let site = Site::new();

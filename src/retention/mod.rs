@@ -1,0 +1,405 @@
+//! Rolling retention: what is older than `retention_days` leaves the log, into the archive, a slice at a time. And
+//! `rebuild`: the places told anew from what is kept.
+//!
+//! **Invariant:** an event leaves the log when it stands in an archive that was read back, or when there is to be none; what
+//! is not sent never leaves.
+
+mod age;
+mod archive;
+mod rebuild;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+
+use crate::clock::Keeper;
+use crate::config;
+use crate::domain::{Seq, UnixMs};
+use crate::health::{Alarm, Board, Ctx, Outcome, PARKED_MAX, Severity, Worker, wedge};
+use crate::projection::Rebuild;
+use crate::store::{Filter, Group, Leaving, Look, Moved, Reader, Slice, Store, StoreError, Txn};
+
+use age::{Now, Trust, millis};
+
+pub use rebuild::{Difference, Report, rebuild, rebuild_closed};
+
+/// Between two passes; by the monotonic clock.
+const EVERY_MS: i64 = 3_600_000;
+/// From the start to the first pass: the receivers have found the time by then, and a busy start is over.
+const FIRST_MS: i64 = 300_000;
+/// Events that leave in one transaction.
+const SLICE: usize = 500;
+/// Events of one archive file.
+const CHUNK: usize = 10_000;
+/// The writer belongs to retention for a third of the time at most, and never twice in a row.
+const PAUSE: Duration = Duration::from_millis(20);
+/// What one step may take: a file on a slow card, a slice behind a commit on a sick one.
+const STEP_BUDGET: Duration = Duration::from_secs(25);
+/// A pass that would take more than one in so many events needs a time that has stood.
+const SHARE: i64 = 5;
+/// Raised while a pass refuses or cannot go on.
+const ALARM: &str = "retention";
+
+/// Why a pass did not do all that it should.
+#[derive(Debug, thiserror::Error)]
+enum Halt {
+    #[error("{text}")]
+    Refused { text: String, advice: &'static str },
+    #[error("the archive {path:?} cannot be written: {error}; nothing leaves the log without it")]
+    Archive { path: PathBuf, error: io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the log moved on under the pass; the next one goes on from there")]
+    Overtaken,
+    #[error("stopped")]
+    Stopped,
+}
+
+/// What a pass did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Events that left the log.
+    pub events: usize,
+    /// Files written for them.
+    pub files: usize,
+    /// Assets gone with their last event.
+    pub assets: usize,
+    /// Archive files past their days.
+    pub expired: usize,
+}
+
+/// Keeps the log at its length.
+pub struct Retention {
+    store: Store,
+    board: Board,
+    keeper: Keeper,
+    keep: Duration,
+    /// How long archives stay; none: there are none.
+    archive: Option<Duration>,
+    moved: Moved,
+    trust: Trust,
+    pause: Duration,
+}
+
+impl Retention {
+    /// A keeper of the log with the days of the configuration. `moved` are the assets that receivers move: they stay.
+    #[must_use]
+    pub fn new(store: Store, board: Board, keeper: Keeper, days: &config::Store, moved: BTreeSet<String>) -> Self {
+        let span = |days: u32| Duration::from_secs(u64::from(days) * 86_400);
+        Self {
+            store,
+            board,
+            keeper,
+            keep: span(days.retention_days),
+            archive: (days.archive_days > 0).then(|| span(days.archive_days)),
+            moved: Arc::new(moved),
+            trust: Trust::default(),
+            pause: PAUSE,
+        }
+    }
+
+    /// The worker `retention`. Waits for: the time of the next pass, the word to stop. A restart loses nothing: what was
+    /// archived and not yet removed is removed by the next pass.
+    #[must_use]
+    pub fn worker(self) -> Worker {
+        let held = Arc::new(Mutex::new(self));
+        Worker::task("retention", move |ctx| {
+            let held = Arc::clone(&held);
+            async move { held.lock().await.run(&ctx).await }
+        })
+    }
+
+    async fn run(&mut self, ctx: &Ctx) -> Outcome {
+        let mut due_ms = self.keeper.clock().now().mono_ms() + FIRST_MS;
+        loop {
+            wedge::hang(ctx.beat.worker()).await;
+            let wait = ctx.beat.parked(PARKED_MAX);
+            tokio::select! {
+                () = ctx.stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(wait) => {}
+            }
+            // Looked at all the time, so that a step is seen when it happens.
+            self.trust.look(&self.keeper);
+            if self.keeper.clock().now().mono_ms() < due_ms {
+                continue;
+            }
+            self.pass(ctx).await;
+            due_ms = self.keeper.clock().now().mono_ms() + EVERY_MS;
+        }
+    }
+
+    /// One pass; says what came of it.
+    async fn pass(&mut self, ctx: &Ctx) -> Option<Passed> {
+        match self.try_pass(ctx).await {
+            Ok(passed) => {
+                self.board.clear(ALARM);
+                if passed != Passed::default() {
+                    let Passed { events, files, assets, expired } = passed;
+                    tracing::info!(events, files, assets, expired, "old events have left the log");
+                }
+                Some(passed)
+            }
+            Err(Halt::Stopped) => None,
+            Err(halt) => {
+                tracing::warn!(why = %halt, "retention did not finish its pass");
+                self.raise(&halt);
+                None
+            }
+        }
+    }
+
+    fn raise(&self, halt: &Halt) {
+        let advice = match halt {
+            Halt::Refused { advice, .. } => advice,
+            Halt::Archive { .. } => "Free space on the disk or mend the folder; the next pass is within the hour.",
+            _ => "The next pass is within the hour; when this stays, see the log of the service.",
+        };
+        let text = halt.to_string();
+        let text = text.strip_suffix('.').unwrap_or(&text);
+        self.board.raise(Alarm {
+            name: ALARM.into(),
+            severity: Severity::Warn,
+            since_ms: self.keeper.clock().now().wall_ms,
+            text: format!("Old events stay in the log: {text}."),
+            advice: advice.into(),
+            count: 1,
+        });
+    }
+
+    async fn try_pass(&mut self, ctx: &Ctx) -> Result<Passed, Halt> {
+        let mut passed = Passed::default();
+        ctx.beat.working(STEP_BUDGET);
+        self.finish_archive(ctx, &mut passed).await?;
+        let keep = self.keep;
+        let Some(now) = self.trust.look(&self.keeper) else {
+            let wall_ms = self.keeper.clock().now().wall_ms;
+            let due = self.store.read(move |reader| age::may_be_due(reader, wall_ms, keep)).await?;
+            return if due { Err(no_time()) } else { Ok(passed) };
+        };
+        let (span, due) = self
+            .store
+            .read(move |reader| {
+                let span = reader.span()?;
+                Ok((span, age::due(reader, &span, now.ms, keep)?))
+            })
+            .await?;
+        let is_sure = !now.has_stepped && (now.is_settled || due.is_witnessed(now.ms, keep));
+        refuse(now, &due, due.share(&span), is_sure)?;
+        if due.upto > span.base {
+            let from_ms = now.ms - millis(keep);
+            self.change(move |txn| txn.set_history_from(from_ms)).await?;
+        }
+        // What was held back and waits to be sent now is behind `base` and not sent.
+        self.roll(ctx, due.upto.min(span.sent), now.ms, &mut passed).await?;
+        if is_sure {
+            ctx.beat.working(STEP_BUDGET);
+            passed.expired = self.expire(now.ms).await?;
+        }
+        Ok(passed)
+    }
+
+    /// Takes out what is old: first what was held back and no longer is, then the next of the log.
+    async fn roll(&self, ctx: &Ctx, upto: Seq, now_ms: UnixMs, passed: &mut Passed) -> Result<(), Halt> {
+        let mut after = Seq(0);
+        while after < upto {
+            ctx.beat.working(STEP_BUDGET);
+            let moved = Arc::clone(&self.moved);
+            let leaving = self.store.read(move |reader| reader.leaving(after, upto, &moved, CHUNK)).await?;
+            let file = self.archived(&leaving, now_ms).await?;
+            passed.files += usize::from(file.is_some());
+            self.remove(ctx, after, leaving.through, leaving.seqs, passed).await?;
+            if file.is_some() {
+                self.change(|txn| txn.set_archiving(None)).await?;
+            }
+            after = leaving.through;
+        }
+        Ok(())
+    }
+
+    /// Writes what leaves into a file, and notes that it is to be removed now. None where there is nothing to be written.
+    async fn archived(&self, leaving: &Leaving, made_ms: UnixMs) -> Result<Option<String>, Halt> {
+        let (Some(_), Some(epoch)) = (self.archive, leaving.epoch) else { return Ok(None) };
+        let (Some(first), Some(last)) = (leaving.seqs.first(), leaving.seqs.last()) else { return Ok(None) };
+        let file = archive::name(epoch, *first, *last);
+        // Before a file is begun it is noted: one that a power cut left is then taken out, for all of it is still in the log.
+        self.note(State::Writing, &file).await?;
+        let (folder, name, seqs) = (archive::folder(self.store.path()), file.clone(), leaving.seqs.clone());
+        let path = folder.join(&file);
+        let written = self.store.read(move |reader| archive::write(&folder, &name, reader, &seqs, made_ms)).await?;
+        written.map_err(|error| Halt::Archive { path, error })?;
+        self.note(State::Removing, &file).await?;
+        Ok(Some(file))
+    }
+
+    /// Goes on where a pass before this one was cut off.
+    async fn finish_archive(&self, ctx: &Ctx, passed: &mut Passed) -> Result<(), Halt> {
+        let Some(noted) = self.store.read(|reader| reader.archiving()).await? else { return Ok(()) };
+        let folder = archive::folder(self.store.path());
+        match State::of(&noted) {
+            Some((State::Removing, file)) => {
+                let (path, file) = (folder.join(file), file.to_owned());
+                let seqs = blocking(path.clone(), move || archive::seqs(&folder, &file)).await?;
+                match (&seqs, seqs.iter().flatten().next()) {
+                    (Some(seqs), Some(first)) => {
+                        let last = seqs.last().copied().unwrap_or_default();
+                        self.remove(ctx, Seq(first.0 - 1), last, seqs.clone(), passed).await?;
+                    }
+                    // What it was meant to hold and is still in the log goes into the next one.
+                    _ => {
+                        tracing::error!(file = %path.display(), "an archive is gone or damaged that was whole when it was written")
+                    }
+                }
+            }
+            Some((State::Writing, file)) => {
+                let (path, file) = (folder.join(file), file.to_owned());
+                blocking(path, move || archive::undo(&folder, &file)).await?;
+            }
+            None => {
+                tracing::error!(noted, "the store names an archive in hand in words that this version does not know")
+            }
+        }
+        self.change(|txn| txn.set_archiving(None)).await.map_err(Into::into)
+    }
+
+    /// Removes events of a stretch in slices, and tells `base` what all of the stretch told.
+    async fn remove(
+        &self,
+        ctx: &Ctx,
+        mut after: Seq,
+        through: Seq,
+        seqs: Vec<Seq>,
+        passed: &mut Passed,
+    ) -> Result<(), Halt> {
+        let seqs: Arc<BTreeSet<Seq>> = Arc::new(seqs.into_iter().collect());
+        while after < through {
+            if ctx.stop.is_cancelled() {
+                return Err(Halt::Stopped);
+            }
+            ctx.beat.working(STEP_BUDGET);
+            let (seqs, moved) = (Arc::clone(&seqs), Arc::clone(&self.moved));
+            let slice = self.store.read(move |reader| slice(reader, (after, through), &seqs, moved)).await?;
+            let Some(slice) = slice else { return Ok(()) };
+            after = slice.through;
+            let begun = Instant::now();
+            let left = self.store.submit(Group::Now, move |txn| txn.leave(&slice)).await?.ok_or(Halt::Overtaken)?;
+            passed.events += left.events;
+            passed.assets += left.assets;
+            tokio::time::sleep(self.pause.max(begun.elapsed() * 2)).await;
+        }
+        Ok(())
+    }
+
+    async fn expire(&self, now_ms: UnixMs) -> Result<usize, Halt> {
+        let before_ms = now_ms.saturating_sub(self.archive.map_or(0, millis));
+        let folder = archive::folder(self.store.path());
+        blocking(folder.clone(), move || archive::expire(&folder, before_ms)).await
+    }
+
+    async fn note(&self, state: State, file: &str) -> Result<(), StoreError> {
+        let noted = format!("{} {file}", state.as_str());
+        self.change(move |txn| txn.set_archiving(Some(&noted))).await
+    }
+
+    async fn change(
+        &self,
+        work: impl FnMut(&mut Txn<'_>) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        self.store.submit(Group::Now, work).await
+    }
+}
+
+/// How far the archive in hand is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// None of its events has been removed: it can be taken out again.
+    Writing,
+    /// It holds what it should: its events are being removed.
+    Removing,
+}
+
+impl State {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Writing => "writing",
+            Self::Removing => "removing",
+        }
+    }
+
+    /// The state and the file of a note.
+    fn of(noted: &str) -> Option<(Self, &str)> {
+        let (word, file) = noted.split_once(' ')?;
+        [Self::Writing, Self::Removing].into_iter().find(|state| state.as_str() == word).map(|state| (state, file))
+    }
+}
+
+/// The next slice of a stretch; none at its end.
+fn slice(reader: &Reader<'_>, (after, through): (Seq, Seq), seqs: &BTreeSet<Seq>, moved: Moved) -> Look<Option<Slice>> {
+    let base = reader.span()?.base;
+    let mut rows = reader.after(after, SLICE, &Filter::default())?.rows;
+    rows.retain(|row| row.seq <= through);
+    let Some(last) = rows.last() else { return Ok(None) };
+    let (through, received) = (last.seq, (last.boot, last.mono_ms));
+    let assets: BTreeSet<String> = rows.iter().filter_map(|row| row.asset.clone()).collect();
+    let names = reader.names(Some(&assets))?;
+    let known: BTreeSet<String> = assets.iter().chain(names.values()).cloned().collect();
+    let mut rebuild = Rebuild::new(reader.told(&known)?, names);
+    // What was held back when its stretch went has been heard then.
+    rows.iter().filter(|row| row.seq > base).for_each(|row| rebuild.hear(row));
+    Ok(Some(Slice {
+        seqs: rows.iter().map(|row| row.seq).filter(|seq| seqs.contains(seq)).collect(),
+        base,
+        through,
+        received,
+        assets,
+        told: rebuild.fold(reader.history_from()?).into_iter().collect(),
+        moved,
+    }))
+}
+
+/// Refuses what only a wrong clock would ask for.
+fn refuse(now: Now, due: &age::Due, (leaving, all): (i64, i64), is_sure: bool) -> Result<(), Halt> {
+    if leaving <= 0 || is_sure {
+        return Ok(());
+    }
+    let young = if due.young_ms.is_some() { "hardly any" } else { "none" };
+    if now.has_stepped {
+        return Err(Halt::Refused {
+            text: format!(
+                "the time has stepped by more than an hour, and {leaving} of {all} events would be too old by it"
+            ),
+            advice: "Check the node's clock. Retention goes on when the time has stood for a day.",
+        });
+    }
+    if leaving > all / SHARE {
+        return Err(Halt::Refused {
+            text: format!(
+                "{leaving} of {all} events would be too old at once, and {young} since bear witness to the time"
+            ),
+            advice: "Check the node's clock. If it is right, wait: retention goes on when it has stood for a day.",
+        });
+    }
+    Ok(())
+}
+
+fn no_time() -> Halt {
+    Halt::Refused {
+        text: "nothing vouches for the time, neither NTP nor a receiver".into(),
+        advice: "Give the node NTP, or a receiver with `clock = true`; what is too old leaves at the next pass then.",
+    }
+}
+
+/// Works on files on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    path: PathBuf,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Halt> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other);
+    done.and_then(|done| done).map_err(|error| Halt::Archive { path, error })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! `waypost rebuild`: the places told anew from the base and the events, and held against the table.
+
+use std::collections::BTreeSet;
+
+use crate::clock::Clock;
+use crate::domain::{AssetState, Seq, Stage};
+use crate::projection::{Rebuild, difference};
+use crate::store::{Closed, Filter, Group, Look, Reader, Result, Store, StoreError, Txn};
+
+/// Events read at once.
+const PAGE: usize = 2_000;
+/// Differences that a report tells.
+const TOLD_MAX: usize = 20;
+/// How often it begins again because events left the log meanwhile.
+const TRIES: usize = 3;
+
+/// An asset whose place is not what the log tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The asset.
+    pub asset: String,
+    /// How, in words.
+    pub how: String,
+}
+
+/// What a rebuild found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Assets compared.
+    pub assets: usize,
+    /// Assets that differ.
+    pub n_different: usize,
+    /// The first 20 of them.
+    pub different: Vec<Difference>,
+    /// Assets whose place was written anew.
+    pub written: usize,
+}
+
+/// The table against the log at one moment.
+#[derive(Clone, Default)]
+struct Comparison {
+    base: Seq,
+    through: Seq,
+    /// What the log tells of those that differ.
+    rebuild: Rebuild,
+    names: BTreeSet<String>,
+    report: Report,
+}
+
+/// Compares on a running node, beside its writer; with `write` sets right what differs. `who` asked for it.
+///
+/// # Errors
+/// As the store says; nothing was written then.
+pub async fn rebuild(store: &Store, write: bool, who: &str) -> Result<Report> {
+    for _ in 0..TRIES {
+        let Some(found) = store.read(compare).await? else { continue };
+        if !write || found.names.is_empty() {
+            return Ok(found.report);
+        }
+        let (report, who) = (found.report.clone(), who.to_owned());
+        if let Some(written) = store.submit(Group::Now, move |txn| mend(txn, &found, &who)).await? {
+            return Ok(Report { written, ..report });
+        }
+    }
+    Err(moved_on())
+}
+
+/// As [`rebuild`], for a store that nobody runs.
+///
+/// # Errors
+/// As the store says; nothing was written then.
+pub fn rebuild_closed(store: &Closed, write: bool, who: &str) -> Result<Report> {
+    let Some(found) = store.read(compare)? else { return Err(moved_on()) };
+    if !write || found.names.is_empty() {
+        return Ok(found.report);
+    }
+    let written = store.change(&Clock::system(), |txn| mend(txn, &found, who))?.ok_or_else(moved_on)?;
+    Ok(Report { written, ..found.report })
+}
+
+fn moved_on() -> StoreError {
+    StoreError::Statement { cause: "events left the log while it was told; ask again".into() }
+}
+
+/// Tells the places from the log and compares. None: events left the log meanwhile.
+fn compare(reader: &Reader<'_>) -> Look<Option<Comparison>> {
+    let (base, told, names) =
+        reader.snapshot(|reader| Ok((reader.span()?.base, reader.all_told()?, reader.names(None)?)))?;
+    let mut rebuild = Rebuild::new(told, names);
+    let mut at = base;
+    while hear_page(reader, &mut rebuild, &mut at)? {}
+    reader.snapshot(|reader| {
+        if reader.span()?.base != base {
+            return Ok(None);
+        }
+        while hear_page(reader, &mut rebuild, &mut at)? {}
+        let (mut report, mut names, mut seen) = (Report::default(), BTreeSet::new(), BTreeSet::new());
+        let mut note = |name: &str, is: Option<&AssetState>| {
+            report.assets += 1;
+            if let Some(how) = difference(is, rebuild.asset(name).as_ref()) {
+                report.n_different += 1;
+                if report.different.len() < TOLD_MAX {
+                    report.different.push(Difference { asset: name.to_owned(), how });
+                }
+                names.insert(name.to_owned());
+            }
+        };
+        let mut after = String::new();
+        loop {
+            let page = reader.assets_after(&after, PAGE)?;
+            let Some(last) = page.last() else { break };
+            after = last.asset.clone();
+            for state in page {
+                note(&state.asset, Some(&state));
+                seen.insert(state.asset);
+            }
+        }
+        rebuild.names().filter(|name| !seen.contains(*name)).for_each(|name| note(name, None));
+        let rebuild = rebuild.only(&names);
+        Ok(Some(Comparison { base, through: at, rebuild, names, report }))
+    })
+}
+
+/// Hears the next events. Answers whether there may be more.
+fn hear_page(reader: &Reader<'_>, rebuild: &mut Rebuild, at: &mut Seq) -> Look<bool> {
+    let page = reader.after(*at, PAGE, &Filter::default())?;
+    page.rows.iter().for_each(|row| rebuild.hear(row));
+    *at = page.seen;
+    Ok(page.more)
+}
+
+/// Writes what the log tells of those that differ, with the events that came since. None: events left the log meanwhile.
+fn mend(txn: &mut Txn<'_>, found: &Comparison, who: &str) -> Result<Option<usize>> {
+    if txn.base()? != found.base {
+        return Ok(None);
+    }
+    let (mut rebuild, mut at, mut written) = (found.rebuild.clone(), found.through, 0);
+    loop {
+        let rows = txn.rows_after(at, PAGE)?;
+        let Some(last) = rows.last() else { break };
+        at = last.seq;
+        rows.iter().for_each(|row| rebuild.hear(row));
+    }
+    for name in &found.names {
+        let (is, told) = (txn.asset(name)?, rebuild.asset(name));
+        if difference(is.as_ref(), told.as_ref()).is_none() {
+            continue;
+        }
+        match told {
+            Some(told) => txn.set_asset(&AssetState { gps_place: is.and_then(|is| is.gps_place), ..told })?,
+            None => txn.remove_place(name)?,
+        }
+        written += 1;
+    }
+    let detail = format!("{who}: {written} of {} assets were not as the log tells, and are now", found.report.assets);
+    txn.log_failure(Stage::Store, "rebuild", &detail)?;
+    Ok(Some(written))
+}

@@ -1,0 +1,49 @@
+//! `POST /api/v1/rebuild`: the places told anew from the log and held against the table, for `waypost rebuild`.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::Uri;
+use serde::Serialize;
+
+use crate::retention;
+
+use super::answer::{Answer, json, text};
+use super::conn::Conn;
+use super::front::Front;
+use super::guard::pin_not_set;
+use super::query::Asked;
+
+#[derive(Serialize)]
+struct Rebuilt<'a> {
+    assets: usize,
+    different: usize,
+    written: usize,
+    items: Vec<Item<'a>>,
+}
+
+#[derive(Serialize)]
+struct Item<'a> {
+    asset: &'a str,
+    how: &'a str,
+}
+
+/// Compares, and unless `check=1` sets right what differs. Answers how many assets there are, which differ and how.
+pub(super) async fn rebuild(
+    State(front): State<Arc<Front>>,
+    Extension(conn): Extension<Arc<Conn>>,
+    uri: Uri,
+) -> Answer {
+    if !conn.is_control() {
+        return Err(pin_not_set());
+    }
+    let check = Asked::of(&uri, &["check"])?.number("check", 0, 0, 1)? == 1;
+    let report = retention::rebuild(&front.store, !check, "on the control socket").await?;
+    Ok(json(text(&Rebuilt {
+        assets: report.assets,
+        different: report.n_different,
+        written: report.written,
+        items: report.different.iter().map(|one| Item { asset: &one.asset, how: &one.how }).collect(),
+    })))
+}

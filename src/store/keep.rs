@@ -1,0 +1,332 @@
+//! What leaves the log by age, and what stays: the events that a registered asset rests on, those with an open letter, and
+//! of the history the last word before its beginning.
+//!
+//! **Invariant:** `base` and the events after its cursor tell the same places as all events did.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::domain::{Epoch, EventId, Kind, Seq, TimeQuality, UnixMs};
+
+use super::base::{BASE, base, history_from};
+use super::error::Result;
+use super::txn::Txn;
+use super::{Look, Reader};
+
+/// The assets that a receiver moves: they stay, registered or not.
+pub type Moved = Arc<BTreeSet<String>>;
+
+/// How the log lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// What the events up to here tell is in `base`. Those of them that are still there are exceptions.
+    pub base: Seq,
+    /// Nothing up to here waits to be sent.
+    pub sent: Seq,
+    /// The newest event.
+    pub head: Seq,
+}
+
+/// When an event was received, as far as it can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its place in the log.
+    pub seq: Seq,
+    /// The node's wall clock then.
+    pub received_ms: UnixMs,
+    /// When it happened.
+    pub ts_ms: UnixMs,
+    /// How far the node knew the time.
+    pub tq: TimeQuality,
+}
+
+/// Events of one epoch that may leave together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leaving {
+    /// Their epoch; none when there are none.
+    pub epoch: Option<Epoch>,
+    /// Which.
+    pub seqs: Vec<Seq>,
+    /// The last event looked at: the next ones begin after it.
+    pub through: Seq,
+}
+
+/// A slice of the log that goes in one transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Slice {
+    /// The events to be removed.
+    pub seqs: Vec<Seq>,
+    /// Where the cursor of `base` stood when the slice was made; one that was made twice changes nothing.
+    pub base: Seq,
+    /// Where it stands then.
+    pub through: Seq,
+    /// Boot and `CLOCK_BOOTTIME` ms at which the last of them was received.
+    pub received: (i64, i64),
+    /// The assets that its events name.
+    pub assets: BTreeSet<String>,
+    /// What is known of them then, as text.
+    pub told: BTreeMap<String, String>,
+    /// The assets that a receiver moves.
+    pub moved: Moved,
+}
+
+/// What a slice came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Events removed.
+    pub events: usize,
+    /// Assets gone with their last event.
+    pub assets: usize,
+}
+
+/// How the log lies.
+fn span(conn: &Connection) -> rusqlite::Result<Span> {
+    let head = Seq(conn
+        .prepare_cached("select coalesce(max(n), 0) from ledger where scope = 'head' and outcome = 'seq'")?
+        .query_row([], |row| row.get(0))?);
+    // A lane with unsent events has none of them before its cursor.
+    let sent: Option<i64> = conn
+        .prepare_cached(
+            "select min(coalesce(c.seq, 0)) from ledger l left join cursors c on c.name = l.detail
+             where l.scope = 'events' and l.outcome = 'unsent' and l.n > 0",
+        )?
+        .query_row([], |row| row.get(0))?;
+    Ok(Span { base: base(conn)?, sent: sent.map_or(head, Seq), head })
+}
+
+/// Receipts after a place in the log, in the order of `seq`.
+fn receipts(conn: &Connection, after: Seq, upto: Seq, limit: usize) -> rusqlite::Result<Vec<Receipt>> {
+    conn.prepare_cached(
+        "select seq, received_ms, ts_ms, tq from outbox where seq > ?1 and seq <= ?2 order by seq limit ?3",
+    )?
+    .query_map((after.0, upto.0, i64::try_from(limit).unwrap_or(i64::MAX)), |row| {
+        let tq = TimeQuality::from_word(&row.get::<_, String>(3)?);
+        Ok(Receipt { seq: Seq(row.get(0)?), received_ms: row.get(1)?, ts_ms: row.get(2)?, tq })
+    })?
+    .collect()
+}
+
+/// Of the events in `after..=upto`, at most `limit` and of one epoch, those that nothing holds.
+fn leaving(
+    conn: &Connection,
+    (after, upto): (Seq, Seq),
+    moved: &BTreeSet<String>,
+    limit: usize,
+) -> rusqlite::Result<Leaving> {
+    let mut held = Held::new(conn, moved, after, upto)?;
+    let mut leaving = Leaving { through: upto, ..Leaving::default() };
+    let mut stmt = conn.prepare_cached(
+        "select o.seq, o.id, o.asset, r.epoch from outbox o join runs r on r.run = o.run
+         where o.seq > ?1 and o.seq <= ?2 order by o.seq limit ?3",
+    )?;
+    let mut rows = stmt.query((after.0, upto.0, i64::try_from(limit).unwrap_or(i64::MAX)))?;
+    let mut n = 0;
+    while let Some(row) = rows.next()? {
+        let (seq, id) = (Seq(row.get(0)?), EventId(row.get(1)?));
+        let epoch = row.get::<_, String>(3)?.parse().ok();
+        if leaving.epoch.is_some() && leaving.epoch != epoch {
+            leaving.through = Seq(seq.0 - 1);
+            return Ok(leaving);
+        }
+        leaving.epoch = epoch;
+        if !held.holds(seq, id, row.get::<_, Option<String>>(2)?.as_deref())? {
+            leaving.seqs.push(seq);
+        }
+        n += 1;
+        if n == limit {
+            leaving.through = seq;
+        }
+    }
+    Ok(leaving)
+}
+
+impl Reader<'_> {
+    /// How the log lies.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn span(&self) -> Look<Span> {
+        span(self.conn)
+    }
+
+    /// When the events after a place in the log were received, in the order of `seq`, at most `limit`.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn receipts(&self, after: Seq, upto: Seq, limit: usize) -> Look<Vec<Receipt>> {
+        receipts(self.conn, after, upto, limit)
+    }
+
+    /// Of the events after a place and up to another, at most `limit`, those that nothing holds: no open letter, no asset
+    /// that is registered or that a receiver moves.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn leaving(&self, after: Seq, upto: Seq, moved: &BTreeSet<String>, limit: usize) -> Look<Leaving> {
+        leaving(self.conn, (after, upto), moved, limit)
+    }
+}
+
+/// What keeps an event in the log whatever its age.
+struct Held<'a> {
+    conn: &'a Connection,
+    moved: &'a BTreeSet<String>,
+    /// Events with an open letter: a person may still want them sent.
+    letters: BTreeSet<i64>,
+    /// The events that an asset rests on; none for one that nobody registered.
+    resting: BTreeMap<String, Option<Vec<EventId>>>,
+}
+
+impl<'a> Held<'a> {
+    fn new(conn: &'a Connection, moved: &'a BTreeSet<String>, after: Seq, upto: Seq) -> rusqlite::Result<Self> {
+        let letters = conn
+            .prepare_cached("select seq from letters where state = 'open' and seq > ?1 and seq <= ?2")?
+            .query_map((after.0, upto.0), |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        Ok(Self { conn, moved, letters, resting: BTreeMap::new() })
+    }
+
+    fn holds(&mut self, seq: Seq, id: EventId, asset: Option<&str>) -> rusqlite::Result<bool> {
+        if self.letters.contains(&seq.0) {
+            return Ok(true);
+        }
+        let Some(asset) = asset else { return Ok(false) };
+        if !self.resting.contains_key(asset) {
+            let name = key_owner(self.conn, asset)?.unwrap_or_else(|| asset.to_owned());
+            let is_kept = is_kept(self.conn, self.moved, &name)?;
+            let resting = if is_kept { Some(resting(self.conn, &name)?) } else { None };
+            self.resting.insert(asset.to_owned(), resting);
+        }
+        Ok(self.resting.get(asset).is_some_and(|ids| ids.as_ref().is_some_and(|ids| ids.contains(&id))))
+    }
+}
+
+fn key_owner(conn: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+    conn.prepare_cached("select asset from asset_keys where key = ?1")?.query_row([key], |row| row.get(0)).optional()
+}
+
+/// Whether an asset stays without events: somebody registered it, or a receiver moves it.
+fn is_kept(conn: &Connection, moved: &BTreeSet<String>, name: &str) -> rusqlite::Result<bool> {
+    let registered =
+        conn.prepare_cached("select 1 from assets where asset = ?1")?.query_row([name], |_| Ok(())).optional()?;
+    Ok(registered.is_some() || moved.contains(name))
+}
+
+/// The newest sighting of an asset, the last word on its place, and the turn that put it there with its cause.
+fn resting(conn: &Connection, asset: &str) -> rusqlite::Result<Vec<EventId>> {
+    let newest = "order by order_ms desc, nudge desc, cause desc, nth desc";
+    let mut stmt = conn.prepare_cached(&format!(
+        "select id from places where asset = ?1
+         union select cause from (select cause from said where asset = ?1 {newest} limit 1)
+         union select id from (select id from turns where asset = ?1 {newest}, change desc limit 1)
+         union select cause from (select cause from turns where asset = ?1 {newest}, change desc limit 1)"
+    ))?;
+    stmt.query_map([asset], |row| row.get(0).map(EventId))?.collect()
+}
+
+impl Txn<'_> {
+    /// Removes a slice, and what was derived from it alone. Leaves `base` and its cursor, `places` and the history
+    /// consistent; the counts are of all events ever and do not change. None: the slice was made for a log that has moved on.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn leave(&mut self, slice: &Slice) -> Result<Option<Left>> {
+        let done = if self.base()? == slice.base { self.try_leave(slice).map(Some) } else { Ok(None) };
+        done.map_err(|e| self.err(&e))
+    }
+
+    fn try_leave(&self, slice: &Slice) -> rusqlite::Result<Left> {
+        let conn: &Connection = self.sql;
+        let mut left = Left::default();
+        if let (Some(first), Some(last)) = (slice.seqs.first(), slice.seqs.last()) {
+            // Asked again: what was registered meanwhile keeps its event.
+            let mut held = Held::new(conn, &slice.moved, Seq(first.0 - 1), *last)?;
+            let mut one = conn.prepare_cached("select id, kind, asset from outbox where seq = ?1")?;
+            let mut remove = conn.prepare_cached("delete from outbox where seq = ?1")?;
+            let mut unvoid = conn.prepare_cached("delete from voids where id = ?1")?;
+            for seq in &slice.seqs {
+                let row: Option<(EventId, i64, Option<String>)> =
+                    one.query_row([seq.0], |row| Ok((EventId(row.get(0)?), row.get(1)?, row.get(2)?))).optional()?;
+                let Some((id, kind, asset)) = row else { continue };
+                if held.holds(*seq, id, asset.as_deref())? {
+                    continue;
+                }
+                left.events += remove.execute([seq.0])?;
+                if kind == Kind::Place as i64 {
+                    unvoid.execute([id.0])?;
+                }
+            }
+        }
+        let through = slice.base.max(slice.through);
+        let from_ms = history_from(conn)?;
+        for asset in &slice.assets {
+            let name = key_owner(conn, asset)?.unwrap_or_else(|| asset.clone());
+            if name != *asset {
+                // It is told under the name it was given in the register.
+                conn.prepare_cached("delete from base where asset = ?1")?.execute([asset])?;
+            }
+            if !is_kept(conn, &slice.moved, &name)? && is_gone(conn, &name, through)? {
+                left.assets += usize::from(forget(conn, &name)?);
+                continue;
+            }
+            forget_history(conn, &name, from_ms, through, slice.received)?;
+            if let Some(told) = slice.told.get(&name) {
+                conn.prepare_cached("insert or replace into base values (?1, ?2)")?.execute([&name, told])?;
+            }
+        }
+        conn.prepare_cached("insert into cursors values (?1, ?2) on conflict do update set seq = excluded.seq")?
+            .execute((BASE, through.0))?;
+        Ok(left)
+    }
+}
+
+/// Whether the last event of an asset has left the log.
+fn is_gone(conn: &Connection, asset: &str, through: Seq) -> rusqlite::Result<bool> {
+    let last: Option<i64> = conn
+        .prepare_cached("select seq from places where asset = ?1")?
+        .query_row([asset], |row| row.get(0))
+        .optional()?;
+    let Some(last) = last else { return Ok(true) };
+    let there = conn.prepare_cached("select 1 from outbox where seq = ?1")?.exists([last])?;
+    Ok(last <= through.0 && !there)
+}
+
+/// Takes an asset out of everything derived. Answers whether it had a place in it.
+fn forget(conn: &Connection, asset: &str) -> rusqlite::Result<bool> {
+    for table in ["said", "turns", "fences", "base"] {
+        conn.prepare_cached(&format!("delete from {table} where asset = ?1"))?.execute([asset])?;
+    }
+    Ok(conn.prepare_cached("delete from places where asset = ?1")?.execute([asset])? > 0)
+}
+
+/// Takes out of an asset's history what lies before its beginning, but for the last of each: it says how things were then.
+fn forget_history(
+    conn: &Connection,
+    asset: &str,
+    from_ms: UnixMs,
+    through: Seq,
+    received: (i64, i64),
+) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "delete from said where asset = ?1 and order_ms < ?2 and (boot, mono_ms) <= (?3, ?4)
+           and (order_ms, nudge, cause, nth) < (select order_ms, nudge, cause, nth from said
+             where asset = ?1 and order_ms < ?2 order by order_ms desc, nudge desc, cause desc, nth desc limit 1)",
+    )?
+    .execute((asset, from_ms, received.0, received.1))?;
+    conn.prepare_cached(
+        "delete from turns where asset = ?1 and order_ms < ?2 and seq <= ?3
+           and (order_ms, nudge, cause, nth, change) < (select order_ms, nudge, cause, nth, change from turns
+             where asset = ?1 and order_ms < ?2
+             order by order_ms desc, nudge desc, cause desc, nth desc, change desc limit 1)",
+    )?
+    .execute((asset, from_ms, through.0))?;
+    conn.prepare_cached(
+        "delete from fences where asset = ?1 and ts_ms < ?2
+           and (ts_ms, id) < (select ts_ms, id from fences where asset = ?1 and ts_ms < ?2
+             order by ts_ms desc, id desc limit 1)",
+    )?
+    .execute((asset, from_ms))?;
+    Ok(())
+}
