@@ -68,6 +68,12 @@ fn frames(node: &Node, n: i64) {
 }
 
 /// The newest events, oldest first.
+/// The places are as the events tell.
+fn rebuilt(site: &Site) {
+    let told = site.ask(&["rebuild", "--check"]);
+    assert_eq!(code(&told), 0, "{}{}", stdout(&told), stderr(&told));
+}
+
 fn events(node: &Node, query: &str) -> Vec<Value> {
     let page = node.json(&format!("/api/v1/events?limit=500{query}"));
     page["items"].as_array().unwrap().iter().rev().cloned().collect()
@@ -108,6 +114,7 @@ fn a_list_with_mistakes_changes_nothing_and_names_each_by_its_line() {
     let too_large = fed(&site, &["assets", "import", "-"], &vec![b'x'; (2 << 20) + 1]);
     assert_eq!(code(&too_large), 1);
     assert!(stderr(&too_large).contains("2097152 bytes"), "{}", stderr(&too_large));
+    rebuilt(&site);
     assert!(node.stop().success());
 }
 
@@ -121,6 +128,7 @@ fn what_is_exported_and_imported_again_is_exported_byte_for_byte() {
     assert_eq!(import(&site, list), "3 added, 0 changed, 0 unchanged, 0 removed\n");
     let (csv, json) = (well(&site.ask(&["assets", "export"])), well(&site.ask(&["assets", "export", "--json"])));
     assert_eq!(import(&site, &csv), "0 added, 0 changed, 3 unchanged, 0 removed\n");
+    rebuilt(&site);
     assert!(node.stop().success());
     // Without a node the store is asked, and says the same.
     assert_eq!(
@@ -198,6 +206,7 @@ fn a_held_scan_becomes_an_event_with_its_own_time_when_its_asset_is_added() {
     assert_eq!(well(&discard), "1 discarded\n");
     let ledger = balanced(&node);
     assert_eq!((&ledger["letters"]["discarded"], &ledger["letters"]["open"]), (&json!(1), &json!(0)));
+    rebuilt(&site);
     assert!(node.stop().success());
 }
 
@@ -238,6 +247,7 @@ fn a_scan_held_before_a_kill_is_retried_once_however_often_the_node_is_killed() 
     well(&site.ask(&["letters", "retry", "--reason", "unknown_tag", "--expect", &open]));
     let ledger = balanced(&node);
     assert_eq!((&ledger["letters"]["retried"], &ledger["letters"]["open"]), (&json!(all), &json!(0)));
+    rebuilt(&site);
     assert!(node.stop().success());
     let scans: Vec<Value> = site.exported().into_iter().filter(|event| event["kind"] == "scan").collect();
     let codes: std::collections::BTreeSet<&str> = scans.iter().map(|scan| scan["code"].as_str().unwrap()).collect();
@@ -267,6 +277,7 @@ fn nobody_changes_the_register_over_the_network() {
     }
     assert_eq!(balanced(&node)["events"]["total"], 0);
     assert_eq!(node.json("/api/v1/assets")["items"], json!([]));
+    rebuilt(&site);
     assert!(node.stop().success());
 }
 
@@ -310,6 +321,7 @@ fn what_the_control_socket_is_asked_is_audited_with_the_caller() {
     let (_, placed) =
         control(&site, "POST /api/v1/assets/TRL%207/place", JSON, "{\"place\":\"gate\",\"note\":\"seen\"}");
     assert_eq!((&placed["asset"], &placed["moved"]), (&json!("TRL 7"), &json!(true)));
+    rebuilt(&site);
     assert!(node.stop().success());
     let uid = std::fs::metadata(site.path("store")).map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap();
     let audit = audit(&site.path("store/waypost.db"));
@@ -377,6 +389,7 @@ fn a_thing_known_by_its_code_goes_on_under_its_name_and_back() {
     assert_eq!(node.json(&format!("/api/v1/assets/{key}"))["place"], "door-3");
     assert_eq!(node.get("/api/v1/assets/TRL-7").0, 404);
     balanced(&node);
+    rebuilt(&site);
     assert!(node.stop().success());
 }
 
@@ -408,6 +421,7 @@ fn placing_by_hand_is_undone_by_the_same_call_with_and_without_the_node() {
     assert!(typed.ends_with(" iso6346:CSQU3054383 iso6346:CSQU3054383\n"), "{typed}");
     let manual = balanced(&node)["sources"]["manual"].clone();
     assert_eq!((&manual["frames"], &manual["stored"]), (&json!(1), &json!(1)));
+    rebuilt(&site);
     assert!(node.stop().success());
     assert_eq!(well(&site.ask(&["assets", "place", "TRL-7", "dock-2"])), "raw:TRL-7 is at dock-2, before at door-3\n");
     well(&site.ask(&["assets", "scan", "TRL-9", "gate"]));
@@ -423,6 +437,7 @@ fn placing_by_hand_is_undone_by_the_same_call_with_and_without_the_node() {
     let node = site.start();
     assert_eq!(node.json("/api/v1/assets/raw:TRL-7")["place"], "dock-2");
     balanced(&node);
+    rebuilt(&site);
     assert!(node.stop().success());
 }
 
@@ -446,6 +461,7 @@ fn a_read_that_a_setting_spoiled_is_tried_again_with_the_setting_mended_and_keep
         stdout(&retry),
         "0 retried\nletter 1 is still open: non_ascii\nletter 2 is as it was: trying again cannot help with this reason\nletter 9 is as it was: there is no such letter\n"
     );
+    rebuilt(&site);
     assert!(node.stop().success());
     with("charset = \"latin-1\"\n");
     // Without a node first: it is the same desk.
@@ -457,6 +473,7 @@ fn a_read_that_a_setting_spoiled_is_tried_again_with_the_setting_mended_and_keep
     assert_eq!(node.json("/api/v1/assets/raw:L%C3%B8k-7")["place"], "door-3", "nothing newer: it moves its asset");
     let ledger = balanced(&node);
     assert_eq!((&ledger["letters"]["retried"], &ledger["events"]["total"]), (&json!(1), &json!(2)));
+    rebuilt(&site);
     assert!(node.stop().success());
 }
 
@@ -467,6 +484,7 @@ fn a_held_scan_keeps_its_boot_and_a_command_beside_the_unit_is_in_the_same_boot(
     let node = site.start_with(&[("WAYPOST_BOOT_ID", "ab-12")]);
     door3.write(b"TRL-7\r\nTRL-8\r\n");
     frames(&node, 2);
+    rebuilt(&site);
     assert!(node.stop().success());
     let node = site.start_with(&[("WAYPOST_BOOT_ID", "cd-34")]);
     well(&fed(&site, &["assets", "import", "-"], b"id,codes\nA,TRL-7\nB,TRL-8\n"));
@@ -474,6 +492,7 @@ fn a_held_scan_keeps_its_boot_and_a_command_beside_the_unit_is_in_the_same_boot(
     let scan = events(&node, "&kind=scan")[0].clone();
     assert_eq!((&scan["boot"], &scan["asset"]), (&json!(1), &json!("A")), "received in the boot before: {scan}");
     assert_eq!(events(&node, "&kind=place")[0]["boot"], 2, "what follows from it is known in this one");
+    rebuilt(&site);
     assert!(node.stop().success());
     // As systemd writes the boot of `cd-34`; without the node, then with it.
     let mut command = binary();
@@ -486,6 +505,7 @@ fn a_held_scan_keeps_its_boot_and_a_command_beside_the_unit_is_in_the_same_boot(
     assert_eq!(scan["boot"], 2);
     assert_eq!(node.json("/api/v1/assets/A")["place"], "door-3", "the scan is the newer one");
     balanced(&node);
+    rebuilt(&site);
     assert!(node.stop().success());
 }
 
@@ -503,6 +523,7 @@ fn a_tag_is_the_thing_that_its_gs1_key_names() {
     assert_eq!(of_box, ["BOX-1", "BOX-1"]);
     let ledger = balanced(&node);
     assert_eq!(ledger["sources"]["door-3"]["rejected"], 2, "a broken field, and a serial number that nobody named");
+    rebuilt(&site);
     assert!(node.stop().success());
 }
 
