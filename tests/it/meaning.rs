@@ -275,6 +275,11 @@ fn a_parked_truck_that_wanders_at_the_edge_of_a_zone_changes_place_once_at_most(
         all.then_some(ledger)
     });
     assert!(node.stop().success());
+    // Without the node the counts of a source say the same.
+    let stat: Value = serde_json::from_slice(&site.ask(&["outbox", "stat", "--json"]).stdout).unwrap();
+    for key in ["frames", "stored", "thinned", "policies"] {
+        assert_eq!(stat["sources"]["gps0"][key], ledger["sources"]["gps0"][key], "{key}: {stat}");
+    }
     let events = site.exported();
     let stored: BTreeSet<&str> =
         events.iter().filter(|event| event["kind"] == "fix").map(|event| event["id"].as_str().unwrap()).collect();
