@@ -505,7 +505,8 @@ fn a_plan_that_cannot_be_used_is_an_alarm_and_the_last_good_one_goes_on() {
     assert!(site.start().stop().success());
     let file = site.path("zones.geojson");
     let good = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, good.replace("\"kind\":\"road\"", "\"kind\":\"raod\"")).unwrap();
+    let bad = good.replace("\"kind\":\"road\"", "\"kind\":\"raod\"").replace("dock-1", "dock/1");
+    std::fs::write(&file, bad).unwrap();
     let check = site.ask(&["check"]);
     assert_eq!(check.status.code(), Some(78), "{}", stderr(&check));
     assert!(stderr(&check).contains("zones.geojson:1:") && stderr(&check).contains("raod"), "{}", stderr(&check));
@@ -515,7 +516,8 @@ fn a_plan_that_cannot_be_used_is_an_alarm_and_the_last_good_one_goes_on() {
     let alarms = node.json("/api/v1/health")["alarms"].clone();
     let alarm = alarms.as_array().unwrap().iter().find(|alarm| alarm["name"] == "plan_invalid").unwrap();
     let text = alarm["text"].as_str().unwrap();
-    assert!(text.contains("raod") && text.contains("the last good plan is used"), "{alarm}");
+    assert!(text.contains("zones.geojson:1:") && text.contains("raod"), "where and what: {alarm}");
+    assert!(text.contains("; and 1 more; the last good plan is used.") && !text.contains('\n'), "{alarm}");
     assert!(alarm["advice"].as_str().unwrap().contains("waypost check"), "{alarm}");
     truck.settle(&node, "TRK-07", "dock-3");
     assert!(node.json("/api/v1/zones")["plan"].to_string().contains("road"));
