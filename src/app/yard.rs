@@ -28,17 +28,17 @@ impl Yard {
             return Self { plan: Arc::new(Plan::empty()), text: None, trouble: None };
         };
         let kept = config.store.dir.join(KEPT_FILE);
-        match read(path) {
+        match Plan::read(path) {
             Ok((plan, text)) => {
                 if let Err(error) = keep(&kept, &text) {
                     tracing::warn!(file = %kept.display(), %error, "the plan could not be kept for a start at which its file is bad");
                 }
                 Self { plan: Arc::new(plan), text: Some(text.into()), trouble: None }
             }
-            Err(why) => {
-                let last = read(&kept).ok();
+            Err(invalid) => {
+                let last = Plan::read(&kept).ok();
                 let then = if last.is_some() { "the last good plan is used" } else { "there are no zones" };
-                let trouble = Some(format!("{}: {why}; {then}", path.display()));
+                let trouble = Some(format!("{}; {then}", invalid.first_in_file(path)));
                 let (plan, text) = last.unzip();
                 Self { plan: Arc::new(plan.unwrap_or_else(Plan::empty)), text: text.map(Into::into), trouble }
             }
@@ -68,11 +68,6 @@ impl Yard {
 fn limits(plan: &config::Plan) -> FenceLimits {
     let ms = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     FenceLimits { exit_m: plan.exit_m, exit_fixes: plan.exit_fixes, exit_ms: ms(plan.exit), dwell_ms: ms(plan.dwell) }
-}
-
-fn read(path: &Path) -> Result<(Plan, String), String> {
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    Plan::parse(&text).map(|plan| (plan, text)).map_err(|invalid| invalid.to_string())
 }
 
 /// Writes the plan beside the store, whole or not at all.

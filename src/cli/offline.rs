@@ -1,6 +1,6 @@
 //! Looks at the store and beside it: through the node while it runs, else at the file under its lock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::ask::Running;
 use super::{Done, Failure, exit, load, print};
 use crate::domain::{Lane, Reason, Row, Seq};
-use crate::store::{Closed, Filter, Ledger, Letter, Look, Reader, StoreError};
+use crate::store::{Closed, Filter, Ledger, Letter, Look, Reader, SourceLedger, StoreError};
 use crate::wire;
 
 /// Events read at once for an export.
@@ -58,7 +58,20 @@ pub(super) fn stat(config: &Path, as_json: bool) -> Done {
 }
 
 fn of(ledger: &Ledger) -> Value {
-    json!({ "balance": ledger.imbalance(), "events": ledger.events, "letters": ledger.letters })
+    let sheet = |source: &SourceLedger| {
+        let SourceLedger { frames, outcomes, reasons, policies } = source;
+        let mut sheet = json!({ "frames": frames, "reasons": reasons });
+        if !policies.is_empty() {
+            sheet["policies"] = json!(policies);
+        }
+        for (outcome, n) in outcomes {
+            sheet[outcome] = json!(n);
+        }
+        sheet
+    };
+    let sources: BTreeMap<&str, Value> =
+        ledger.sources.iter().map(|(id, source)| (id.as_str(), sheet(source))).collect();
+    json!({ "balance": ledger.imbalance(), "sources": sources, "events": ledger.events, "letters": ledger.letters })
 }
 
 /// `waypost letters list`

@@ -105,11 +105,11 @@ impl Plan {
         parse::parse(text)
     }
 
-    /// Reads a plan from its file, no more of it than a plan may have.
+    /// Reads a plan from its file, no more of it than a plan may have, and its text.
     ///
     /// # Errors
     /// As [`Plan::parse`]; a file that cannot be read is a finding without a line.
-    pub fn read(path: &Path) -> Result<Self, Invalid> {
+    pub fn read(path: &Path) -> Result<(Self, String), Invalid> {
         parse::read(path)
     }
 
@@ -189,6 +189,17 @@ impl Invalid {
             format!("{}:{gap}{finding}", path.display())
         };
         self.findings.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The first of them in one line, as in [`Invalid::in_file`], and how many more there are.
+    #[must_use]
+    pub fn first_in_file(&self, path: &Path) -> String {
+        let all = self.in_file(path);
+        let first = all.lines().next().unwrap_or_default();
+        match self.findings.len().saturating_sub(1) {
+            0 => first.to_owned(),
+            more => format!("{first}; and {more} more"),
+        }
     }
 }
 

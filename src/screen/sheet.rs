@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::domain::{Class, Lane, Reason, Stamp, UnixMs};
 use crate::health::UplinkState;
-use crate::store::{Ledger, Look, Reader};
+use crate::store::{Ledger, Look, Reader, SourceLedger};
 
 use super::answer::text;
 
@@ -73,17 +73,22 @@ struct SourceSheet<'a> {
     frames: i64,
     outcomes: &'a BTreeMap<String, i64>,
     reasons: &'a BTreeMap<String, i64>,
+    /// Thinned frames by policy; absent while nothing was thinned.
+    policies: &'a BTreeMap<String, i64>,
 }
 
 impl Serialize for SourceSheet<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeMap as _;
-        let mut map = serializer.serialize_map(Some(FRAME.len() + 2))?;
+        let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("frames", &self.frames)?;
         for name in FRAME {
             map.serialize_entry(name, &self.outcomes.get(name).copied().unwrap_or(0))?;
         }
         map.serialize_entry("reasons", self.reasons)?;
+        if !self.policies.is_empty() {
+            map.serialize_entry("policies", self.policies)?;
+        }
         map.end()
     }
 }
@@ -101,11 +106,11 @@ struct LedgerSheet<'a> {
 /// The ledger as the contract writes it; `sources` are those that are configured, so that a silent one is seen too.
 pub(super) fn ledger(ledger: &Ledger, sources: &[String], t: Option<UnixMs>) -> String {
     let empty = BTreeMap::new();
-    let mut by_id: BTreeMap<&str, SourceSheet<'_>> =
-        sources.iter().map(|id| (id.as_str(), SourceSheet { frames: 0, outcomes: &empty, reasons: &empty })).collect();
+    let silent = |id| (id, SourceSheet { frames: 0, outcomes: &empty, reasons: &empty, policies: &empty });
+    let mut by_id: BTreeMap<&str, SourceSheet<'_>> = sources.iter().map(String::as_str).map(silent).collect();
     for (id, source) in &ledger.sources {
-        let sheet = SourceSheet { frames: source.frames, outcomes: &source.outcomes, reasons: &source.reasons };
-        by_id.insert(id, sheet);
+        let SourceLedger { frames, outcomes, reasons, policies } = source;
+        by_id.insert(id, SourceSheet { frames: *frames, outcomes, reasons, policies });
     }
     text(&LedgerSheet {
         t,

@@ -19,6 +19,7 @@ mod draw;
 mod feeder;
 mod gpsd;
 mod kill;
+mod meaning;
 mod pages;
 mod path;
 mod ports;
