@@ -35,7 +35,7 @@ pub struct Keeper {
 struct Kept {
     /// UTC minus `CLOCK_BOOTTIME` by the trusted receiver, and when it last said so.
     trusted: Option<Offset>,
-    candidate: Option<(Offset, u32)>,
+    candidate: Option<Candidate>,
     /// The newest trusted time the store knows: a true clock is not before it.
     newest_known_ms: UnixMs,
     ntp: bool,
@@ -46,6 +46,22 @@ struct Kept {
 struct Offset {
     utc_minus_mono_ms: i64,
     at_mono_ms: i64,
+}
+
+/// What a receiver says of the time, as long as it says the same.
+#[derive(Clone, Copy)]
+struct Candidate {
+    offset: Offset,
+    epochs: u32,
+    /// What the first epoch said: a recording that is played at once moves away from it, an epoch after the other.
+    first_ms: i64,
+}
+
+impl Candidate {
+    fn agrees(&self, said: i64) -> bool {
+        let with = if self.epochs < EPOCHS_TO_TRUST { self.first_ms } else { self.offset.utc_minus_mono_ms };
+        (said - with).abs() <= CONSISTENT_MS
+    }
 }
 
 impl Keeper {
@@ -93,17 +109,18 @@ impl Keeper {
         }
         let mut kept = self.lock();
         let said = epoch_ms - at.mono_ms();
-        let (offset, run) = match kept.candidate {
-            Some((offset, run)) if (said - offset.utc_minus_mono_ms).abs() <= CONSISTENT_MS => {
+        let (ms, epochs, first_ms) = match kept.candidate {
+            Some(so_far) if so_far.agrees(said) => {
                 // What is heard comes late, never early: the largest offset is the truest, fading with the crystal's drift.
-                let faded = offset.utc_minus_mono_ms - (at.mono_ms() - offset.at_mono_ms) * DRIFT_PPM / 1_000_000;
-                (said.max(faded), run.saturating_add(1))
+                let age_ms = at.mono_ms() - so_far.offset.at_mono_ms;
+                let faded = so_far.offset.utc_minus_mono_ms - age_ms * DRIFT_PPM / 1_000_000;
+                (said.max(faded), so_far.epochs.saturating_add(1), so_far.first_ms)
             }
-            _ => (said, 1),
+            _ => (said, 1, said),
         };
-        let offset = Offset { utc_minus_mono_ms: offset, at_mono_ms: at.mono_ms() };
-        kept.candidate = Some((offset, run));
-        if run < EPOCHS_TO_TRUST {
+        let offset = Offset { utc_minus_mono_ms: ms, at_mono_ms: at.mono_ms() };
+        kept.candidate = Some(Candidate { offset, epochs, first_ms });
+        if epochs < EPOCHS_TO_TRUST {
             return None;
         }
         let before = kept.trusted.replace(offset)?;
@@ -143,6 +160,16 @@ mod tests {
     fn keeper(wall_ms: i64) -> (Clock, Keeper) {
         let clock = Clock::manual(Stamp { mono_us: 1_000_000, wall_ms });
         (clock.clone(), Keeper::with_ntp_mark(clock, 0, PathBuf::from("/nonexistent/mark")))
+    }
+
+    #[test]
+    fn a_recording_that_is_played_at_once_is_no_clock() {
+        let (clock, keeper) = keeper(0);
+        for second in 0..100 {
+            clock.advance_ms(1);
+            assert_eq!(keeper.hear(BUILD_FLOOR_MS + 5_000 + second * 1000, clock.now()), None);
+        }
+        assert_ne!(keeper.time_of(clock.now()).1, TimeQuality::Gnss);
     }
 
     #[test]
