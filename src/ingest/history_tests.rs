@@ -431,3 +431,66 @@ fn similar_asserts<T: Ord + std::fmt::Debug>(one: &BTreeSet<T>, other: &BTreeSet
     let differing: Vec<&T> = one.symmetric_difference(other).take(5).collect();
     assert!(differing.is_empty(), "{differing:?} of {} and {}", one.len(), other.len());
 }
+
+/// What a receiver of the truck whose time may become the node's sends: metres north by second, with the date as sent. Each
+/// second is received, taken and committed before the next, as in life.
+async fn live(bench: &Bench, ears: &mut Ears, feed: &Feed, date: &str, seconds: &[(i64, f64, f64)]) {
+    for (second, north_m, speed_mps) in seconds {
+        let bytes = String::from_utf8(epoch(*second, *north_m, *speed_mps)).unwrap();
+        let bytes: String = bytes
+            .lines()
+            .map(|line| {
+                let body = line.trim_start_matches('$').split('*').next().unwrap();
+                sentence(&body.replace(",201126,", &format!(",{date},")))
+            })
+            .collect();
+        let mut heard = ears.hear(bench.bytes(bytes.as_bytes()));
+        bench.clock.advance_ms(500);
+        heard.extend(ears.tick(bench.clock.now()));
+        bench.clock.advance_ms(500);
+        let frames: Vec<Frame> = heard
+            .into_iter()
+            .filter_map(|heard| match heard {
+                Heard::Frame(frame, _) => Some(frame),
+                Heard::Counted { .. } => None,
+            })
+            .collect();
+        let desk = desk(bench, feed.clone());
+        let taken = bench.node.store.submit(Group::Now, move |txn| take::take(txn, &desk, &frames)).await.unwrap();
+        if let Some(fence) = taken.fence {
+            bench.node.carriers["TRK-07"].set_fence(fence);
+        }
+    }
+}
+
+fn stand(from: i64, n: i64, north_m: f64) -> Vec<(i64, f64, f64)> {
+    (from..from + n).map(|second| (second, north_m, 0.0)).collect()
+}
+
+#[tokio::test]
+async fn a_receiver_that_begins_with_a_wrong_year_freezes_its_asset_at_no_place() {
+    for (clock, year) in [(true, "201130"), (false, "201130"), (true, "201144")] {
+        let mut bench = Bench::trusted_on(yard(), &["gps0"], MORNING_MS);
+        bench.node.keeper = crate::clock::Keeper::with_ntp_mark(bench.clock.clone(), 0, "/nonexistent/mark".into());
+        let Feed::Gps(config) = gps() else { panic!("a receiver") };
+        let feed = Feed::Gps(crate::config::Gps { clock, ..config });
+        let light = Light::new(bench.node.board.clone(), bench.clock.clone(), "gps0", "gps", "test");
+        let mut ears = Ears::new(feed.clone(), light, &bench.node);
+        live(&bench, &mut ears, &feed, year, &stand(0, 20, 300.0)).await;
+        let place = async || bench.node.store.read(|reader| reader.asset("TRK-07")).await.unwrap().unwrap().place;
+        assert_eq!(place().await.as_deref(), Some("yard"), "{clock} {year}");
+        let out: Vec<_> = (20..60).map(|s| (s, 300.0 - 8.0 * f64::from(i32::try_from(s - 20).unwrap()), 8.0)).collect();
+        live(&bench, &mut ears, &feed, "201126", &out).await;
+        live(&bench, &mut ears, &feed, "201126", &stand(60, 20, 0.0)).await;
+        let state = bench.node.store.read(|reader| reader.asset("TRK-07")).await.unwrap().unwrap();
+        assert_eq!(state.place, None, "{clock} {year}: it has driven out");
+        assert!(state.position.unwrap().0 < 59.0005, "{clock} {year}: {state:?}");
+        live(&bench, &mut ears, &feed, "201126", &stand(200, 20, 300.0)).await;
+        assert_eq!(place().await.as_deref(), Some("yard"), "{clock} {year}: it is back");
+        let left = bench.node.store.read(|reader| reader.carrier("TRK-07")).await.unwrap();
+        assert_eq!(left.0.as_deref(), Some("1|yard|yard=i"), "{clock} {year}: a restart goes on with it");
+        assert_eq!(held(&rows(&bench).await), tabled(&bench, &["TRK-07"]).await);
+        assert_rebuilt(&bench).await;
+        assert_eq!(bench.ledger().await.imbalance(), 0);
+    }
+}

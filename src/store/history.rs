@@ -288,6 +288,18 @@ impl Txn<'_> {
         done.map(|_| ()).map_err(|e| self.err(&e))
     }
 
+    /// Forgets how an asset's fence changed with fixes after a time.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn drop_fences(&mut self, asset: &str, after_ms: UnixMs) -> Result<()> {
+        self.sql
+            .prepare_cached("delete from fences where asset = ?1 and ts_ms > ?2")
+            .and_then(|mut stmt| stmt.execute((asset, after_ms)))
+            .map(|_| ())
+            .map_err(|e| self.err(&e))
+    }
+
     /// Lets the history of one name go on under another; what the other had gives way to it, or it to the other.
     ///
     /// # Errors
