@@ -71,8 +71,7 @@ fn limits(plan: &config::Plan) -> FenceLimits {
 }
 
 fn read(path: &Path) -> Result<(Plan, String), String> {
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    Plan::parse(&text).map(|plan| (plan, text)).map_err(|invalid| invalid.to_string())
+    Plan::read(path).map_err(|invalid| invalid.to_string())
 }
 
 /// Writes the plan beside the store, whole or not at all.

@@ -105,11 +105,11 @@ impl Plan {
         parse::parse(text)
     }
 
-    /// Reads a plan from its file, no more of it than a plan may have.
+    /// Reads a plan from its file, no more of it than a plan may have; answers its JSON with it.
     ///
     /// # Errors
     /// As [`Plan::parse`]; a file that cannot be read is a finding without a line.
-    pub fn read(path: &Path) -> Result<Self, Invalid> {
+    pub fn read(path: &Path) -> Result<(Self, String), Invalid> {
         parse::read(path)
     }
 

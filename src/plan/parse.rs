@@ -24,7 +24,7 @@ type Wrong = (String, String);
 /// A ring's positions, each with the byte at which it stands.
 type Ring = Vec<([f64; 2], usize)>;
 
-pub(super) fn read(path: &Path) -> Result<Plan, Invalid> {
+pub(super) fn read(path: &Path) -> Result<(Plan, String), Invalid> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(BYTES_MAX).unwrap_or(u64::MAX) + 1;
     let opened = std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
@@ -35,7 +35,8 @@ pub(super) fn read(path: &Path) -> Result<Plan, Invalid> {
         ));
     }
     match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(text),
+        // A byte order mark is no part of the JSON that a page is given.
+        Ok(text) => parse(text).map(|plan| (plan, text.trim_start_matches('\u{feff}').to_owned())),
         Err(_) if bytes.len() > BYTES_MAX => Err(too_long()),
         Err(error) => {
             let good = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();

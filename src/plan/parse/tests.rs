@@ -183,7 +183,10 @@ fn a_file_is_read_no_further_than_a_plan_goes_and_says_what_is_wrong_by_its_name
     std::fs::write(&path, vec![0xff; BYTES_MAX + 10]).unwrap();
     assert!(said(&path).contains("zones.geojson: is longer than 2 MiB"), "{}", said(&path));
     std::fs::write(&path, plan_of(&[polygon("a", &square(11.0, 59.0))])).unwrap();
-    assert_eq!(read(&path).unwrap().zones()[0].id, "a");
+    assert_eq!(read(&path).unwrap().0.zones()[0].id, "a");
+    std::fs::write(&path, format!("\u{feff}{}", plan_of(&[polygon("a", &square(11.0, 59.0))]))).unwrap();
+    let text = read(&path).unwrap().1;
+    assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "what a page is given is JSON");
 }
 
 #[test]
@@ -203,7 +206,7 @@ fn a_ring_made_to_be_dear_is_read_in_seconds() {
 fn the_yard_of_the_demo_is_a_plan() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("hardware/demo/zones.geojson");
     let plan = read(&path).unwrap_or_else(|invalid| panic!("{}", invalid.in_file(&path)));
-    assert!(plan.zones().len() > 3);
+    assert!(plan.0.zones().len() > 3);
 }
 
 proptest::proptest! {
