@@ -52,7 +52,8 @@ struct Told {
     turns: Vec<Turn>,
     /// Void events and the turn each took back.
     voids: Vec<(EventId, EventId)>,
-    last: (UnixMs, i64),
+    /// Where the last word on its place stands, and its cause.
+    last: (UnixMs, i64, String),
 }
 
 /// The assets, told from the log.
@@ -70,7 +71,7 @@ impl Rebuild {
         let mut assets: BTreeMap<String, Told> = BTreeMap::new();
         for state in base {
             let told = assets.entry(state.asset.clone()).or_default();
-            told.last = (if state.tq.is_trusted() { state.ts_ms } else { 0 }, 0);
+            told.last = (if state.tq.is_trusted() { state.ts_ms } else { 0 }, 0, String::new());
             told.turns.extend(state.place.clone().map(|place| Turn {
                 id: EventId([0; 16]),
                 order: (state.since_ms.unwrap_or(0), 0),
@@ -98,8 +99,8 @@ impl Rebuild {
             }
             Kind::Scan => {
                 told.see(name, row, &body);
-                if row.place.is_some() && body.effect.as_deref() != Some("none") {
-                    told.last = order(row, told.last);
+                if speaks(name, row, &body) {
+                    told.last = order(row, row.id.to_string(), &told.last);
                 }
             }
             Kind::Place => match &body.renamed {
@@ -129,15 +130,22 @@ impl Rebuild {
     }
 }
 
-/// Where a word on a place stands: at its trusted time, or after what was said last.
-fn order(row: &Row, last: (UnixMs, i64)) -> (UnixMs, i64) {
-    if row.tq.is_trusted() && row.ts_ms >= last.0 { (row.ts_ms, 0).max(last) } else { (last.0, last.1 + 1) }
+/// Whether a scan says something of its asset's place: nothing is aboard itself.
+fn speaks(name: &str, row: &Row, body: &Body) -> bool {
+    let aboard = |place: &str| place.strip_prefix('@') == Some(name);
+    row.place.as_deref().is_some_and(|place| !aboard(place)) && body.effect.as_deref() != Some("none")
+}
+
+/// Where a word on a place stands: at its trusted time, or after what was said last. Two of one millisecond stand as their
+/// causes do, as [`crate::domain::SaidKey`] has it.
+fn order(row: &Row, cause: String, last: &(UnixMs, i64, String)) -> (UnixMs, i64, String) {
+    let own = (row.ts_ms, 0, cause);
+    if row.tq.is_trusted() && own > *last { own } else { (last.0, last.1 + 1, own.2) }
 }
 
 impl Told {
     fn see(&mut self, name: &str, row: &Row, body: &Body) {
         let is_scan = row.kind == Kind::Scan;
-        let speaks = row.place.is_some() && body.effect.as_deref() != Some("none");
         let is_sure = row.tq.is_trusted() && body.doubt.is_empty();
         let seen = Sighting {
             asset: name.to_owned(),
@@ -148,7 +156,7 @@ impl Told {
             received: (row.boot, row.mono_ms),
             at_receipt: is_scan,
             now_ms: is_sure.then_some(row.ts_ms),
-            position: body.lat.zip(body.lon).filter(|_| !is_scan || speaks),
+            position: body.lat.zip(body.lon).filter(|_| !is_scan || speaks(name, row, body)),
             speed_mps: body.speed_mps,
             course_deg: body.course_deg,
             source: row.source.clone(),
@@ -168,8 +176,18 @@ impl Told {
         }
         let Some(place) = row.place.clone() else { return };
         let since_ms = body.since_ms.unwrap_or(row.ts_ms);
-        let order = if body.late { (row.ts_ms, 0) } else { order(row, self.last) };
-        self.last = self.last.max(order);
+        let because = body.because.clone().unwrap_or_default();
+        // What a person said has no event of its own; its receipt tells one word from the next.
+        let cause = if because == "operator" { format!("{} {}", row.boot, row.mono_ms) } else { because };
+        let order = match &self.last {
+            _ if body.late => (row.ts_ms, 0),
+            (ms, nudge, last) if *last == cause => (*ms, *nudge),
+            last => {
+                let (ms, nudge, _) = order(row, cause.clone(), last);
+                (ms, nudge)
+            }
+        };
+        self.last = self.last.clone().max((order.0, order.1, cause));
         if body.because.as_deref() == Some("operator") && !body.late {
             // A person's word is the event that the state rests on.
             if let Some(state) = &mut self.state {

@@ -320,7 +320,7 @@ fn take_scan(
     txn.frame(&desk.source, Outcome::Stored);
     let window = Window { key: scan.code.clone(), seq, received: (boot, at.mono_ms()), letter: None };
     begin_window(txn, desk, scanner, scan, &window)?;
-    let place = place_said(scanner);
+    let place = place_said(scanner, &asset);
     let sighting = Sighting {
         asset,
         id,
@@ -348,8 +348,11 @@ pub(super) fn registered(txn: &Txn<'_>, scan: &Scan) -> Result<Option<String>> {
     }
 }
 
-/// What a scan here says of its asset's place.
-pub(super) fn place_said(scanner: &Scanner) -> PlaceSaid {
+/// What a scan here says of its asset's place. Nothing is aboard itself: a truck's own label, read by its own scanner.
+pub(super) fn place_said(scanner: &Scanner, asset: &str) -> PlaceSaid {
+    if matches!(&scanner.place, ReadPoint::Aboard(carrier) if carrier == asset) {
+        return PlaceSaid::Unsaid;
+    }
     match (read_point(scanner), scanner.effect) {
         (Some(place), Effect::Enter) => PlaceSaid::At(place),
         (Some(place), Effect::Leave) => PlaceSaid::GoneFrom(place),
