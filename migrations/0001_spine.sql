@@ -75,7 +75,7 @@ create table said (
   gone integer not null,              -- 0 it is at the place, 1 it is gone from there
   place text,                         -- null with gone: nowhere that has a name
   primary key (asset, order_ms, nudge, cause, nth)
-) strict, without rowid;
+) strict;                             -- rows at the end of the table, only their keys all over it: half the bytes written
 
 create table turns (
   asset text not null,                -- its changes of place that hold, in the order of when
@@ -91,7 +91,7 @@ create table turns (
   id blob not null,                   -- its place event
   seq integer not null,
   primary key (asset, order_ms, nudge, cause, nth, change)
-) strict, without rowid;
+) strict;
 
 create table voids (
   id blob primary key,                -- a place event that no longer holds

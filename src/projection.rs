@@ -91,6 +91,14 @@ fn is_ahead(ts_ms: UnixMs, now_ms: Option<UnixMs>) -> bool {
     now_ms.is_some_and(|now_ms| ts_ms > now_ms.saturating_add(AHEAD_MS))
 }
 
+/// Whether a time that was noted of an asset cannot be right if a newer sighting of it is: it lies ahead of a trusted time
+/// or, where there is none, so far ahead that one of the dates is wrong.
+#[must_use]
+pub fn is_no_time_for(ts_ms: UnixMs, seen: &Sighting) -> bool {
+    let is_far = !seen.tq.is_trusted() && ts_ms.saturating_sub(seen.ts_ms) >= NEAR_MS;
+    is_far || is_ahead(ts_ms, seen.now_ms)
+}
+
 /// Where a statement belongs among all that was said of its asset's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placing {

@@ -31,12 +31,29 @@ const isRing = (ring) => Array.isArray(ring) && ring.length > 3 && ring.every((a
 export const carrierOf = (asset) => (asset.place?.startsWith("@") ? asset.place.slice(1) : null);
 
 /**
+ * The asset that carries another one in the end: a pallet is on a trailer that is on a truck. None for what stands by
+ * itself, and for two that are said to be on each other.
+ * @param {Asset} asset @param {Map<string, Asset>} assets
+ * @returns {Asset|null}
+ */
+export function carriedBy(asset, assets) {
+  const met = new Set([asset.asset]);
+  for (let at = asset; ;) {
+    const next = assets.get(carrierOf(at) ?? "");
+    if (!next) return at === asset ? null : at;
+    if (met.has(next.asset)) return null;
+    met.add(next.asset);
+    at = next;
+  }
+}
+
+/**
  * The asset where it is: what rides on another one is where that one is.
  * @param {Asset} asset @param {Map<string, Asset>} assets
  * @returns {Asset}
  */
 export function where(asset, assets) {
-  const carrier = assets.get(carrierOf(asset) ?? "");
+  const carrier = carriedBy(asset, assets);
   if (!carrier || !isNum(carrier.lat) || !isNum(carrier.lon)) return asset;
   return { ...asset, lat: carrier.lat, lon: carrier.lon, speed_mps: carrier.speed_mps, course_deg: carrier.course_deg };
 }

@@ -468,3 +468,161 @@ fn similar_asserts<T: Ord + std::fmt::Debug>(one: &BTreeSet<T>, other: &BTreeSet
     let differing: Vec<&T> = one.symmetric_difference(other).take(5).collect();
     assert!(differing.is_empty(), "{differing:?} of {} and {}", one.len(), other.len());
 }
+
+/// What a receiver of the truck whose time may become the node's sends: metres north by second, with the date as sent. Each
+/// second is received, taken and committed before the next, as in life.
+async fn live(bench: &Bench, ears: &mut Ears, feed: &Feed, date: &str, seconds: &[(i64, f64, f64)]) {
+    for (second, north_m, speed_mps) in seconds {
+        let bytes = String::from_utf8(epoch(*second, *north_m, *speed_mps)).unwrap();
+        let bytes: String = bytes
+            .lines()
+            .map(|line| {
+                let body = line.trim_start_matches('$').split('*').next().unwrap();
+                sentence(&body.replace(",201126,", &format!(",{date},")))
+            })
+            .collect();
+        let mut heard = ears.hear(bench.bytes(bytes.as_bytes()));
+        bench.clock.advance_ms(500);
+        heard.extend(ears.tick(bench.clock.now()));
+        bench.clock.advance_ms(500);
+        let frames: Vec<Frame> = heard
+            .into_iter()
+            .filter_map(|heard| match heard {
+                Heard::Frame(frame, _) => Some(frame),
+                Heard::Counted { .. } => None,
+            })
+            .collect();
+        let desk = desk(bench, feed.clone());
+        let taken = bench.node.store.submit(Group::Now, move |txn| take::take(txn, &desk, &frames)).await.unwrap();
+        if let Some(fence) = taken.fence {
+            bench.node.carriers["TRK-07"].set_fence(fence);
+        }
+    }
+}
+
+fn stand(from: i64, n: i64, north_m: f64) -> Vec<(i64, f64, f64)> {
+    (from..from + n).map(|second| (second, north_m, 0.0)).collect()
+}
+
+#[tokio::test]
+async fn a_receiver_that_begins_with_a_wrong_year_freezes_its_asset_at_no_place() {
+    for (clock, year) in [(true, "201130"), (false, "201130"), (true, "201144")] {
+        let mut bench = Bench::trusted_on(yard(), &["gps0"], MORNING_MS);
+        bench.node.keeper = crate::clock::Keeper::with_ntp_mark(bench.clock.clone(), 0, "/nonexistent/mark".into());
+        let Feed::Gps(config) = gps() else { panic!("a receiver") };
+        let feed = Feed::Gps(crate::config::Gps { clock, ..config });
+        let light = Light::new(bench.node.board.clone(), bench.clock.clone(), "gps0", "gps", "test");
+        let mut ears = Ears::new(feed.clone(), light, &bench.node, bench.ring());
+        live(&bench, &mut ears, &feed, year, &stand(0, 20, 300.0)).await;
+        let place = async || bench.node.store.read(|reader| reader.asset("TRK-07")).await.unwrap().unwrap().place;
+        assert_eq!(place().await.as_deref(), Some("yard"), "{clock} {year}");
+        let out: Vec<_> = (20..60).map(|s| (s, 300.0 - 8.0 * f64::from(i32::try_from(s - 20).unwrap()), 8.0)).collect();
+        live(&bench, &mut ears, &feed, "201126", &out).await;
+        live(&bench, &mut ears, &feed, "201126", &stand(60, 20, 0.0)).await;
+        let state = bench.node.store.read(|reader| reader.asset("TRK-07")).await.unwrap().unwrap();
+        assert_eq!(state.place, None, "{clock} {year}: it has driven out");
+        assert!(state.position.unwrap().0 < 59.0005, "{clock} {year}: {state:?}");
+        live(&bench, &mut ears, &feed, "201126", &stand(200, 20, 300.0)).await;
+        assert_eq!(place().await.as_deref(), Some("yard"), "{clock} {year}: it is back");
+        let left = bench.node.store.read(|reader| reader.carrier("TRK-07")).await.unwrap();
+        assert_eq!(left.0.as_deref(), Some("1|yard|yard=i"), "{clock} {year}: a restart goes on with it");
+        assert_eq!(held(&rows(&bench).await), tabled(&bench, &["TRK-07"]).await);
+        assert_rebuilt(&bench).await;
+        assert_eq!(bench.ledger().await.imbalance(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_truck_that_its_own_scanner_reads_is_not_aboard_itself() {
+    let bench = Bench::trusted_on(yard(), &["gps0"], MORNING_MS);
+    take_all(&bench, drive(&bench, "gps0", &stand(0, 5, 450.0))).await;
+    bench.register("raw:T", "TRK-07");
+    let aboard = door(|scanner| {
+        scanner.id = "cab".into();
+        scanner.place = ReadPoint::Aboard("TRK-07".into());
+        scanner.repeat_window = Duration::ZERO;
+    });
+    take_all(&bench, vec![(aboard.clone(), read("T", 60)), (aboard, read("P", 61))]).await;
+    let place = async |asset: &'static str| {
+        bench.node.store.read(move |reader| reader.asset(asset)).await.unwrap().unwrap().place
+    };
+    assert_eq!(place("TRK-07").await.as_deref(), Some("yard"));
+    assert_eq!(place("raw:P").await.as_deref(), Some("@TRK-07"));
+    assert_rebuilt(&bench).await;
+}
+
+fn receiver(id: &str) -> Feed {
+    let Feed::Gps(config) = gps() else { panic!("a receiver") };
+    Feed::Gps(crate::config::Gps { id: id.into(), ..config })
+}
+
+fn listen(bench: &Bench, feed: &Feed) -> Ears {
+    let light = Light::new(bench.node.board.clone(), bench.clock.clone(), feed.id(), "gps", "test");
+    Ears::new(feed.clone(), light, &bench.node, bench.ring())
+}
+
+/// A life of one truck with two receivers and of two pallets: standing, driving, bytes that waited, wrong dates, restarts of
+/// what listens, clocks that are set, reads that come late. In the end all receivers are right for some minutes.
+#[tokio::test]
+async fn whatever_happens_the_log_tells_the_table_and_the_truck_is_where_it_is() {
+    let lives = if std::env::var("WAYPOST_FAULTS").is_ok_and(|size| size == "full") { 60 } else { 6 };
+    for seed in 1..=lives {
+        let mut bench = Bench::trusted_on(yard(), &["roof", "dash"], MORNING_MS);
+        if seed % 2 == 0 {
+            bench.node.keeper = crate::clock::Keeper::with_ntp_mark(bench.clock.clone(), 0, "/nonexistent/mark".into());
+        }
+        let mut dice = Dice(seed);
+        let (mut ears, mut now) = (BTreeMap::new(), 100);
+        for _ in 0..25 {
+            something_happens(&bench, &mut dice, &mut ears, &mut now).await;
+        }
+        bench.clock.set_wall_ms(MORNING_MS + now * 1000);
+        for north in [300.0, 0.0, 410.0] {
+            for id in ["roof", "dash", "roof"] {
+                let feed = receiver(id);
+                let ears = ears.entry(id).or_insert_with(|| listen(&bench, &feed));
+                live(&bench, ears, &feed, "201126", &stand(now, 40, north)).await;
+                now += 40;
+            }
+            let state = bench.node.store.read(|reader| reader.asset("TRK-07")).await.unwrap().unwrap();
+            let lat = 59.0 + north / 111_195.0;
+            assert!((state.position.unwrap().0 - lat).abs() < 1e-5, "life {seed}, {north} m: {state:?}");
+            let left = bench.node.store.read(|reader| reader.carrier("TRK-07")).await.unwrap().0.unwrap_or_default();
+            let inside = if north > 0.0 { "yard=i" } else { "1|" };
+            assert!(left.contains(inside) && (north > 0.0 || left == "1|"), "life {seed}, {north} m: {left}");
+            assert_eq!(state.place.is_some(), north > 0.0, "life {seed}, {north} m: {state:?}");
+        }
+        let rows = rows(&bench).await;
+        assert_eq!(held(&rows), tabled(&bench, &["TRK-07", "raw:P-0", "raw:P-1"]).await, "life {seed}");
+        assert_rebuilt(&bench).await;
+        assert_eq!(bench.ledger().await.imbalance(), 0, "life {seed}");
+    }
+}
+
+async fn something_happens(bench: &Bench, dice: &mut Dice, ears: &mut BTreeMap<&'static str, Ears>, now: &mut i64) {
+    let id = ["roof", "dash"][dice.roll(2)];
+    let feed = receiver(id);
+    let n = i64::try_from(1 + dice.roll(20)).unwrap();
+    let north = [10.0, 103.0, 300.0, 410.0, 560.0][dice.roll(5)];
+    let what = dice.roll(11);
+    match what {
+        0 => return ears.clear(),
+        1 => return bench.clock.set_wall_ms(MORNING_MS + i64::try_from(dice.roll(100_000_000)).unwrap() - 50_000_000),
+        2..=4 => {
+            let place = at(["gate", "yard", "dock-3", "hall"][dice.roll(4)]);
+            let ms = *now * 1000 - [0, 0, 5_000, 90_000][dice.roll(4)];
+            return take_all(bench, vec![(place, retried(&format!("P-{}", dice.roll(2)), ms))]).await;
+        }
+        _ => {}
+    }
+    let from = if what == 5 { (*now - 40 - i64::try_from(dice.roll(300)).unwrap()).max(0) } else { *now };
+    let date = if what == 6 { ["201130", "201144", "151126", "201124"][dice.roll(4)] } else { "201126" };
+    let way = if what >= 9 {
+        (0..n + 20).map(|s| (from + s, f64::from(i32::try_from(s).unwrap()) * 9.0, 9.0)).collect()
+    } else {
+        stand(from, n, north)
+    };
+    let ears = ears.entry(id).or_insert_with(|| listen(bench, &feed));
+    live(bench, ears, &feed, date, &way).await;
+    *now += i64::try_from(way.len()).unwrap();
+}

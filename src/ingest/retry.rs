@@ -129,7 +129,7 @@ fn store(
     };
     // The changes that follow are made now, under this run: their receipt is in this boot.
     let at = if same_boot { received } else { hand.at };
-    let word = Word { sighting: &sighting, places: &[place_said(scanner)], by: By::Scan, at };
+    let word = Word { sighting: &sighting, places: &[place_said(scanner, asset)], by: By::Scan, at };
     apply(txn, &word, hand.carriers)?;
     Ok(())
 }

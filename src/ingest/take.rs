@@ -7,7 +7,7 @@ use crate::decoder::scan::sheet::SheetRead;
 use crate::domain::{AssetState, By, EventId, Fix, Kind, Loss, PlaceSaid, Reason, Scan, Stamp, TimeQuality, UnixMs};
 use crate::identity;
 use crate::plan::Fence;
-use crate::projection::Sighting;
+use crate::projection::{Sighting, is_no_time_for};
 use crate::store::{Append, Draft, Origin, Outcome, Result, Txn, Window};
 use crate::wire;
 
@@ -208,29 +208,47 @@ fn move_asset(txn: &mut Txn<'_>, desk: &Desk, frame: &FixFrame, sighting: &Sight
     let word = |places| Word { sighting, places, by: By::Gps, at: frame.at };
     let state = match &frame.part {
         Part::Spare | Part::Doubted => return Ok(()),
-        Part::Leads { before, places, fence } if knows(txn, carrier, before)? => {
+        Part::Leads { before, places, fence } if knows(txn, carrier, before, sighting)? => {
             if let Some(fence) = fence {
                 txn.set_fence(&sighting.asset, sighting.ts_ms, sighting.id, Some(fence))?;
             }
             apply(txn, &word(places), &desk.carriers)?
         }
         // What came late has told the zones anew meanwhile: this fix saw them as they were.
-        Part::Leads { .. } | Part::Late => {
+        part => {
             let state = apply(txn, &word(&[]), &desk.carriers)?;
-            late_fix(txn, desk, carrier, frame, &word(&[]), taken)?.or(state)
+            let state = late_fix(txn, desk, carrier, frame, &word(&[]), taken)?.or(state);
+            if matches!(part, Part::Leads { .. }) && taken.fence.is_none() {
+                // The next one is seen as the log has it.
+                taken.fence = Some(newest(txn, carrier)?.1);
+            }
+            state
         }
     };
     taken.asset = state.or(taken.asset.take());
     Ok(())
 }
 
-/// Whether the log agrees with how an asset stood to the zones before a fix.
-fn knows(txn: &Txn<'_>, carrier: &Carrier, before: &Fence) -> Result<bool> {
+/// Whether the log agrees with how an asset stood to the zones before a fix. What it says of a time that has not come, by a
+/// receiver that began with a wrong date, it says of now: else that would be the newest for years.
+fn knows(txn: &mut Txn<'_>, carrier: &Carrier, before: &Fence, seen: &Sighting) -> Result<bool> {
     if carrier.plan().is_empty() {
         return Ok(true);
     }
+    let (at_ms, fence) = newest(txn, carrier)?;
+    if at_ms.is_some_and(|at_ms| is_no_time_for(at_ms, seen)) {
+        txn.drop_fences(carrier.asset(), seen.ts_ms)?;
+        txn.set_fence(carrier.asset(), seen.ts_ms, seen.id, Some(&before.to_text()))?;
+        return Ok(true);
+    }
+    Ok(fence == *before)
+}
+
+/// How an asset stands to the zones as the log has it, and since when.
+fn newest(txn: &Txn<'_>, carrier: &Carrier) -> Result<(Option<UnixMs>, Fence)> {
     let mark = txn.fence_at(carrier.asset(), UnixMs::MAX, EventId([0xff; 16]))?;
-    Ok(mark.and_then(|mark| Fence::from_text(&mark.state)).unwrap_or_default() == *before)
+    let fence = mark.as_ref().and_then(|mark| Fence::from_text(&mark.state)).unwrap_or_default();
+    Ok((mark.map(|mark| mark.ts_ms), fence))
 }
 
 /// A late fix may have passed a zone: the history is told anew.
@@ -306,7 +324,7 @@ fn take_scan(
     txn.frame(&desk.source, Outcome::Stored);
     let window = Window { key: scan.code.clone(), seq, received: (boot, at.mono_ms()), letter: None };
     begin_window(txn, desk, scanner, scan, &window)?;
-    let place = place_said(scanner);
+    let place = place_said(scanner, &asset);
     let sighting = Sighting {
         asset,
         id,
@@ -334,8 +352,11 @@ pub(super) fn registered(txn: &Txn<'_>, scan: &Scan) -> Result<Option<String>> {
     }
 }
 
-/// What a scan here says of its asset's place.
-pub(super) fn place_said(scanner: &Scanner) -> PlaceSaid {
+/// What a scan here says of its asset's place. Nothing is aboard itself: a truck's own label, read by its own scanner.
+pub(super) fn place_said(scanner: &Scanner, asset: &str) -> PlaceSaid {
+    if matches!(&scanner.place, ReadPoint::Aboard(carrier) if carrier == asset) {
+        return PlaceSaid::Unsaid;
+    }
     match (read_point(scanner), scanner.effect) {
         (Some(place), Effect::Enter) => PlaceSaid::At(place),
         (Some(place), Effect::Leave) => PlaceSaid::GoneFrom(place),

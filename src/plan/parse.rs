@@ -35,7 +35,8 @@ pub(super) fn read(path: &Path) -> Result<(Plan, String), Invalid> {
         ));
     }
     match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(text).map(|plan| (plan, text.to_owned())),
+        // A byte order mark is no part of the JSON that a page is given.
+        Ok(text) => parse(text).map(|plan| (plan, text.trim_start_matches('\u{feff}').to_owned())),
         Err(_) if bytes.len() > BYTES_MAX => Err(too_long()),
         Err(error) => {
             let good = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();

@@ -202,7 +202,9 @@ fn said(key: SaidKey, received: (i64, i64)) -> Said {
 impl Told {
     fn see(&mut self, name: &str, row: &Row, body: &Body) {
         let is_scan = row.kind == Kind::Scan;
-        let speaks = row.place.is_some() && body.effect.as_deref() != Some("none");
+        // Nothing is aboard itself.
+        let aboard = |place: &str| place.strip_prefix('@') == Some(name);
+        let speaks = row.place.as_deref().is_some_and(|place| !aboard(place)) && body.effect.as_deref() != Some("none");
         let is_sure = row.tq.is_trusted() && body.doubt.is_empty();
         let seen = Sighting {
             asset: name.to_owned(),
@@ -249,7 +251,12 @@ impl Told {
     /// Where the statement stands that a turn follows from: the one just heard, or one of GPS or a person, or with a late turn
     /// one of before.
     fn key_of(&mut self, row: &Row, body: &Body) -> SaidKey {
-        let cause = body.because.as_deref().and_then(|id| id.parse().ok()).unwrap_or(row.id);
+        let by_hand = body.because.as_deref() == Some("operator");
+        // What a person said has no event of its own; its receipt tells one word from the next, and joins exit and enter.
+        let receipt = || {
+            EventId((u128::from(row.boot.unsigned_abs()) << 64 | u128::from(row.mono_ms.unsigned_abs())).to_be_bytes())
+        };
+        let cause = body.because.as_deref().and_then(|id| id.parse().ok()).unwrap_or_else(receipt);
         let heard = self.odd.iter().rev().chain(self.last.as_ref().map(|last| &last.key));
         if let Some(key) = heard.copied().find(|key| (key.cause, key.nth) == (cause, body.nth)) {
             return key;
@@ -264,7 +271,7 @@ impl Told {
             ts_ms: row.ts_ms,
             tq: row.tq,
             received: (row.boot, row.mono_ms),
-            at_receipt: false,
+            at_receipt: by_hand,
             now_ms: row.tq.is_trusted().then_some(row.ts_ms),
             position: None,
             speed_mps: None,

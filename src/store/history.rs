@@ -40,6 +40,16 @@ pub struct FenceMark {
 const SAID: &str = "order_ms, nudge, cause, nth, ts_ms, tq, boot, mono_ms, voice, gone, place";
 const TURN: &str = "order_ms, nudge, cause, nth, change, place, since_ms, tq, voice, id, seq";
 
+// The plus: SQLite prepares anew, at each call, a statement that compares a bare parameter with a column it orders by.
+const FENCE_AT: &str = "select ts_ms, id, state from fences where asset = +?1 and (ts_ms, id) <= (?2, ?3)
+    order by ts_ms desc, id desc limit 1";
+
+fn last_said_sql() -> String {
+    format!(
+        "select {SAID} from said where asset = +?1 order by order_ms desc, nudge desc, cause desc, nth desc limit 1"
+    )
+}
+
 fn key_of(row: &SqlRow<'_>) -> rusqlite::Result<SaidKey> {
     Ok(SaidKey { order_ms: row.get(0)?, nudge: row.get(1)?, cause: EventId(row.get(2)?), nth: row.get(3)? })
 }
@@ -81,7 +91,7 @@ fn told_of(row: &SqlRow<'_>) -> rusqlite::Result<Told> {
 /// The turns of an asset that hold, newest first, at most `limit`.
 pub(super) fn turns(conn: &Connection, asset: &str, limit: usize) -> rusqlite::Result<Vec<Told>> {
     let sql = format!(
-        "select {TURN} from turns where asset = ?1 order by order_ms desc, nudge desc, cause desc, nth desc, change desc limit ?2"
+        "select {TURN} from turns where asset = +?1 order by order_ms desc, nudge desc, cause desc, nth desc, change desc limit ?2"
     );
     conn.prepare_cached(&sql)?.query_map((asset, i64::try_from(limit).unwrap_or(i64::MAX)), told_of)?.collect()
 }
@@ -92,11 +102,8 @@ impl Txn<'_> {
     /// # Errors
     /// As every statement: the whole transaction is rolled back.
     pub fn last_said(&self, asset: &str) -> Result<Option<Said>> {
-        let sql = format!(
-            "select {SAID} from said where asset = ?1 order by order_ms desc, nudge desc, cause desc, nth desc limit 1"
-        );
         self.sql
-            .prepare_cached(&sql)
+            .prepare_cached(&last_said_sql())
             .and_then(|mut stmt| stmt.query_row([asset], said_of).optional())
             .map_err(|e| self.err(&e))
     }
@@ -107,7 +114,7 @@ impl Txn<'_> {
     /// As every statement: the whole transaction is rolled back.
     pub fn said_after(&self, asset: &str, key: SaidKey, limit: usize) -> Result<Vec<Said>> {
         let sql = format!(
-            "select {SAID} from said where asset = ?1 and (order_ms, nudge, cause, nth) > (?2, ?3, ?4, ?5)
+            "select {SAID} from said where asset = +?1 and (order_ms, nudge, cause, nth) > (?2, ?3, ?4, ?5)
              order by order_ms, nudge, cause, nth limit ?6"
         );
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -176,7 +183,7 @@ impl Txn<'_> {
     /// As every statement: the whole transaction is rolled back.
     pub fn turn_before(&self, asset: &str, key: SaidKey) -> Result<Option<Told>> {
         let sql = format!(
-            "select {TURN} from turns where asset = ?1 and (order_ms, nudge, cause, nth) < (?2, ?3, ?4, ?5)
+            "select {TURN} from turns where asset = +?1 and (order_ms, nudge, cause, nth) < (?2, ?3, ?4, ?5)
              order by order_ms desc, nudge desc, cause desc, nth desc, change desc limit 1"
         );
         self.sql
@@ -227,7 +234,7 @@ impl Txn<'_> {
         let key = turn.key;
         self.sql
             .prepare_cached(
-                "delete from turns where asset = ?1 and order_ms = ?2 and nudge = ?3 and cause = ?4 and nth = ?5 and change = ?6",
+                "delete from turns where asset = +?1 and order_ms = ?2 and nudge = ?3 and cause = ?4 and nth = ?5 and change = ?6",
             )
             .and_then(|mut stmt| {
                 stmt.execute((asset, key.order_ms, key.nudge, key.cause.0, key.nth, turn.change as i64))
@@ -257,10 +264,7 @@ impl Txn<'_> {
     /// As every statement: the whole transaction is rolled back.
     pub fn fence_at(&self, asset: &str, ts_ms: UnixMs, id: EventId) -> Result<Option<FenceMark>> {
         self.sql
-            .prepare_cached(
-                "select ts_ms, id, state from fences where asset = ?1 and (ts_ms, id) <= (?2, ?3)
-                 order by ts_ms desc, id desc limit 1",
-            )
+            .prepare_cached(FENCE_AT)
             .and_then(|mut stmt| {
                 stmt.query_row((asset, ts_ms, id.0), |row| {
                     Ok(FenceMark { ts_ms: row.get(0)?, id: EventId(row.get(1)?), state: row.get(2)? })
@@ -286,6 +290,18 @@ impl Txn<'_> {
                 .and_then(|mut stmt| stmt.execute((asset, ts_ms, id.0))),
         };
         done.map(|_| ()).map_err(|e| self.err(&e))
+    }
+
+    /// Forgets how an asset's fence changed with fixes after a time.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn drop_fences(&mut self, asset: &str, after_ms: UnixMs) -> Result<()> {
+        self.sql
+            .prepare_cached("delete from fences where asset = ?1 and ts_ms > ?2")
+            .and_then(|mut stmt| stmt.execute((asset, after_ms)))
+            .map(|_| ())
+            .map_err(|e| self.err(&e))
     }
 
     /// Lets the history of one name go on under another; what the other had gives way to it, or it to the other.
@@ -325,7 +341,7 @@ impl Txn<'_> {
 /// How an asset stands to the zones, and the receiver that moves it: what a run of the daemon left.
 pub(super) fn carrier(conn: &Connection, asset: &str) -> rusqlite::Result<(Option<String>, Option<String>)> {
     let fence = conn
-        .prepare_cached("select state from fences where asset = ?1 order by ts_ms desc, id desc limit 1")?
+        .prepare_cached("select state from fences where asset = +?1 order by ts_ms desc, id desc limit 1")?
         .query_row([asset], |row| row.get(0))
         .optional()?;
     let receiver = conn
@@ -333,4 +349,34 @@ pub(super) fn carrier(conn: &Connection, asset: &str) -> rusqlite::Result<(Optio
         .query_row([asset], |row| row.get(0))
         .optional()?;
     Ok((fence, receiver))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    #[test]
+    fn what_each_scan_and_fix_asks_for_is_prepared_once_and_looked_up_by_its_key() {
+        let conn = rusqlite::Connection::open_in_memory().unwrap();
+        conn.execute_batch(include_str!("../../migrations/0001_spine.sql")).unwrap();
+        for sql in [super::last_said_sql().as_str(), super::FENCE_AT] {
+            let mut stmt = conn.prepare(sql).unwrap();
+            for asset in ["TRK-07", "TRL-7", "TRL-8"] {
+                for at in 1..=stmt.parameter_count() {
+                    stmt.raw_bind_parameter(at, asset).unwrap();
+                }
+                assert!(stmt.raw_query().next().unwrap().is_none());
+                stmt.clear_bindings();
+            }
+            assert_eq!(stmt.get_status(StatementStatus::RePrepare), 0, "{sql}");
+            let mut plan = conn.prepare(&format!("explain query plan {sql}")).unwrap();
+            let steps: Vec<String> = plan
+                .query_map(rusqlite::params_from_iter(vec![""; plan.parameter_count()]), |row| row.get(3))
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
+            assert_eq!(steps.len(), 1, "{steps:?}");
+            assert!(steps[0].contains("(asset=?"), "{steps:?}");
+        }
+    }
 }

@@ -16,6 +16,9 @@ const PAGE_BYTES: i64 = 1024;
 const WAL_PAGES: i64 = 4096;
 /// What the WAL is cut to after a long reader let it grow. Bytes; above the normal size, so that it is reused, not truncated.
 const WAL_KEEP_BYTES: i64 = 16 << 20;
+/// Pages of the writer that are kept in memory at most. KiB; the history of a few thousand assets is written all over its
+/// tables: with less, one transaction writes a page more than once.
+const CACHE_KIB: i64 = 8192;
 /// The first SQLite without the WAL-reset bug (sqlite.org/wal.html#walresetbug).
 const SQLITE_MIN: i32 = 3_051_003;
 
@@ -30,6 +33,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection> {
     conn.pragma_update(None, "journal_mode", "wal").map_err(err)?;
     conn.pragma_update(None, "synchronous", "full").map_err(err)?;
     conn.pragma_update(None, "wal_autocheckpoint", WAL_PAGES).map_err(err)?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB).map_err(err)?;
     conn.pragma_update(None, "journal_size_limit", WAL_KEEP_BYTES).map_err(err)?;
     conn.pragma_update(None, "foreign_keys", true).map_err(err)?;
     conn.busy_timeout(std::time::Duration::from_secs(5)).map_err(err)?;

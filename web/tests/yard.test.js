@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { carrierOf, contradiction, where, zonesOf } from "../yard.js";
+import { carriedBy, carrierOf, contradiction, where, zonesOf } from "../yard.js";
 
 const square = [[11, 59], [11.1, 59], [11.1, 59.1], [11, 59]];
 
@@ -30,6 +30,14 @@ test("what rides on a truck is where the truck is", () => {
   assert.deepEqual([where(pallet, assets).lat, where(pallet, assets).speed_mps], [59, 3]);
   assert.equal(where({ ...pallet, place: "dock-3" }, assets).lat, 1);
   assert.equal(where({ ...pallet, place: "@TRK-99" }, assets).lat, 1);
+});
+
+test("a pallet on a trailer on a truck is where the truck is, and what is on each other stands where it stood", () => {
+  const at = (/** @type {string} */ asset, /** @type {string} */ place, /** @type {number} */ lat) => ({ asset, ts_ms: 1, place, lat, lon: 11 });
+  const all = [at("TRK-07", "gate", 59), at("TRL-7", "@TRK-07", 2), at("P-1", "@TRL-7", 1), at("A", "@B", 3), at("B", "@A", 4), at("C", "@C", 5)];
+  const assets = new Map(all.map((one) => [one.asset, one]));
+  assert.deepEqual(all.map((one) => carriedBy(one, assets)?.asset ?? null), [null, "TRK-07", "TRK-07", null, null, null]);
+  assert.deepEqual(all.map((one) => where(one, assets).lat), [59, 59, 59, 3, 4, 5]);
 });
 
 test("a contradiction is said, and its absence is not", () => {

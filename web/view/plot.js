@@ -4,7 +4,7 @@
 import { attr, el, h, put, s } from "../dom.js";
 import { isNum, metres, plain, plural } from "../fmt.js";
 import { deed, newest } from "../judge.js";
-import { carrierOf, where } from "../yard.js";
+import { carriedBy, where } from "../yard.js";
 
 /** @typedef {import("../types").Scene} Scene */
 /** @typedef {import("../types").Asset & {lat: number, lon: number}} Placed */
@@ -185,7 +185,7 @@ export function plot(pick) {
       const main = newest(scene).asset;
       const placed = /** @type {Placed[]} */ ([...scene.state.assets.values()]
         // What rides on another one is drawn as that one.
-        .filter((one) => !scene.state.assets.has(carrierOf(one) ?? "") || one.asset === scene.selected)
+        .filter((one) => !carriedBy(one, scene.state.assets) || one.asset === scene.selected)
         .map((one) => where(one, scene.state.assets)).filter((one) => isNum(one.lat) && isNum(one.lon)));
       if (main && isNum(main.lat) && isNum(main.lon) && !scene.state.assets.has(main.asset)) placed.push(/** @type {Placed} */ (main));
       const window = held(placed);

@@ -184,6 +184,9 @@ fn a_file_is_read_no_further_than_a_plan_goes_and_says_what_is_wrong_by_its_name
     assert!(said(&path).contains("zones.geojson: is longer than 2 MiB"), "{}", said(&path));
     std::fs::write(&path, plan_of(&[polygon("a", &square(11.0, 59.0))])).unwrap();
     assert_eq!(read(&path).unwrap().0.zones()[0].id, "a");
+    std::fs::write(&path, format!("\u{feff}{}", plan_of(&[polygon("a", &square(11.0, 59.0))]))).unwrap();
+    let text = read(&path).unwrap().1;
+    assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "what a page is given is JSON");
 }
 
 #[test]
