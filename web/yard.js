@@ -1,7 +1,7 @@
 // @ts-check
 // The plan of the yard as the gateway gives it: GeoJSON, turned into rings to draw. And who rides on whom.
 
-import { isNum } from "./fmt.js";
+import { isNum, plain } from "./fmt.js";
 
 /** @typedef {import("./types").Zone} Zone */
 /** @typedef {import("./types").Asset} Asset */
@@ -61,5 +61,5 @@ export function where(asset, assets) {
 /** What GPS says against the place of an asset, in words; empty when it says nothing. @param {Asset} asset */
 export function contradiction(asset) {
   if (asset.gps_place === undefined || !asset.place) return "";
-  return asset.gps_place ? `GPS sees it at ${asset.gps_place}` : "GPS sees it outside of every zone";
+  return asset.gps_place ? `GPS sees it at ${plain(asset.gps_place, 32)}` : "GPS sees it outside of every zone";
 }

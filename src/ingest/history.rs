@@ -206,8 +206,11 @@ fn tell(txn: &mut Txn<'_>, asset: &str, turn: &Turn, word: &Word<'_>, late: bool
 /// Appends the event that voids a turn, and notes that the turn holds no more.
 fn void(txn: &mut Txn<'_>, asset: &str, turn: &Turn, word: &Word<'_>) -> Result<Seq> {
     let told = identity::place(turn.key.cause, asset, turn.change, &turn.place, turn.since_ms);
+    if txn.drop_turn(asset, turn, told)? {
+        return Ok(Seq(0));
+    }
     let (by, seq) = append_void(txn, asset, turn, told, word)?;
-    txn.void_turn(asset, turn, told, by)?;
+    txn.add_void(told, by)?;
     Ok(seq)
 }
 

@@ -226,20 +226,32 @@ impl Txn<'_> {
             .map_err(|e| self.err(&e))
     }
 
-    /// Notes that a turn no longer holds, and the void event that says so.
+    /// Notes that a turn no longer holds. Answers whether its event still does: what a fix said while a wrong date stood in the
+    /// way has a place of its own, besides that which its time gives it.
     ///
     /// # Errors
     /// As every statement: the whole transaction is rolled back.
-    pub fn void_turn(&mut self, asset: &str, turn: &Turn, id: EventId, by: EventId) -> Result<()> {
+    pub fn drop_turn(&mut self, asset: &str, turn: &Turn, id: EventId) -> Result<bool> {
         let key = turn.key;
         self.sql
             .prepare_cached(
-                "delete from turns where asset = +?1 and order_ms = ?2 and nudge = ?3 and cause = ?4 and nth = ?5 and change = ?6",
+                "delete from turns where asset = ?1 and order_ms = ?2 and nudge = ?3 and cause = ?4 and nth = ?5 and change = ?6",
             )
             .and_then(|mut stmt| {
                 stmt.execute((asset, key.order_ms, key.nudge, key.cause.0, key.nth, turn.change as i64))
             })
             .map_err(|e| self.err(&e))?;
+        self.sql
+            .prepare_cached("select exists (select 1 from turns where asset = ?1 and cause = ?2 and id = ?3)")
+            .and_then(|mut stmt| stmt.query_row((asset, key.cause.0, id.0), |row| row.get(0)))
+            .map_err(|e| self.err(&e))
+    }
+
+    /// Notes that an event no longer holds, and the void event that says so.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn add_void(&mut self, id: EventId, by: EventId) -> Result<()> {
         self.sql
             .prepare_cached("insert or replace into voids values (?1, ?2)")
             .and_then(|mut stmt| stmt.execute((id.0, by.0)))
