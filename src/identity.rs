@@ -21,20 +21,8 @@ pub fn fix(node: &str, source: &str, fix: &Fix) -> EventId {
 /// The seconds of a fix's id: from the digits as sent, so that a better rule for wrong dates never moves an id.
 #[must_use]
 pub fn sent_seconds(fix: &Fix) -> u32 {
-    let digits = |range: std::ops::Range<usize>| fix.day_sent.get(range).and_then(|text| text.parse::<i16>().ok());
-    let day = match (digits(0..2), digits(2..4), digits(4..6)) {
-        (Some(day), Some(month), Some(year)) => {
-            let year = if year >= 80 { 1900 + year } else { 2000 + year };
-            let (day, month) = (i8::try_from(day).unwrap_or(0), i8::try_from(month).unwrap_or(0));
-            jiff::civil::Date::new(year, month, day)
-                .ok()
-                .and_then(|date| date.to_zoned(jiff::tz::TimeZone::UTC).ok())
-                .map(|midnight| midnight.timestamp().as_second())
-        }
-        _ => None,
-    };
-    let seconds = match day {
-        Some(day) => day + fix.tod_sent_ms.div_euclid(1000),
+    let seconds = match fix.sent_day() {
+        Some(day) => day * 86_400 + fix.tod_sent_ms.div_euclid(1000),
         None => fix.time_ms.div_euclid(1000),
     };
     clamp(seconds)

@@ -36,6 +36,7 @@ impl Yard {
                 Self { plan: Arc::new(plan), text: Some(text.into()), trouble: None }
             }
             Err(invalid) => {
+                // What is wrong with the kept one helps nobody: it is the file of the configuration that is to be mended.
                 let last = Plan::read(&kept).ok();
                 let then = if last.is_some() { "the last good plan is used" } else { "there are no zones" };
                 let trouble = Some(format!("{}; {then}", invalid.first_in_file(path)));

@@ -133,6 +133,7 @@ pub(super) fn capture(config: &Path, port: &str) -> Done {
 /// The source that is meant by its id, by its port as configured, or by another path to the same device.
 fn source_of(asked: &str, sources: impl Iterator<Item = (String, String)>) -> Result<String, Failure> {
     let sources: Vec<(String, String)> = sources.collect();
+    // What leads to no device is none of them, and is answered as that.
     let device = |path: &str| Path::new(path).canonicalize().ok();
     let by_id = sources.iter().find(|(id, _)| id == asked);
     let by_port = || sources.iter().find(|(_, port)| port == asked);

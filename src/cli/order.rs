@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::ask::Running;
 use super::owner::{become_owner, who};
+use super::run::not_opened;
 use super::{Failure, exit, load};
 use crate::app;
 use crate::domain::{ListForm, Order, Refused, Which, Why};
-use crate::store::StoreError;
 use crate::wire;
 
 /// A request of the running node.
@@ -29,14 +29,7 @@ pub(super) fn carry_out(config: &Path, order: Order) -> Result<Value, Failure> {
     let config = load(config)?.config;
     let who = who();
     become_owner(&config.store.dir)?;
-    let answer = app::carry_out(&config, order, &who).map_err(|error| {
-        let code = match error.downcast_ref::<StoreError>() {
-            Some(StoreError::Locked { .. }) => exit::BUSY,
-            Some(_) => exit::IO,
-            None => exit::INTERNAL,
-        };
-        Failure::new(code, format!("{error:#}"))
-    })?;
+    let answer = app::carry_out(&config, order, &who).map_err(|error| not_opened(&error))?;
     let carried = answer.map_err(|refused| refusal(&refused))?;
     serde_json::from_str(&wire::carried(&carried))
         .map_err(|error| Failure::new(exit::INTERNAL, format!("what became of it cannot be told: {error}")))

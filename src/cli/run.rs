@@ -44,14 +44,7 @@ pub(super) fn serve(loaded: Loaded, kept_because: Option<String>) -> Done {
     std::fs::create_dir_all(&dir)
         .map_err(|e| Failure::new(exit::IO, format!("store.dir {}: {e}; create it or name another", dir.display())))?;
     let app = App { control: control_path(&dir), config: loaded.config, kept_because: kept_because.clone() };
-    let node = app.start().map_err(|error| {
-        let code = match error.downcast_ref::<StoreError>() {
-            Some(StoreError::Locked { .. }) => exit::BUSY,
-            Some(_) => exit::IO,
-            None => exit::INTERNAL,
-        };
-        Failure::new(code, format!("{error:#}"))
-    })?;
+    let node = app.start().map_err(|error| not_opened(&error))?;
     if kept_because.is_none()
         && let Err(error) = config::keep_last_good(&dir, &loaded.merged)
     {
@@ -110,4 +103,14 @@ pub(super) fn log_to(format: LogFormat) {
     if let Err(error) = done {
         eprintln!("waypost: the log could not be set up: {error}");
     }
+}
+
+/// Why the store could not be opened or written, and the exit code of that.
+pub(super) fn not_opened(error: &anyhow::Error) -> Failure {
+    let code = match error.downcast_ref::<StoreError>() {
+        Some(StoreError::Locked { .. }) => exit::BUSY,
+        Some(_) => exit::IO,
+        None => exit::INTERNAL,
+    };
+    Failure::new(code, format!("{error:#}"))
 }

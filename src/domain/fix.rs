@@ -98,19 +98,25 @@ pub struct Fix {
 }
 
 impl Fix {
+    /// The day as sent, counted from 1970-01-01; none when none was sent or its digits are no day.
+    ///
+    /// Years 80 to 99 are of the last century: two digits say nothing of one, and GPS began in 1980.
+    #[must_use]
+    pub fn sent_day(&self) -> Option<i64> {
+        // What is no number is no day: the one answer there is to it.
+        let digits = |range: std::ops::Range<usize>| self.day_sent.get(range)?.parse::<i8>().ok();
+        let (day, month, year) = (digits(0..2)?, digits(2..4)?, i16::from(digits(4..6)?));
+        let year = if year >= 80 { 1900 + year } else { 2000 + year };
+        let date = jiff::civil::Date::new(year, month, day).ok()?;
+        Some(i64::from(date.since(jiff::civil::date(1970, 1, 1)).ok()?.get_days()))
+    }
+
     /// By how many weeks `time_ms` was moved from the day as sent, because a date so far off cannot be right: a multiple
     /// of 1024, positive is forward; 0 when it is as sent.
     #[must_use]
     pub fn weeks_moved(&self) -> i64 {
-        let digits = |range: std::ops::Range<usize>| self.day_sent.get(range)?.parse::<i8>().ok();
-        let sent = || {
-            let (day, month, year) = (digits(0..2)?, digits(2..4)?, i16::from(digits(4..6)?));
-            let year = if year >= 80 { 1900 + year } else { 2000 + year };
-            let since = jiff::civil::Date::new(year, month, day).ok()?.since(jiff::civil::date(1970, 1, 1)).ok()?;
-            Some(i64::from(since.get_days()))
-        };
         let meant = self.time_ms.saturating_sub(self.tod_sent_ms).div_euclid(86_400_000);
-        let weeks = sent().map_or(0, |sent| (meant - sent) / 7);
+        let weeks = self.sent_day().map_or(0, |sent| (meant - sent) / 7);
         // Two digits of a year say nothing of a century; only whole rollovers are ever moved by.
         if weeks % 1024 == 0 { weeks } else { 0 }
     }

@@ -281,7 +281,8 @@ impl Ears {
     fn fix(&mut self, mut fix: Box<Fix>, at: Stamp) -> Heard {
         self.light.frame(at);
         self.light.no_fix(false);
-        let (now_ms, tq) = (self.trusted_ms(at), self.keeper.time_of(at).1);
+        let (now_ms, tq) = self.keeper.time_of(at);
+        let now_ms = tq.is_trusted().then_some(now_ms);
         let keep_ms = i64::try_from(self.keep.as_millis()).unwrap_or(i64::MAX);
         self.doubter.judge(&mut fix, Some(at), Trusted { now_ms, keep_ms: Some(keep_ms) });
         fix.doubt.iter().for_each(|doubt| self.tally.doubted(self.feed.id(), *doubt));

@@ -199,6 +199,24 @@ fn said(key: SaidKey, received: (i64, i64)) -> Said {
     Said { key, ts_ms: key.order_ms, tq: TimeQuality::None, received, place: PlaceSaid::Unsaid, by: By::Scan }
 }
 
+/// What a row says of an asset by its times alone.
+fn sighting(name: &str, row: &Row) -> Sighting {
+    Sighting {
+        asset: name.to_owned(),
+        id: row.id,
+        seq: row.seq,
+        ts_ms: row.ts_ms,
+        tq: row.tq,
+        received: (row.boot, row.mono_ms),
+        at_receipt: false,
+        now_ms: row.tq.is_trusted().then_some(row.ts_ms),
+        position: None,
+        speed_mps: None,
+        course_deg: None,
+        source: None,
+    }
+}
+
 impl Told {
     fn see(&mut self, name: &str, row: &Row, body: &Body) {
         let is_scan = row.kind == Kind::Scan;
@@ -207,18 +225,13 @@ impl Told {
         let speaks = row.place.as_deref().is_some_and(|place| !aboard(place)) && body.effect.as_deref() != Some("none");
         let is_sure = row.tq.is_trusted() && body.doubt.is_empty();
         let seen = Sighting {
-            asset: name.to_owned(),
-            id: row.id,
-            seq: row.seq,
-            ts_ms: row.ts_ms,
-            tq: row.tq,
-            received: (row.boot, row.mono_ms),
             at_receipt: is_scan,
             now_ms: is_sure.then_some(row.ts_ms),
             position: body.lat.zip(body.lon).filter(|_| !is_scan || speaks),
             speed_mps: body.speed_mps,
             course_deg: body.course_deg,
             source: row.source.clone(),
+            ..sighting(name, row)
         };
         if let Some(state) = see(self.state.as_ref(), &seen) {
             self.state = Some(state);
@@ -264,39 +277,13 @@ impl Told {
         if body.late {
             return SaidKey { order_ms: row.ts_ms, nudge: 0, cause, nth: body.nth };
         }
-        let seen = Sighting {
-            asset: String::new(),
-            id: cause,
-            seq: row.seq,
-            ts_ms: row.ts_ms,
-            tq: row.tq,
-            received: (row.boot, row.mono_ms),
-            at_receipt: by_hand,
-            now_ms: row.tq.is_trusted().then_some(row.ts_ms),
-            position: None,
-            speed_mps: None,
-            course_deg: None,
-            source: None,
-        };
+        let seen = Sighting { id: cause, at_receipt: by_hand, ..sighting("", row) };
         self.say(&seen, body.nth)
     }
 
     /// What a person says is the event that the state rests on.
     fn by_hand(&mut self, name: &str, row: &Row) {
-        let seen = Sighting {
-            asset: name.to_owned(),
-            id: row.id,
-            seq: row.seq,
-            ts_ms: row.ts_ms,
-            tq: row.tq,
-            received: (row.boot, row.mono_ms),
-            at_receipt: true,
-            now_ms: row.tq.is_trusted().then_some(row.ts_ms),
-            position: None,
-            speed_mps: None,
-            course_deg: None,
-            source: Some("manual".to_owned()),
-        };
+        let seen = Sighting { at_receipt: true, source: Some("manual".to_owned()), ..sighting(name, row) };
         if let Some(state) = see(self.state.as_ref(), &seen) {
             self.state = Some(state);
         }

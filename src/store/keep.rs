@@ -125,7 +125,11 @@ fn leaving(
     let mut n = 0;
     while let Some(row) = rows.next()? {
         let (seq, id) = (Seq(row.get(0)?), EventId(row.get(1)?));
-        let epoch = row.get::<_, String>(3)?.parse().ok();
+        let epoch = Some(
+            row.get::<_, String>(3)?
+                .parse()
+                .map_err(|_| rusqlite::Error::InvalidColumnType(3, "epoch".into(), rusqlite::types::Type::Text))?,
+        );
         if leaving.epoch.is_some() && leaving.epoch != epoch {
             leaving.through = Seq(seq.0 - 1);
             return Ok(leaving);
