@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::{AssetState, Fix, Mode, PlaceSaid, Stamp, UnixMs};
+use crate::domain::{Fix, Mode, PlaceSaid, Stamp, UnixMs};
 use crate::plan::{Fence, FenceLimits, Plan, Seen};
 use crate::store::FenceMark;
 
@@ -150,10 +150,9 @@ pub(super) fn seen(time_ms: UnixMs, lat_deg: f64, lon_deg: f64, hdop: Option<f64
     Seen { time_ms, lat_deg, lon_deg, hdop }
 }
 
-/// What GPS says against the place of an asset: the zone it sees it in, or empty for none. A place that is no zone of the plan
-/// cannot be contradicted, nor can one around the zone that GPS sees.
-pub(super) fn contradiction(plan: &Plan, mark: Option<&FenceMark>, state: &AssetState) -> Option<String> {
-    let place = state.place.as_deref().filter(|place| state.position.is_some() && plan.zone(place).is_some())?;
+/// What GPS says against an asset being in a zone: the zone it sees it in, or empty for none. A zone around the one that GPS
+/// sees is not contradicted.
+pub(super) fn contradiction(mark: Option<&FenceMark>, place: &str) -> Option<String> {
     let fence = mark.and_then(|mark| Fence::from_text(&mark.state)).unwrap_or_default();
     let agrees = fence.inside().any(|zone| zone == place);
     (!agrees).then(|| fence.place().unwrap_or_default().to_owned())

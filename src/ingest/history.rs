@@ -64,10 +64,13 @@ pub(super) fn apply(txn: &mut Txn<'_>, word: &Word<'_>, carriers: &Carriers) -> 
 
 /// Writes the present down, with what GPS says against it.
 pub(super) fn settle(txn: &mut Txn<'_>, state: &mut AssetState, carriers: &Carriers) -> Result<()> {
-    if let Some(carrier) = carriers.get(&state.asset).filter(|carrier| !carrier.plan().is_empty()) {
-        let mark = txn.fence_at(&state.asset, UnixMs::MAX, EventId([0xff; 16]))?;
-        state.gps_place = contradiction(carrier.plan(), mark.as_ref(), state);
-    }
+    // Only a zone of the plan can be contradicted, by a receiver that has seen the asset: else nothing is looked up.
+    let is_zone = |place: &&str| carriers.get(&state.asset).is_some_and(|carrier| carrier.plan().zone(place).is_some());
+    let place = state.place.as_deref().filter(|_| state.position.is_some()).filter(is_zone);
+    state.gps_place = match place {
+        Some(place) => contradiction(txn.fence_at(&state.asset, UnixMs::MAX, EventId([0xff; 16]))?.as_ref(), place),
+        None => None,
+    };
     txn.set_asset(state)
 }
 
