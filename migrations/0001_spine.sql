@@ -5,6 +5,20 @@ create table meta (
   v text not null
 ) strict, without rowid;
 
+create table past (
+  epoch text primary key,             -- a life of the store that is over: it was found rolled back, damaged, or another's
+  last_produced integer not null      -- the highest seq that is known of it
+) strict;
+
+create table lost (
+  epoch text not null,                -- the life of the store they were committed in
+  from_seq integer not null,          -- events that the store no longer holds: they stand as lost in the ledger
+  to_seq integer not null,
+  reason text not null,               -- rolled_back: the file was older than what had been committed; damaged
+  at_ms integer not null,             -- when that was found
+  primary key (from_seq)
+) strict;
+
 create table boots (
   boot integer primary key,           -- 1, 2, 3 …: the order of boots, whatever the clocks said
   boot_id text not null unique,       -- the kernel's random boot id
@@ -38,7 +52,8 @@ create table outbox (
   place text,                         -- the place it names
   code text,                          -- a scan's code
   repeats integer not null default 0, -- repeats of a scan counted before its first publish
-  body text not null                  -- the other fields of its kind: a JSON object, written once
+  body text not null,                 -- the other fields of its kind: a JSON object, written once
+  digest integer not null             -- of all columns but repeats, first 8 bytes of BLAKE3: a row that changed by itself shows
 ) strict;
 
 create unique index outbox_id on outbox (id);

@@ -189,6 +189,7 @@ fn export_closed(store: &Closed, out: &mut impl Write, from: i64, to: i64, unsen
         for row in page.rows.iter().filter(|row| row.seq.0 <= to && (!unsent || behind(row))) {
             writeln!(out, "{}", wire::event(row, false))?;
         }
+        say_damaged(page.damaged.iter().map(|one| one.seq.0).filter(|seq| *seq <= to));
         if !page.more || page.seen.0 >= to {
             return Ok(());
         }
@@ -196,10 +197,19 @@ fn export_closed(store: &Closed, out: &mut impl Write, from: i64, to: i64, unsen
     }
 }
 
+/// Says which events are left out.
+fn say_damaged(seqs: impl Iterator<Item = i64>) {
+    for seq in seqs {
+        eprintln!("event {seq} is not as it was written and is left out; see docs/operating/corrupt-store.md");
+    }
+}
+
 /// A page of events as the node wrote them.
 #[derive(Deserialize)]
 struct EventPage {
     items: Vec<Box<RawValue>>,
+    #[serde(default)]
+    damaged: Vec<i64>,
     next: Option<String>,
 }
 
@@ -234,6 +244,7 @@ fn export_running(node: &Running, out: &mut impl Write, from: i64, to: i64, unse
                 writeln!(out, "{event}")?;
             }
         }
+        say_damaged(page.damaged.iter().copied().filter(|seq| *seq <= to));
         let next = page.next.as_deref().and_then(|next| next.rsplit('.').next()?.parse().ok());
         let Some(next) = next.filter(|next| *next > seen) else { return Ok(()) };
         seen = next;

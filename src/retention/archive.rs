@@ -33,6 +33,9 @@ pub(super) struct Entry {
     pub(super) to: i64,
     /// Events in it: what was held back is not.
     pub(super) count: usize,
+    /// Events that left the log with them and are not in it: they were not as they were written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) damaged: Vec<i64>,
     /// BLAKE3 of the file, as `b3sum` says it.
     pub(super) blake3: String,
     /// The node's wall clock when the first was received. UTC ms
@@ -74,12 +77,14 @@ struct Put {
     plain: blake3::Hash,
     packed: blake3::Hash,
     received: (UnixMs, UnixMs),
+    damaged: Vec<i64>,
 }
 
 fn put(out: File, reader: &Reader<'_>, seqs: &[Seq]) -> Look<io::Result<Put>> {
     let wanted: BTreeSet<Seq> = seqs.iter().copied().collect();
     let mut packed = GzEncoder::new(Digest::new(BufWriter::new(out)), Compression::default());
     let mut plain = blake3::Hasher::new();
+    let mut damaged = Vec::new();
     let (mut received, mut at) = (None, seqs.first().map_or(Seq(0), |first| Seq(first.0 - 1)));
     let last = seqs.last().copied().unwrap_or_default();
     while at < last {
@@ -93,6 +98,7 @@ fn put(out: File, reader: &Reader<'_>, seqs: &[Seq]) -> Look<io::Result<Put>> {
             }
             received = Some((received.map_or(row.received_ms, |(first, _)| first), row.received_ms));
         }
+        damaged.extend(page.damaged.iter().filter(|one| wanted.contains(&one.seq)).map(|one| one.seq.0));
         if page.seen <= at {
             break;
         }
@@ -101,14 +107,15 @@ fn put(out: File, reader: &Reader<'_>, seqs: &[Seq]) -> Look<io::Result<Put>> {
     Ok(packed.finish().and_then(|Digest { inner, hasher }| {
         let file = inner.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
-        Ok(Put { plain: plain.finalize(), packed: hasher.finalize(), received: received.unwrap_or_default() })
+        Ok(Put { plain: plain.finalize(), packed: hasher.finalize(), received: received.unwrap_or_default(), damaged })
     }))
 }
 
 /// Gives the file its name, reads it back, and lists it.
 fn settle(folder: &Path, file: &str, draft: &Path, seqs: &[Seq], made_ms: UnixMs, put: &Put) -> io::Result<Entry> {
     let read = read(draft)?;
-    if read.seqs != seqs || read.plain != put.plain || read.packed != put.packed {
+    let whole: Vec<Seq> = seqs.iter().copied().filter(|seq| !put.damaged.contains(&seq.0)).collect();
+    if read.seqs != whole || read.plain != put.plain || read.packed != put.packed {
         return Err(io::Error::other(format!("{} does not read back as it was written", draft.display())));
     }
     fs::rename(draft, folder.join(file))?;
@@ -117,7 +124,8 @@ fn settle(folder: &Path, file: &str, draft: &Path, seqs: &[Seq], made_ms: UnixMs
         file: file.to_owned(),
         from: seqs.first().map_or(0, |seq| seq.0),
         to: seqs.last().map_or(0, |seq| seq.0),
-        count: seqs.len(),
+        count: whole.len(),
+        damaged: put.damaged.clone(),
         blake3: put.packed.to_hex().to_string(),
         first_received_ms: put.received.0,
         last_received_ms: put.received.1,

@@ -21,7 +21,7 @@ use crate::config;
 use crate::domain::{Seq, UnixMs};
 use crate::health::{Alarm, Board, Ctx, Outcome, PARKED_MAX, Severity, Worker, wedge};
 use crate::projection::Rebuild;
-use crate::store::{Filter, Group, Leaving, Look, Moved, Reader, Slice, Store, StoreError, Txn};
+use crate::store::{Damaged, Filter, Group, Leaving, Look, Moved, Page, Reader, Slice, Store, StoreError, Txn};
 
 use age::{Now, Trust, millis};
 
@@ -209,6 +209,7 @@ impl Retention {
             ctx.beat.working(STEP_BUDGET);
             let moved = Arc::clone(&self.moved);
             let leaving = self.store.read(move |reader| reader.leaving(after, upto, &moved, CHUNK)).await?;
+            self.tell(leaving.damaged.clone()).await?;
             let file = self.archived(&leaving, now_ms).await?;
             passed.files += usize::from(file.is_some());
             self.remove(ctx, after, leaving.through, leaving.seqs, passed).await?;
@@ -220,9 +221,25 @@ impl Retention {
         Ok(())
     }
 
+    /// An event that is not as it was written stays in the log until a person has ended its letter.
+    async fn tell(&self, damaged: Vec<Damaged>) -> Result<(), StoreError> {
+        if damaged.is_empty() {
+            return Ok(());
+        }
+        tracing::error!(
+            events = damaged.len(),
+            "old events are not as they were written; they stay, each with a letter"
+        );
+        self.change(move |txn| txn.tell_damaged(&damaged, "archive").map(|_| ())).await
+    }
+
     /// Writes what leaves into a file, and notes that it is to be removed now. None where there is nothing to be written.
     async fn archived(&self, leaving: &Leaving, made_ms: UnixMs) -> Result<Option<String>, Halt> {
-        let (Some(_), Some(epoch)) = (self.archive, leaving.epoch) else { return Ok(None) };
+        if self.archive.is_none() {
+            return Ok(None);
+        }
+        // Where none of them says its epoch, all of them are damaged: the file only names them.
+        let epoch = leaving.epoch.unwrap_or_else(|| self.store.epoch());
         let (Some(first), Some(last)) = (leaving.seqs.first(), leaving.seqs.last()) else { return Ok(None) };
         let file = archive::name(epoch, *first, *last);
         // Before a file is begun it is noted: one that a power cut left is then taken out, for all of it is still in the log.
@@ -339,10 +356,13 @@ impl State {
 /// The next slice of a stretch; none at its end.
 fn slice(reader: &Reader<'_>, (after, through): (Seq, Seq), seqs: &BTreeSet<Seq>, moved: Moved) -> Look<Option<Slice>> {
     let base = reader.span()?.base;
-    let mut rows = reader.after(after, SLICE, &Filter::default())?.rows;
+    let Page { mut rows, mut damaged, .. } = reader.after(after, SLICE, &Filter::default())?;
     rows.retain(|row| row.seq <= through);
-    let Some(last) = rows.last() else { return Ok(None) };
-    let (through, received) = (last.seq, (last.boot, last.mono_ms));
+    damaged.retain(|one| one.seq <= through);
+    let there = rows.iter().map(|row| row.seq).chain(damaged.iter().map(|one| one.seq));
+    let Some(through) = there.clone().max() else { return Ok(None) };
+    let leaving: BTreeSet<Seq> = there.filter(|seq| seqs.contains(seq)).collect();
+    let received = rows.last().map_or((0, 0), |last| (last.boot, last.mono_ms));
     let assets: BTreeSet<String> = rows.iter().filter_map(|row| row.asset.clone()).collect();
     let names = reader.names(Some(&assets))?;
     let known: BTreeSet<String> = assets.iter().chain(names.values()).cloned().collect();
@@ -350,7 +370,7 @@ fn slice(reader: &Reader<'_>, (after, through): (Seq, Seq), seqs: &BTreeSet<Seq>
     // What was held back when its stretch went has been heard then.
     rows.iter().filter(|row| row.seq > base).for_each(|row| rebuild.hear(row));
     Ok(Some(Slice {
-        seqs: rows.iter().map(|row| row.seq).filter(|seq| seqs.contains(seq)).collect(),
+        seqs: leaving.into_iter().collect(),
         base,
         through,
         received,

@@ -383,6 +383,27 @@ async fn a_dead_event_stays_while_its_letter_is_open_and_leaves_with_the_next_pa
 }
 
 #[tokio::test]
+async fn an_event_that_changed_on_the_disk_stays_with_a_letter_and_is_named_in_the_manifest_when_that_is_ended() {
+    let mut log = Log::open(false);
+    log.append(5, Kind::Scan, TimeQuality::Ntp).await;
+    let sql = rusqlite::Connection::open(log.store.path()).unwrap();
+    sql.execute("update outbox set body = '{!' where seq = 3", []).unwrap();
+    let mut retention = log.retention(&days(30, 365));
+    assert_eq!(log.pass_after(&mut retention, 40).await.unwrap().events, 4);
+    assert_eq!(log.pass_after(&mut retention, 1).await, Some(Passed::default()), "it is told of once");
+    let letters = log.store.read(|reader| reader.letters(false, 9)).await.unwrap();
+    let told: Vec<_> = letters.iter().map(|one| (one.reason.as_str(), one.seq, one.bytes.as_slice())).collect();
+    assert_eq!(told, [("digest_mismatch", Some(3), &b"{!"[..])]);
+    assert_eq!(log.store.read(|reader| reader.verify(Seq(0), 9)).await.unwrap().rows, 1);
+    sql.execute("update letters set state = 'discarded'", []).unwrap();
+    assert_eq!(log.pass_after(&mut retention, 1).await.unwrap().events, 1);
+    assert_eq!(log.store.read(|reader| reader.verify(Seq(0), 9)).await.unwrap().rows, 0);
+    let entries = archive::entries(&archive::folder(log.store.path())).unwrap();
+    let named: Vec<_> = entries.iter().map(|entry| (entry.count, entry.damaged.clone())).collect();
+    assert_eq!(named, [(4, vec![]), (0, vec![3])]);
+}
+
+#[tokio::test]
 async fn a_pass_without_a_time_that_somebody_vouches_for_removes_nothing_and_says_so() {
     let mut log = Log::open(false);
     log.append(10, Kind::Scan, TimeQuality::Ntp).await;

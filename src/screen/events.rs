@@ -44,7 +44,9 @@ pub(super) async fn list(State(front): State<Arc<Front>>, uri: Uri) -> Answer {
     let next = (after.is_some() || page.more).then_some(Cursor { epoch, seq: page.seen });
     let items: Vec<String> = page.rows.iter().map(|row| wire::event(row, false)).collect();
     let next = next.map_or_else(|| "null".to_owned(), |next| format!("\"{next}\""));
-    Ok(json(format!("{{\"items\":[{}],\"next\":{next}}}", items.join(","))))
+    let damaged: Vec<String> = page.damaged.iter().map(|one| one.seq.to_string()).collect();
+    let damaged = if damaged.is_empty() { String::new() } else { format!(",\"damaged\":[{}]", damaged.join(",")) };
+    Ok(json(format!("{{\"items\":[{}],\"next\":{next}{damaged}}}", items.join(","))))
 }
 
 /// Answers one event by its id.

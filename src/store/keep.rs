@@ -11,7 +11,10 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::domain::{Epoch, EventId, Kind, Seq, TimeQuality, UnixMs};
 
 use super::base::{BASE, base, history_from};
+use super::digest::{self, FROZEN};
 use super::error::Result;
+use super::letters;
+use super::outbox::Damaged;
 use super::txn::Txn;
 use super::{Look, Reader};
 
@@ -47,8 +50,10 @@ pub struct Receipt {
 pub struct Leaving {
     /// Their epoch; none when there are none.
     pub epoch: Option<Epoch>,
-    /// Which.
+    /// Which. One that is not as it was written is among them when a person has ended its letter.
     pub seqs: Vec<Seq>,
+    /// Those that are not as they were written and of which nobody has been told.
+    pub damaged: Vec<Damaged>,
     /// The last event looked at: the next ones begin after it.
     pub through: Seq,
 }
@@ -102,7 +107,7 @@ fn receipts(conn: &Connection, after: Seq, upto: Seq, limit: usize) -> rusqlite:
         "select seq, received_ms, ts_ms, tq from outbox where seq > ?1 and seq <= ?2 order by seq limit ?3",
     )?
     .query_map((after.0, upto.0, i64::try_from(limit).unwrap_or(i64::MAX)), |row| {
-        let tq = TimeQuality::from_word(&row.get::<_, String>(3)?);
+        let tq = TimeQuality::from_word(row.get_ref(3)?.as_str().unwrap_or_default());
         Ok(Receipt { seq: Seq(row.get(0)?), received_ms: row.get(1)?, ts_ms: row.get(2)?, tq })
     })?
     .collect()
@@ -117,26 +122,34 @@ fn leaving(
 ) -> rusqlite::Result<Leaving> {
     let mut held = Held::new(conn, moved, after, upto)?;
     let mut leaving = Leaving { through: upto, ..Leaving::default() };
-    let mut stmt = conn.prepare_cached(
-        "select o.seq, o.id, o.asset, r.epoch from outbox o join runs r on r.run = o.run
-         where o.seq > ?1 and o.seq <= ?2 order by o.seq limit ?3",
-    )?;
+    let columns = FROZEN.map(|column| format!("o.{column}")).join(", ");
+    let mut stmt = conn.prepare_cached(&format!(
+        "select {columns}, o.digest, r.epoch from outbox o left join runs r on r.run = o.run
+         where o.seq > ?1 and o.seq <= ?2 order by o.seq limit ?3"
+    ))?;
     let mut rows = stmt.query((after.0, upto.0, i64::try_from(limit).unwrap_or(i64::MAX)))?;
     let mut n = 0;
     while let Some(row) = rows.next()? {
-        let (seq, id) = (Seq(row.get(0)?), EventId(row.get(1)?));
-        let epoch = Some(
-            row.get::<_, String>(3)?
-                .parse()
-                .map_err(|_| rusqlite::Error::InvalidColumnType(3, "epoch".into(), rusqlite::types::Type::Text))?,
-        );
-        if leaving.epoch.is_some() && leaving.epoch != epoch {
-            leaving.through = Seq(seq.0 - 1);
-            return Ok(leaving);
-        }
-        leaving.epoch = epoch;
-        if !held.holds(seq, id, row.get::<_, Option<String>>(2)?.as_deref())? {
-            leaving.seqs.push(seq);
+        let seq = Seq(row.get(0)?);
+        let epoch = row.get_ref(FROZEN.len() + 1)?.as_str().ok().and_then(|epoch| epoch.parse().ok());
+        match epoch.filter(|_| digest::is_intact(row).unwrap_or(false)) {
+            Some(epoch) => {
+                if leaving.epoch.is_some_and(|of| of != epoch) {
+                    leaving.through = Seq(seq.0 - 1);
+                    return Ok(leaving);
+                }
+                leaving.epoch = Some(epoch);
+                let (id, asset) = (EventId(row.get(1)?), row.get::<_, Option<String>>(10)?);
+                if !held.holds(seq, id, asset.as_deref())? {
+                    leaving.seqs.push(seq);
+                }
+            }
+            None if letters::is_told(conn, seq)? => {
+                if !held.letters.contains(&seq.0) {
+                    leaving.seqs.push(seq);
+                }
+            }
+            None => leaving.damaged.push(Damaged::of(row)?),
         }
         n += 1;
         if n == limit {
@@ -251,8 +264,13 @@ impl Txn<'_> {
             let mut remove = conn.prepare_cached("delete from outbox where seq = ?1")?;
             let mut unvoid = conn.prepare_cached("delete from voids where id = ?1")?;
             for seq in &slice.seqs {
-                let row: Option<(EventId, i64, Option<String>)> =
-                    one.query_row([seq.0], |row| Ok((EventId(row.get(0)?), row.get(1)?, row.get(2)?))).optional()?;
+                let row: Option<(EventId, i64, Option<String>)> = one
+                    .query_row([seq.0], |row| {
+                        // One that is not as it was written may hold anything: it is gone all the same.
+                        let id = EventId(row.get(0).unwrap_or_default());
+                        Ok((id, row.get(1).unwrap_or_default(), row.get(2).unwrap_or_default()))
+                    })
+                    .optional()?;
                 let Some((id, kind, asset)) = row else { continue };
                 if held.holds(*seq, id, asset.as_deref())? {
                     continue;

@@ -6,10 +6,14 @@ use crate::domain::{Lane, Loss, Reason, Seq, Stage, Stamp, UnixMs};
 
 use super::error::Result;
 use super::ledger::Count;
+use super::outbox::Damaged;
 use super::txn::Txn;
 
 /// Letters that may be open at once before noise is only counted, as sampled.
 pub const OPEN_MAX: i64 = 10_000;
+
+/// Of a damaged event, kept in its letter.
+const EVIDENCE_BYTES: usize = 4096;
 
 /// A letter as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +109,12 @@ pub(super) fn dead(conn: &Connection, limit: usize) -> rusqlite::Result<Vec<(Seq
     Ok(found)
 }
 
+/// Whether a person was told that an event is not as it was written.
+pub(super) fn is_told(conn: &Connection, seq: Seq) -> rusqlite::Result<bool> {
+    conn.prepare_cached("select 1 from letters where seq = ?1 and reason = ?2")?
+        .exists((seq.0, Reason::DigestMismatch.as_str()))
+}
+
 impl Txn<'_> {
     /// Parks a loss as an open letter. When [`OPEN_MAX`] are open, what never decoded is only counted, as sampled; a scan
     /// that decoded and an event that could not be sent are always kept.
@@ -162,5 +172,25 @@ impl Txn<'_> {
         self.add(Count::events("unsent", lane.as_str()), -1);
         self.add(Count::events("dead", lane.as_str()), 1);
         Ok(())
+    }
+
+    /// Tells a person of events that are not as they were written, once each; answers of how many. Where the events stand
+    /// does not change: that one was sent stays true.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn tell_damaged(&mut self, damaged: &[Damaged], source: &str) -> Result<usize> {
+        let origin = Origin { source: source.to_owned(), peer: None, received: self.now() };
+        let mut told = 0;
+        for Damaged { seq, bytes } in damaged {
+            if is_told(self.sql, *seq).map_err(|e| self.err(&e))? {
+                continue;
+            }
+            let mut loss = Loss::decoder(Reason::DigestMismatch, bytes, EVIDENCE_BYTES);
+            loss.stage = Stage::Store;
+            self.park(&loss, &origin, Some(*seq), "the row is not as it was written")?;
+            told += 1;
+        }
+        Ok(told)
     }
 }

@@ -3,6 +3,7 @@
 //! **Invariant:** what one transaction says is there together or not at all: events, places, counts, letters, log lines.
 
 mod base;
+mod digest;
 mod error;
 mod files;
 mod history;
@@ -36,7 +37,7 @@ pub use journal::{Entry, Log, Outbound};
 pub use keep::{Leaving, Left, Moved, Receipt, Slice, Span};
 pub use ledger::{Ledger, Outcome, SourceLedger};
 pub use letters::{Letter, OPEN_MAX, Origin};
-pub use outbox::{Acknowledged, Filter, Page, SCAN_MAX, StoredFix};
+pub use outbox::{Acknowledged, Damaged, Filter, Page, SCAN_MAX, StoredFix, Verified};
 pub use places::Window;
 pub use register::{Listed, REGISTER_MAX};
 pub use retry::Kept;
@@ -281,6 +282,14 @@ impl Reader<'_> {
     /// As SQLite says.
     pub fn lane_after(&self, lane: Lane, after: Seq, limit: usize) -> Look<Page> {
         outbox::lane_after(self.conn, lane, after, limit)
+    }
+
+    /// Holds the events after `after`, at most `limit`, against the digests they were written with.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn verify(&self, after: Seq, limit: usize) -> Look<Verified> {
+        outbox::verify(self.conn, after, limit)
     }
 
     /// One event by its name.

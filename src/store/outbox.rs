@@ -1,11 +1,12 @@
 //! The log, read after a cursor, and the cursors of those who deliver it.
 
-use rusqlite::types::Value;
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, named_params};
 
 use crate::domain::{EventId, Kind, Lane, Row, Seq, TimeQuality, UnixMs};
 
 use super::base;
+use super::digest::{self, FROZEN};
 use super::error::Result;
 use super::ledger::Count;
 use super::txn::Txn;
@@ -13,8 +14,9 @@ use super::txn::Txn;
 /// Rows that one page may look at; a page may be short for it.
 pub const SCAN_MAX: i64 = 20_000;
 
-const COLUMNS: &str = "o.seq, r.epoch, o.id, o.kind, o.prev, r.site, r.node, r.boot, o.mono_ms, o.ts_ms, o.tq,
-    o.received_ms, o.source, o.asset, o.place, o.code, o.repeats, o.body";
+/// The frozen columns as `digest::FROZEN` has them, their digest, and what else makes an event.
+const COLUMNS: &str = "o.seq, o.id, o.kind, o.run, o.prev, o.ts_ms, o.tq, o.received_ms, o.mono_ms, o.source, o.asset,
+    o.place, o.code, o.body, o.digest, o.repeats, r.epoch, r.site, r.node, r.boot";
 
 /// Which events a reader wants; empty fields want all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,34 +36,96 @@ pub struct Filter {
 pub struct Page {
     /// The rows, in the order asked for.
     pub rows: Vec<Row>,
+    /// The rows among them that are not as they were written: they are told to nobody.
+    pub damaged: Vec<Damaged>,
     /// The last seq looked at: the next page goes on from here, whether or not it held a row.
     pub seen: Seq,
     /// Whether the log goes on beyond `seen` in this direction.
     pub more: bool,
 }
 
-fn row_of(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
-    let bad = |column: usize| rusqlite::Error::InvalidColumnType(column, "event".into(), rusqlite::types::Type::Null);
-    let epoch: String = row.get(1)?;
-    Ok(Row {
-        seq: Seq(row.get(0)?),
-        epoch: epoch.parse().map_err(|_| bad(1))?,
-        id: EventId(row.get(2)?),
-        kind: Kind::from_code(row.get(3)?).ok_or_else(|| bad(3))?,
-        prev: row.get::<_, Option<i64>>(4)?.map(Seq),
-        site: row.get(5)?,
-        node: row.get(6)?,
-        boot: row.get(7)?,
-        mono_ms: row.get(8)?,
-        ts_ms: row.get(9)?,
-        tq: TimeQuality::from_word(&row.get::<_, String>(10)?),
-        received_ms: row.get(11)?,
-        source: row.get(12)?,
-        asset: row.get(13)?,
-        place: row.get(14)?,
-        code: row.get(15)?,
-        repeats: row.get(16)?,
-        body: row.get(17)?,
+/// An event that is not as it was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Damaged {
+    /// Its place in the log.
+    pub seq: Seq,
+    /// What is left of its fields.
+    pub bytes: Vec<u8>,
+}
+
+impl Damaged {
+    /// What is left of a row whose first columns are the frozen ones.
+    pub(super) fn of(row: &SqlRow<'_>) -> rusqlite::Result<Self> {
+        let bytes = match row.get_ref(FROZEN.len() - 1)? {
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.to_vec(),
+            _ => Vec::new(),
+        };
+        Ok(Self { seq: Seq(row.get(0)?), bytes })
+    }
+}
+
+impl Page {
+    /// Rows and damaged ones.
+    fn len(&self) -> usize {
+        self.rows.len() + self.damaged.len()
+    }
+
+    /// The last seq that a row was found at, in the order of `newest_first`.
+    fn last(&self, newest_first: bool) -> Option<Seq> {
+        let ends = [self.rows.last().map(|row| row.seq), self.damaged.last().map(|one| one.seq)];
+        let ends = ends.into_iter().flatten();
+        if newest_first { ends.min() } else { ends.max() }
+    }
+
+    fn take(&mut self, row: &SqlRow<'_>) -> rusqlite::Result<()> {
+        match row_of(row)? {
+            Ok(row) => self.rows.push(row),
+            Err(damaged) => self.damaged.push(damaged),
+        }
+        Ok(())
+    }
+
+    /// Where the next page goes on, when this one was looked for up to `end`.
+    fn seen_to(mut self, end: i64, after: Seq, limit: usize, head: i64) -> Self {
+        let full = self.len() >= limit;
+        let end = Seq(end.max(after.0));
+        self.seen = if full { self.last(false).unwrap_or(end) } else { end };
+        self.more = self.seen.0 < head;
+        self
+    }
+}
+
+/// A row, if it is as it was written.
+fn row_of(row: &SqlRow<'_>) -> rusqlite::Result<std::result::Result<Row, Damaged>> {
+    if digest::is_intact(row)?
+        && let Some(row) = intact(row)
+    {
+        return Ok(Ok(row));
+    }
+    Damaged::of(row).map(Err)
+}
+
+/// The values of a row. The digest vouches for the types of the frozen ones; a run that is not there is none of them.
+fn intact(row: &SqlRow<'_>) -> Option<Row> {
+    Some(Row {
+        seq: Seq(row.get(0).ok()?),
+        id: EventId(row.get(1).ok()?),
+        kind: Kind::from_code(row.get(2).ok()?)?,
+        prev: row.get::<_, Option<i64>>(4).ok()?.map(Seq),
+        ts_ms: row.get(5).ok()?,
+        tq: TimeQuality::from_word(row.get_ref(6).ok()?.as_str().ok()?),
+        received_ms: row.get(7).ok()?,
+        mono_ms: row.get(8).ok()?,
+        source: row.get(9).ok()?,
+        asset: row.get(10).ok()?,
+        place: row.get(11).ok()?,
+        code: row.get(12).ok()?,
+        body: row.get(13).ok()?,
+        repeats: row.get(15).ok()?,
+        epoch: row.get_ref(16).ok()?.as_str().ok()?.parse().ok()?,
+        site: row.get(17).ok()?,
+        node: row.get(18).ok()?,
+        boot: row.get(19).ok()?,
     })
 }
 
@@ -70,10 +134,7 @@ pub(super) fn after(conn: &Connection, after: Seq, limit: usize, filter: &Filter
     let head: i64 = conn.prepare_cached("select coalesce(max(seq), 0) from outbox")?.query_row([], |r| r.get(0))?;
     let start = skip(conn, after)?;
     let end = head.min(start.saturating_add(SCAN_MAX));
-    let rows = select(conn, start, end, "asc", limit, filter)?;
-    let full = rows.len() == limit;
-    let seen = if full { rows.last().map_or(end, |row| row.seq.0) } else { end.max(after.0) };
-    Ok(Page { rows, seen: Seq(seen), more: seen < head })
+    Ok(select(conn, start, end, "asc", limit, filter)?.seen_to(end, after, limit, head))
 }
 
 /// The place before the next event: what has left the log costs no looks.
@@ -91,9 +152,10 @@ pub(super) fn before(conn: &Connection, before: Seq, limit: usize, filter: &Filt
         .prepare_cached("select coalesce(max(seq), 0) from outbox where seq < ?1")?
         .query_row([before.0], |row| row.get(0))?;
     let bottom = first.saturating_sub(1).max(top.saturating_sub(SCAN_MAX));
-    let rows = select(conn, bottom, top, "desc", limit, filter)?;
-    let seen = if rows.len() == limit { rows.last().map_or(bottom, |row| row.seq.0) } else { bottom + 1 };
-    Ok(Page { rows, seen: Seq(seen), more: seen > first })
+    let page = select(conn, bottom, top, "desc", limit, filter)?;
+    let end = Seq(bottom + 1);
+    let seen = if page.len() >= limit { page.last(true).unwrap_or(end) } else { end };
+    Ok(Page { seen, more: seen.0 > first, ..page })
 }
 
 fn select(
@@ -103,9 +165,9 @@ fn select(
     order: &'static str,
     limit: usize,
     filter: &Filter,
-) -> rusqlite::Result<Vec<Row>> {
+) -> rusqlite::Result<Page> {
     let sql = format!(
-        "select {COLUMNS} from outbox o join runs r on r.run = o.run
+        "select {COLUMNS} from outbox o left join runs r on r.run = o.run
          where o.seq > :over and o.seq <= :upto
            and (:kind is null or o.kind = :kind) and (:source is null or o.source = :source)
            and (:asset is null or o.asset = :asset) and (:code is null or o.code = :code)
@@ -113,19 +175,20 @@ fn select(
     );
     let mut stmt = conn.prepare_cached(&sql)?;
     let text = |value: &Option<String>| value.clone().map_or(Value::Null, Value::Text);
-    let rows = stmt.query_map(
-        named_params! {
-            ":over": over,
-            ":upto": upto,
-            ":kind": filter.kind.map(|kind| kind as i64),
-            ":source": text(&filter.source),
-            ":asset": text(&filter.asset),
-            ":code": text(&filter.code),
-            ":limit": i64::try_from(limit).unwrap_or(i64::MAX),
-        },
-        row_of,
-    )?;
-    rows.collect()
+    let mut rows = stmt.query(named_params! {
+        ":over": over,
+        ":upto": upto,
+        ":kind": filter.kind.map(|kind| kind as i64),
+        ":source": text(&filter.source),
+        ":asset": text(&filter.asset),
+        ":code": text(&filter.code),
+        ":limit": i64::try_from(limit).unwrap_or(i64::MAX),
+    })?;
+    let mut page = Page::default();
+    while let Some(row) = rows.next()? {
+        page.take(row)?;
+    }
+    Ok(page)
 }
 
 /// The next events of a lane after `after`, in seq order, at most `limit`, looking at no more than [`SCAN_MAX`] rows.
@@ -133,21 +196,47 @@ pub(super) fn lane_after(conn: &Connection, lane: Lane, after: Seq, limit: usize
     let head: i64 = conn.prepare_cached("select coalesce(max(seq), 0) from outbox")?.query_row([], |r| r.get(0))?;
     let start = skip(conn, after)?;
     let end = head.min(start.saturating_add(SCAN_MAX));
-    let (low, high) = match lane {
-        Lane::Fix => (Kind::Fix as i64, Kind::Fix as i64),
-        Lane::Scan => (Kind::Scan as i64, Kind::Note as i64),
-    };
+    let (low, high) = kinds(lane);
     let sql = format!(
-        "select {COLUMNS} from outbox o join runs r on r.run = o.run
+        "select {COLUMNS} from outbox o left join runs r on r.run = o.run
          where o.seq > ?1 and o.seq <= ?2 and o.kind between ?3 and ?4 order by o.seq limit ?5"
     );
     let limit_sql = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows: Vec<Row> = conn
-        .prepare_cached(&sql)?
-        .query_map((start, end, low, high, limit_sql), row_of)?
-        .collect::<rusqlite::Result<_>>()?;
-    let seen = if rows.len() == limit { rows.last().map_or(end, |row| row.seq.0) } else { end.max(after.0) };
-    Ok(Page { rows, seen: Seq(seen), more: seen < head })
+    let mut stmt = conn.prepare_cached(&sql)?;
+    let mut rows = stmt.query((start, end, low, high, limit_sql))?;
+    let mut page = Page::default();
+    while let Some(row) = rows.next()? {
+        page.take(row)?;
+    }
+    Ok(page.seen_to(end, after, limit, head))
+}
+
+/// The kinds of a lane. Also what is no kind, in a damaged row, is in one of them: it is not passed over in silence.
+const fn kinds(lane: Lane) -> (i64, i64) {
+    match lane {
+        Lane::Fix => (i64::MIN, Kind::Fix as i64),
+        Lane::Scan => (Kind::Scan as i64, i64::MAX),
+    }
+}
+
+/// What was found of a stretch of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Rows looked at.
+    pub rows: usize,
+    /// Those that are not as they were written.
+    pub damaged: Vec<Damaged>,
+    /// The last seq looked at.
+    pub seen: Seq,
+    /// Whether the log goes on beyond it.
+    pub more: bool,
+}
+
+/// Holds the rows after `after`, at most `limit`, against their digests.
+pub(super) fn verify(conn: &Connection, after: Seq, limit: usize) -> rusqlite::Result<Verified> {
+    let page = self::after(conn, after, limit, &Filter::default())?;
+    let (rows, Page { damaged, seen, more, .. }) = (page.len(), page);
+    Ok(Verified { rows, damaged, seen, more })
 }
 
 /// A fix as it lies in the log.
@@ -163,8 +252,9 @@ pub struct StoredFix {
 
 /// One event by its name.
 pub(super) fn by_id(conn: &Connection, id: EventId) -> rusqlite::Result<Option<Row>> {
-    let sql = format!("select {COLUMNS} from outbox o join runs r on r.run = o.run where o.id = ?1");
-    conn.prepare_cached(&sql)?.query_row([id.0], row_of).optional()
+    let sql = format!("select {COLUMNS} from outbox o left join runs r on r.run = o.run where o.id = ?1");
+    let found = conn.prepare_cached(&sql)?.query_row([id.0], row_of).optional()?;
+    Ok(found.and_then(std::result::Result::ok))
 }
 
 /// The oldest seq from which on nothing is missing; the head plus one when there is none. What stays behind it are
@@ -228,7 +318,11 @@ impl Txn<'_> {
             .prepare_cached(&sql)
             .and_then(|mut stmt| {
                 stmt.query_map((bound.0, bound.1, Kind::Fix as i64, asset, limit), |row| {
-                    Ok(StoredFix { id: EventId(row.get(0)?), ts_ms: row.get(1)?, body: row.get(2)? })
+                    let body = row.get_ref(2)?;
+                    // A damaged body is no JSON either: whoever reads it leaves it out.
+                    let body =
+                        body.as_bytes().map(|body| String::from_utf8_lossy(body).into_owned()).unwrap_or_default();
+                    Ok(StoredFix { id: EventId(row.get(0)?), ts_ms: row.get(1)?, body })
                 })?
                 .collect()
             })
@@ -261,10 +355,7 @@ impl Txn<'_> {
     }
 
     pub(super) fn count_after(&mut self, lane: Lane) -> Result<i64> {
-        let (low, high) = match lane {
-            Lane::Fix => (Kind::Fix as i64, Kind::Fix as i64),
-            Lane::Scan => (Kind::Scan as i64, Kind::Note as i64),
-        };
+        let (low, high) = kinds(lane);
         let from = cursor(self.sql, lane).map_err(|e| self.err(&e))?;
         self.sql
             .prepare_cached("select count(*) from outbox where seq > ?1 and kind between ?2 and ?3")

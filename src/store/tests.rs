@@ -321,3 +321,40 @@ async fn a_store_that_nobody_runs_can_be_looked_at() {
     let closed = Closed::open(bench.dir.path()).unwrap();
     assert_eq!(closed.read(|reader| reader.ledger()).unwrap().head, 1);
 }
+
+#[tokio::test]
+async fn a_row_that_changed_by_itself_is_told_to_nobody_and_named_by_a_look_at_the_digests() {
+    let bench = Bench::open(true, false);
+    for n in 1..=9 {
+        bench.append(n, if n % 2 == 0 { Kind::Fix } else { Kind::Scan }).await;
+    }
+    let sql = rusqlite::Connection::open(bench.store().path()).unwrap();
+    for (seq, change) in [
+        (1, "ts_ms = 2"),
+        (2, "body = cast(x'7bff7d' as text)"),
+        (3, "kind = 7"),
+        (4, "run = 99"),
+        (5, "prev = null"),
+        (6, "asset = ''"),
+        (7, "digest = digest + 1"),
+        (8, "id = zeroblob(16)"),
+    ] {
+        sql.execute(&format!("update outbox set {change} where seq = {seq}"), []).unwrap();
+    }
+    sql.execute("update outbox set repeats = 5 where seq = 9", []).unwrap();
+    let seqs = |page: Page| {
+        let of = |one: &Damaged| one.seq.0;
+        (page.rows.iter().map(|row| row.seq.0).collect::<Vec<_>>(), page.damaged.iter().map(of).collect::<Vec<_>>())
+    };
+    let read = |limit| bench.store().read_here(|reader| reader.after(Seq(0), limit, &Filter::default())).unwrap();
+    assert_eq!(seqs(read(20)), (vec![9], (1..=8).collect()));
+    assert_eq!((read(3).seen, read(3).more), (Seq(3), true), "a page of damaged rows is a full page");
+    let back = bench.store().read_here(|reader| reader.before(Seq(9), 3, &Filter::default())).unwrap();
+    assert_eq!((back.seen, seqs(back).1), (Seq(6), vec![8, 7, 6]));
+    let lanes =
+        Lane::ALL.map(|lane| seqs(bench.store().read_here(|reader| reader.lane_after(lane, Seq(0), 20)).unwrap()));
+    assert_eq!(lanes, [(vec![9], vec![1, 3, 5, 7]), (vec![], vec![2, 4, 6, 8])]);
+    let verified = bench.store().read_here(|reader| reader.verify(Seq(0), 20)).unwrap();
+    assert_eq!((verified.rows, verified.damaged.len(), verified.more), (9, 8, false));
+    assert_eq!(bench.store().read_here(|reader| reader.event(crate::domain::EventId([1; 16]))).unwrap(), None);
+}

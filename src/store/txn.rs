@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Transaction, params_from_iter};
 
 use crate::domain::{EventId, Kind, Lane, Reason, Seq, Stamp, TimeQuality, UnixMs};
 
+use super::digest;
 use super::error::{Result, StoreError};
 use super::ledger::{Count, Outcome};
 
@@ -151,33 +153,37 @@ impl<'a> Txn<'a> {
     }
 
     /// As [`Txn::append`], under the run that received it: the run names the boot of `received`.
-    pub(super) fn append_under(&mut self, run: i64, draft: &Draft) -> Result<Append> {
+    pub(super) fn append_under<'d>(&mut self, run: i64, draft: &'d Draft) -> Result<Append> {
         let seq = Seq(self.heads.seq.0 + 1);
         let slot = draft.kind as usize - 1;
+        let text =
+            |text: &'d Option<String>| text.as_ref().map_or(ValueRef::Null, |text| ValueRef::from(text.as_str()));
+        let frozen: [ValueRef<'_>; digest::FROZEN.len()] = [
+            ValueRef::Integer(seq.0),
+            ValueRef::Blob(&draft.id.0),
+            ValueRef::Integer(draft.kind as i64),
+            ValueRef::Integer(run),
+            self.heads.of_kind[slot].map_or(ValueRef::Null, |seq| ValueRef::Integer(seq.0)),
+            ValueRef::Integer(draft.ts_ms),
+            ValueRef::from(draft.tq.as_str()),
+            ValueRef::Integer(draft.received.wall_ms),
+            ValueRef::Integer(draft.received.mono_ms()),
+            text(&draft.source),
+            text(&draft.asset),
+            text(&draft.place),
+            text(&draft.code),
+            ValueRef::from(draft.body.as_str()),
+        ];
+        let digest = ValueRef::Integer(digest::of(frozen));
         let added = self
             .sql
             .prepare_cached(
-                "insert into outbox (seq, id, kind, run, prev, ts_ms, tq, received_ms, mono_ms, source, asset, place, code, body)
-                 values (:seq, :id, :kind, :run, :prev, :ts, :tq, :received, :mono, :source, :asset, :place, :code, :body)
+                "insert into outbox (seq, id, kind, run, prev, ts_ms, tq, received_ms, mono_ms, source, asset, place, code, body, digest)
+                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
                  on conflict (id) do nothing",
             )
             .and_then(|mut stmt| {
-                stmt.execute(named_params! {
-                    ":seq": seq.0,
-                    ":id": draft.id.0,
-                    ":kind": draft.kind as i64,
-                    ":run": run,
-                    ":prev": self.heads.of_kind[slot].map(|seq| seq.0),
-                    ":ts": draft.ts_ms,
-                    ":tq": draft.tq.as_str(),
-                    ":received": draft.received.wall_ms,
-                    ":mono": draft.received.mono_ms(),
-                    ":source": draft.source,
-                    ":asset": draft.asset,
-                    ":place": draft.place,
-                    ":code": draft.code,
-                    ":body": draft.body,
-                })
+                stmt.execute(params_from_iter(frozen.into_iter().chain([digest]).map(ToSqlOutput::Borrowed)))
             })
             .map_err(|e| self.err(&e))?;
         if added == 0 {

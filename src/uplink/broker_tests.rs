@@ -759,3 +759,19 @@ async fn a_backlog_drains_and_the_rate_is_printed() {
     rig.assert_balanced();
     stop.cancel();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_changed_on_the_disk_is_never_sent_and_becomes_a_letter() {
+    let (mut rig, mut tasks) = (Rig::new(), JoinSet::new());
+    let broker = FakeBroker::start(&mut tasks, Manner::default(), always(0)).await;
+    rig.append(&[Kind::Scan; 3]).await;
+    let sql = rusqlite::Connection::open(rig.store.path()).unwrap();
+    sql.execute("update outbox set body = '{\"lat\":0}' where seq = 2", []).unwrap();
+    let stop = rig.uplink(config(broker.port), quick());
+    until("all to be settled", || rig.is_drained()).await;
+    assert_eq!(rig.letters(), [(2, "digest_mismatch".to_owned())]);
+    assert_eq!((rig.count("sent"), rig.count("dead")), (2, 1));
+    rig.assert_balanced();
+    assert_eq!(broker.events().iter().map(|(_, seq)| *seq).collect::<Vec<_>>(), [1, 3]);
+    stop.cancel();
+}

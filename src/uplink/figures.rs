@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::domain::{AssetState, Class, Kind, Lane, Loss, Reason, Row, Seq, Stage};
 use crate::health::publish_code;
-use crate::store::{Acknowledged, Group, Ledger, Look, Outbound, Page, Result, Store, Txn};
+use crate::store::{Acknowledged, Damaged, Group, Ledger, Look, Outbound, Page, Result, Store, Txn};
 
 use super::Kit;
-use super::lane::{Batch, Grave, Queued};
+use super::lane::{Batch, Grave, Message, Queued};
 use super::payload::{Figures, MISSING_MAX, Voice};
 
 /// A cursor commit waits this long to share the commit of what comes in.
@@ -22,7 +22,8 @@ const DEAD_MAX: usize = 2_000;
 
 /// Reads rows of a lane and freezes their bytes: from here on no repeat is counted onto them, so a resend is the same.
 pub(super) async fn read(kit: Arc<Kit>, lane: Lane, after: Seq, limit: usize) -> Result<(Vec<Queued>, Seq)> {
-    let Page { mut rows, seen, .. } = kit.store.read(move |reader| reader.lane_after(lane, after, limit)).await?;
+    let Page { mut rows, damaged, seen, .. } =
+        kit.store.read(move |reader| reader.lane_after(lane, after, limit)).await?;
     let scans: Vec<Seq> = rows.iter().filter(|row| row.kind == Kind::Scan).map(|row| row.seq).collect();
     if let Some(last) = scans.last().copied() {
         // In the writer's turn: a repeat is counted either before this, and read here, or not at all.
@@ -35,8 +36,16 @@ pub(super) async fn read(kit: Arc<Kit>, lane: Lane, after: Seq, limit: usize) ->
         let scans = rows.iter_mut().filter(|row| row.kind == Kind::Scan);
         scans.zip(repeats).for_each(|(row, repeats)| row.repeats = repeats);
     }
-    let queue = |row: &Row| Queued { seq: row.seq, message: Voice::event(&kit.config.prefix, row) };
-    Ok((rows.iter().map(queue).collect(), seen))
+    let queue = |row: &Row| Queued { seq: row.seq, message: Voice::event(&kit.config.prefix, row), is_damaged: false };
+    let mut queued: Vec<Queued> = rows.iter().map(queue).collect();
+    if !damaged.is_empty() {
+        queued.extend(damaged.into_iter().map(|Damaged { seq, bytes }| {
+            let payload = String::from_utf8_lossy(&bytes).into_owned();
+            Queued { seq, message: Message { payload, ..Message::default() }, is_damaged: true }
+        }));
+        queued.sort_by_key(|one| one.seq);
+    }
+    Ok((queued, seen))
 }
 
 /// Writes a batch: cursor, counts, letters and the log line together. False when somebody else has moved the cursor.
@@ -58,7 +67,11 @@ fn write(txn: &mut Txn<'_>, batch: &Batch) -> Result<bool> {
     for Grave { seq, reason, code, payload } in graves {
         let mut loss = Loss::decoder(*reason, payload.as_bytes(), EVIDENCE);
         loss.stage = Stage::Uplink;
-        let code = if *reason == Reason::Poison { "the connection ended" } else { publish_code(*code) };
+        let code = match reason {
+            Reason::Poison => "the connection ended",
+            Reason::DigestMismatch => "the row is not as it was written",
+            _ => publish_code(*code),
+        };
         txn.bury(lane, *seq, &loss, code)?;
     }
     let letters = graves.len();

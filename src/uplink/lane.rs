@@ -25,6 +25,8 @@ impl Message {
 pub(super) struct Queued {
     pub seq: Seq,
     pub message: Message,
+    /// Its row is not as it was written: a letter, never sent.
+    pub is_damaged: bool,
 }
 
 /// How an event stands with the broker.
@@ -49,6 +51,8 @@ pub(super) enum Stand {
 pub(super) struct Item {
     pub seq: Seq,
     pub message: Message,
+    /// See [`Queued`].
+    pub is_damaged: bool,
     pub stand: Stand,
     /// Refusals, for the wait before the next try.
     pub refusals: u32,
@@ -169,10 +173,11 @@ impl Line {
     }
 
     pub fn push(&mut self, row: Queued) {
-        let Queued { seq, message } = row;
+        let Queued { seq, message, is_damaged } = row;
         self.items.push_back(Item {
             seq,
             message,
+            is_damaged,
             stand: Stand::Waiting,
             refusals: 0,
             attempts: 0,

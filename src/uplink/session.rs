@@ -379,7 +379,12 @@ impl Session {
             }
             let Some((lane, n)) = self.choose(now_us) else { return };
             let line = &mut self.lines[lane];
-            let Some(&mut Item { seq, ref message, .. }) = line.item(n) else { return };
+            let Some(&mut Item { seq, ref message, is_damaged, .. }) = line.item(n) else { return };
+            if is_damaged {
+                line.stand(n, Stand::Dead(Reason::DigestMismatch, 0));
+                line.advance(now_us);
+                continue;
+            }
             if message.wire_bytes() > packet_max {
                 line.stand(n, Stand::Dead(Reason::TooLarge, 0x95));
                 line.advance(now_us);

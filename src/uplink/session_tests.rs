@@ -122,7 +122,7 @@ impl World {
             seen += 1;
             if lane_of(seen) == lane {
                 let message = Message { topic: "t".into(), payload: "p".into(), retain: false };
-                rows.push(Queued { seq: Seq(seen), message });
+                rows.push(Queued { seq: Seq(seen), message, is_damaged: false });
             }
         }
         self.session.step(Input::Read { lane, rows, seen: Seq(seen) }, self.now_us);
