@@ -165,13 +165,18 @@ create table sheets (
   verdict text not null               -- what it shows of the scanner's settings: a JSON object
 ) strict, without rowid;
 
+create table purged (
+  from_seq integer primary key,       -- events that a person had deleted: no gap of the log without a name
+  to_seq integer not null             -- the last of the stretch; behind the cursor of `base` none is kept
+) strict;
+
 create table cursors (
   name text primary key,              -- lane of the uplink: scan, fix; base
   seq integer not null                -- each event of the lane up to here is acknowledged or dead, or is in `base`
 ) strict, without rowid;
 
 create table ledger (
-  scope text not null,                -- 'source', 'events', 'letters', 'head'
+  scope text not null,                -- 'source', 'events', 'letters', 'refused', 'head'; 'left…': what no row tells of any more
   name text not null,                 -- source id; '' for the node's own
   outcome text not null,              -- frames, stored, repeat …; total, unsent …; open, sampled …; seq, fix …
   detail text not null,               -- reason or lane; '' when there is none

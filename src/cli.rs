@@ -2,6 +2,7 @@
 
 mod ask;
 mod assets;
+mod check;
 mod demo;
 mod devices;
 mod doctor;
@@ -179,6 +180,8 @@ enum Letters {
 enum Outbox {
     /// Counts: events, unsent, letters, and whether the ledger balances
     Stat(JsonArg),
+    /// Count the rows anew and compare with the ledger: each line that differs, with what to do; exit 1 when one does
+    Check(JsonArg),
     /// Write events as NDJSON
     Export {
         /// First seq
@@ -264,6 +267,7 @@ fn dispatch(cli: Cli) -> Done {
         Command::Capture { port } => offline::capture(&cli.config, &port),
         Command::Rebuild(args) => rebuild::rebuild(&cli.config, &args),
         Command::Outbox(Outbox::Stat(JsonArg { json })) => offline::stat(&cli.config, json),
+        Command::Outbox(Outbox::Check(JsonArg { json })) => check::check(&cli.config, json),
         Command::Outbox(Outbox::Export { from, to, unsent }) => offline::export(&cli.config, from, to, unsent),
     }
 }

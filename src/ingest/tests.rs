@@ -14,7 +14,7 @@ use crate::domain::{Kind, Row, Seq};
 use crate::health::Beat;
 use crate::plan::{FenceLimits, Plan};
 use crate::source::{Conn, Lost};
-use crate::store::{Filter, Identity, Ledger, Store, WriterSeat};
+use crate::store::{Filter, Identity, Ledger, Store, WriterSeat, assert_recounted};
 
 /// A node on a store in a folder of its own, with a clock that the test moves.
 pub(crate) struct Bench {
@@ -107,6 +107,7 @@ impl Bench {
     }
 
     pub(crate) async fn ledger(&self) -> Ledger {
+        assert_recounted(&self.node.store);
         self.node.store.read(|reader| reader.ledger()).await.unwrap()
     }
 

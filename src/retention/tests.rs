@@ -12,7 +12,7 @@ use crate::health::Beat;
 use crate::ingest::history_tests::{self, MORNING_MS, Read, drive_in, take_reads};
 use crate::ingest::tests::Bench;
 use crate::plan::Plan;
-use crate::store::{Acknowledged, Append, Draft, Identity, Ledger, Outcome, WriterSeat};
+use crate::store::{Acknowledged, Append, Draft, Identity, Ledger, Outcome, WriterSeat, assert_recounted};
 
 const DAY_MS: i64 = 86_400_000;
 const START_MS: UnixMs = BUILD_FLOOR_MS + 10 * DAY_MS;
@@ -69,7 +69,9 @@ async fn assert_rebuilt(store: &Store) -> usize {
     report.assets
 }
 
+/// The ledger, to which a recount of the rows must come.
 async fn ledger(store: &Store) -> Ledger {
+    assert_recounted(store);
     store.read(|reader| reader.ledger()).await.unwrap()
 }
 

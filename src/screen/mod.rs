@@ -16,6 +16,7 @@ mod probes;
 mod query;
 mod rebuild;
 mod records;
+mod recount;
 mod register;
 mod render;
 mod serve;

@@ -15,7 +15,7 @@ use crate::health::{Ctx, Outcome, wedge};
 use super::answer::Fault;
 use super::bind::Doors;
 use super::front::Front;
-use super::{api, assets, conn, events, guard, history, probes, rebuild, records, register, stream};
+use super::{api, assets, conn, events, guard, history, probes, rebuild, records, recount, register, stream};
 
 /// What one turn of the accept loop may take.
 const TURN: Duration = Duration::from_secs(10);
@@ -96,6 +96,9 @@ pub(super) fn router(front: &Arc<Front>) -> Router {
         .route("/sources", get(api::sources))
         .route("/sheets", get(records::sheets))
         .route("/ledger", get(api::ledger))
+        .route("/ledger/walk", get(recount::walk))
+        .route("/ledger/close", get(recount::close))
+        .route("/ledger/lanes", get(recount::lanes))
         .route("/letters", get(records::letters))
         .route("/letters/summary", get(records::summary))
         .route("/letters/actions", post(register::letters))

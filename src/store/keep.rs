@@ -13,6 +13,7 @@ use crate::domain::{Epoch, EventId, Kind, Seq, TimeQuality, UnixMs};
 use super::base::{BASE, base, history_from};
 use super::digest::{self, FROZEN};
 use super::error::Result;
+use super::ledger::Count;
 use super::letters;
 use super::outbox::Damaged;
 use super::txn::Txn;
@@ -245,7 +246,8 @@ fn resting(conn: &Connection, asset: &str) -> rusqlite::Result<Vec<EventId>> {
 
 impl Txn<'_> {
     /// Removes a slice, and what was derived from it alone. Leaves `base` and its cursor, `places` and the history
-    /// consistent; the counts are of all events ever and do not change. None: the slice was made for a log that has moved on.
+    /// consistent; the counts are of all events ever and do not change, but
+    /// for that of what left. None: the slice was made for a log that has moved on.
     ///
     /// # Errors
     /// As every statement: the whole transaction is rolled back.
@@ -254,29 +256,31 @@ impl Txn<'_> {
         done.map_err(|e| self.err(&e))
     }
 
-    fn try_leave(&self, slice: &Slice) -> rusqlite::Result<Left> {
+    fn try_leave(&mut self, slice: &Slice) -> rusqlite::Result<Left> {
         let conn: &Connection = self.sql;
         let mut left = Left::default();
         if let (Some(first), Some(last)) = (slice.seqs.first(), slice.seqs.last()) {
             // Asked again: what was registered meanwhile keeps its event.
             let mut held = Held::new(conn, &slice.moved, Seq(first.0 - 1), *last)?;
-            let mut one = conn.prepare_cached("select id, kind, asset from outbox where seq = ?1")?;
+            let mut one = conn.prepare_cached("select id, kind, asset, source from outbox where seq = ?1")?;
             let mut remove = conn.prepare_cached("delete from outbox where seq = ?1")?;
             let mut unvoid = conn.prepare_cached("delete from voids where id = ?1")?;
             for seq in &slice.seqs {
-                let row: Option<(EventId, i64, Option<String>)> = one
-                    .query_row([seq.0], |row| {
-                        // One that is not as it was written may hold anything: it is gone all the same.
-                        let id = EventId(row.get(0).unwrap_or_default());
-                        Ok((id, row.get(1).unwrap_or_default(), row.get(2).unwrap_or_default()))
-                    })
-                    .optional()?;
-                let Some((id, kind, asset)) = row else { continue };
+                // One that is not as it was written may hold anything: it is gone all the same, by what can be read of it.
+                let found = |row: &rusqlite::Row<'_>| {
+                    let (id, kind) =
+                        (EventId(row.get(0).unwrap_or_default()), row.get(1).ok().and_then(Kind::from_code));
+                    let texts: (Option<String>, Option<String>) =
+                        (row.get(2).unwrap_or_default(), row.get(3).unwrap_or_default());
+                    Ok((id, kind, texts.0, texts.1))
+                };
+                let Some((id, kind, asset, source)) = one.query_row([seq.0], found).optional()? else { continue };
                 if held.holds(*seq, id, asset.as_deref())? {
                     continue;
                 }
                 left.events += remove.execute([seq.0])?;
-                if kind == Kind::Place as i64 {
+                self.add(Count::left(source.as_deref(), kind), 1);
+                if kind == Some(Kind::Place) {
                     unvoid.execute([id.0])?;
                 }
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use crate::domain::Reason;
+use crate::domain::{Kind, Reason};
 
 /// One line of the ledger table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +26,32 @@ impl Count {
 
     pub(super) fn source(name: &str, outcome: &'static str, detail: &'static str) -> Self {
         Self { scope: "source", name: name.to_owned(), outcome, detail }
+    }
+
+    /// Events of retried letters, by the source of the letter.
+    pub(super) fn retried(source: &str) -> Self {
+        Self { scope: "events", name: source.to_owned(), outcome: "retried", detail: "" }
+    }
+
+    /// Letters that were only counted, by source and reason: no row says of whom they were.
+    pub(super) fn sampled(name: &str, reason: Reason) -> Self {
+        Self { scope: "letters", name: name.to_owned(), outcome: "sampled", detail: reason.as_str() }
+    }
+
+    /// Events that have left the log, by source and kind; no kind is one that was damaged beyond telling.
+    pub(super) fn left(source: Option<&str>, kind: Option<Kind>) -> Self {
+        let outcome = kind.map_or("damaged", Kind::as_str);
+        Self { scope: "left", name: source.unwrap_or_default().to_owned(), outcome, detail: "" }
+    }
+
+    /// Letters that have left, by source, reason and how they ended.
+    pub(super) fn left_letter(source: &str, reason: &'static str, state: &'static str) -> Self {
+        Self { scope: "left_letters", name: source.to_owned(), outcome: reason, detail: state }
+    }
+
+    /// Letters of events that have left, by how they ended: the events still stand so.
+    pub(super) fn left_grave(state: &'static str) -> Self {
+        Self { scope: "left_graves", name: String::new(), outcome: state, detail: "" }
     }
 
     /// Letters by source and reason, sentences too.
@@ -112,21 +138,47 @@ pub struct Ledger {
     pub letters: BTreeMap<String, i64>,
     /// Everything refused, frames and sentences, by source and reason.
     pub refused: BTreeMap<(String, String), i64>,
-    /// The newest event.
+    /// The newest event, and the newest of each kind.
     pub head: i64,
+    /// By kind, the newest event.
+    pub heads: BTreeMap<String, i64>,
+    /// Retried letters' events by source.
+    pub retried: BTreeMap<String, i64>,
+    /// Letters that were only counted, by source and reason.
+    pub sampled: BTreeMap<(String, String), i64>,
+    /// What has left, and of which therefore no row tells any more.
+    pub left: Gone,
 }
+
+/// What has left the store, counted in the transaction that removed it: with it a recount of the rows comes to the ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gone {
+    /// Events, by source ('' for what the node derived) and kind.
+    pub events: BTreeMap<(String, String), i64>,
+    /// Letters, by source and reason.
+    pub letters: BTreeMap<(String, String), i64>,
+    /// Letters, by how they ended.
+    pub states: BTreeMap<String, i64>,
+    /// Letters of events that could not be sent, by how they ended; and unsent events that were purged, as discarded.
+    pub graves: BTreeMap<String, i64>,
+}
+
+/// One line of the ledger table: scope, name, outcome, detail, count.
+pub type Line = (String, String, String, String, i64);
 
 impl Ledger {
     pub(super) fn read(conn: &Connection) -> rusqlite::Result<Self> {
+        Ok(Self::of_lines(lines(conn)?))
+    }
+
+    /// The ledger of its table's lines.
+    #[must_use]
+    pub fn of_lines(lines: Vec<Line>) -> Self {
         let mut ledger = Self::default();
-        let mut rows = conn.prepare_cached("select scope, name, outcome, detail, n from ledger")?;
-        let mut rows = rows.query([])?;
-        while let Some(row) = rows.next()? {
-            let (scope, name): (String, String) = (row.get(0)?, row.get(1)?);
-            let (outcome, detail, n): (String, String, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
+        for (scope, name, outcome, detail, n) in lines {
             ledger.put(&scope, name, outcome, detail, n);
         }
-        Ok(ledger)
+        ledger
     }
 
     fn put(&mut self, scope: &str, name: String, outcome: String, detail: String, n: i64) {
@@ -144,16 +196,36 @@ impl Ledger {
                 }
             }
             "events" => {
-                if outcome == "unsent" {
-                    *self.unsent.entry(detail).or_default() += n;
+                match outcome.as_str() {
+                    "unsent" => *self.unsent.entry(detail).or_default() += n,
+                    "retried" => *self.retried.entry(name).or_default() += n,
+                    _ => {}
                 }
                 *self.events.entry(outcome).or_default() += n;
             }
-            "letters" => *self.letters.entry(outcome).or_default() += n,
+            "letters" => {
+                if outcome == "sampled" {
+                    *self.sampled.entry((name, detail)).or_default() += n;
+                }
+                *self.letters.entry(outcome).or_default() += n;
+            }
             "refused" => *self.refused.entry((name, outcome)).or_default() += n,
+            "left" => *self.left.events.entry((name, outcome)).or_default() += n,
+            "left_letters" => {
+                *self.left.letters.entry((name, outcome)).or_default() += n;
+                *self.left.states.entry(detail).or_default() += n;
+            }
+            "left_graves" => *self.left.graves.entry(outcome).or_default() += n,
             "head" if outcome == "seq" => self.head = n,
+            "head" => drop(self.heads.insert(outcome, n)),
             _ => {}
         }
+    }
+
+    /// The frames of each source, and what their outcomes come to.
+    pub(super) fn frames(&self) -> impl Iterator<Item = (&str, i64, i64)> {
+        let ends = |source: &SourceLedger| FRAME_OUTCOMES.iter().filter_map(|word| source.outcomes.get(*word)).sum();
+        self.sources.iter().map(move |(id, source)| (id.as_str(), source.frames, ends(source)))
     }
 
     /// The sum of the absolute differences of all identities; 0 is the promise.
@@ -161,8 +233,7 @@ impl Ledger {
     pub fn imbalance(&self) -> i64 {
         let sum = |of: &BTreeMap<String, i64>, words: &[&str]| words.iter().filter_map(|w| of.get(*w)).sum::<i64>();
         let get = |of: &BTreeMap<String, i64>, word: &str| of.get(word).copied().unwrap_or(0);
-        let frames: i64 =
-            self.sources.values().map(|source| (source.frames - sum(&source.outcomes, &FRAME_OUTCOMES)).abs()).sum();
+        let frames: i64 = self.frames().map(|(_, n, ends)| (n - ends).abs()).sum();
         let stored: i64 = self.sources.values().map(|source| get(&source.outcomes, "stored")).sum();
         let total = get(&self.events, "total");
         let born = stored + get(&self.events, "derived") + get(&self.events, "retried");
@@ -170,6 +241,13 @@ impl Ledger {
         let letters = get(&self.letters, "total") - sum(&self.letters, &LETTER_STANDS);
         frames + (total - born).abs() + (total - stands).abs() + letters.abs()
     }
+}
+
+/// The table as it stands.
+pub(super) fn lines(conn: &Connection) -> rusqlite::Result<Vec<Line>> {
+    conn.prepare_cached("select scope, name, outcome, detail, n from ledger")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?
+        .collect()
 }
 
 #[cfg(test)]

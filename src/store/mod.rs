@@ -13,11 +13,14 @@ mod ledger;
 mod letters;
 mod outbox;
 mod places;
+mod recount;
 mod register;
 mod retry;
 mod schema;
 mod sheets;
+mod shelf;
 mod txn;
+mod walk;
 mod writer;
 
 use std::fs::File;
@@ -35,13 +38,18 @@ pub use files::Files;
 pub use history::{FenceMark, Told};
 pub use journal::{Entry, Log, Outbound};
 pub use keep::{Leaving, Left, Moved, Receipt, Slice, Span};
-pub use ledger::{Ledger, Outcome, SourceLedger};
+pub use ledger::{Gone, Ledger, Line, Outcome, SourceLedger};
 pub use letters::{Letter, OPEN_MAX, Origin};
 pub use outbox::{Acknowledged, Damaged, Filter, Page, SCAN_MAX, StoredFix, Verified};
 pub use places::Window;
+#[cfg(test)]
+pub(crate) use recount::assert_recounted;
+pub use recount::{Account, Difference, Rows, recount};
 pub use register::{Listed, REGISTER_MAX};
 pub use retry::Kept;
+pub use shelf::{LettersBefore, Parting, Shelf, Written};
 pub use txn::{Append, Draft, Txn};
+pub use walk::{Closing, LetterCount, Mark, Stretch};
 pub use writer::{Commit, Group, WriterSeat};
 
 /// Read connections open at once.

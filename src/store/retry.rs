@@ -171,7 +171,7 @@ impl Txn<'_> {
         // Of another life of the store: it belongs to this one from now on.
         let appended = self.append_under(run.unwrap_or(self.run), draft)?;
         let Append::New(seq) = appended else { return Ok(appended) };
-        self.add(Count::events("retried", ""), 1);
+        self.add(Count::retried(draft.source.as_deref().unwrap_or_default()), 1);
         if repeats > 0 {
             self.sql
                 .prepare_cached("update outbox set repeats = ?2 where seq = ?1")

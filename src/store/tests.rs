@@ -9,7 +9,7 @@ use super::*;
 use crate::domain::{Kind, Loss, Stage, Stamp, TimeQuality};
 use crate::health::{Beat, Ctx};
 
-struct Bench {
+pub(super) struct Bench {
     dir: tempfile::TempDir,
     store: Option<Store>,
     stop: CancellationToken,
@@ -18,7 +18,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn open(uplink: bool, skip_kept: bool) -> Self {
+    pub(super) fn open(uplink: bool, skip_kept: bool) -> Self {
         Self::open_in(tempfile::tempdir().unwrap(), uplink, skip_kept)
     }
 
@@ -37,7 +37,7 @@ impl Bench {
         Self { dir, store: Some(store), stop, writer, commits }
     }
 
-    fn store(&self) -> &Store {
+    pub(super) fn store(&self) -> &Store {
         self.store.as_ref().unwrap()
     }
 
@@ -49,13 +49,13 @@ impl Bench {
         self.store = None;
     }
 
-    fn reopen(mut self, uplink: bool, skip_kept: bool) -> Self {
+    pub(super) fn reopen(mut self, uplink: bool, skip_kept: bool) -> Self {
         self.halt();
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
         Self::open_in(dir, uplink, skip_kept)
     }
 
-    async fn append(&self, n: u8, kind: Kind) -> Append {
+    pub(super) async fn append(&self, n: u8, kind: Kind) -> Append {
         let draft = draft(n, kind);
         self.store().submit(Group::Now, move |txn| take(txn, &draft)).await.unwrap()
     }
@@ -75,14 +75,14 @@ fn identity(uplink: bool, skip_kept: bool) -> Identity {
     Identity { site: "halden".into(), node: "wp-07".into(), boot_id: "b00t".into(), uplink, skip_kept }
 }
 
-fn take(txn: &mut Txn<'_>, draft: &Draft) -> Result<Append> {
+pub(super) fn take(txn: &mut Txn<'_>, draft: &Draft) -> Result<Append> {
     let added = txn.append(draft)?;
     let outcome = if added == Append::Duplicate { Outcome::Duplicate } else { Outcome::Stored };
     txn.frame("door-3", outcome);
     Ok(added)
 }
 
-fn draft(n: u8, kind: Kind) -> Draft {
+pub(super) fn draft(n: u8, kind: Kind) -> Draft {
     Draft {
         id: crate::domain::EventId([n; 16]),
         kind,

@@ -296,7 +296,7 @@ impl<'a> Txn<'a> {
     /// Counts letters that were not kept because the like of them already are.
     pub fn sampled(&mut self, source: &str, reason: Reason, n: i64) {
         self.add(Count::letters("total", ""), n);
-        self.add(Count::letters("sampled", ""), n);
+        self.add(Count::sampled(source, reason), n);
         self.add(Count::refused(source, reason), n);
     }
 }
