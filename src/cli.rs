@@ -2,6 +2,7 @@
 
 mod ask;
 mod assets;
+mod backup;
 mod check;
 mod demo;
 mod devices;
@@ -9,6 +10,7 @@ mod doctor;
 mod offline;
 mod order;
 mod owner;
+mod progress;
 mod rebuild;
 mod run;
 mod sheet;
@@ -115,6 +117,8 @@ enum Command {
     },
     /// Tell the places anew from the events, and set right what differs
     Rebuild(rebuild::RebuildArgs),
+    /// Copy the store, also while the node runs; the copy is checked before it gets its name
+    Backup(backup::BackupArgs),
 }
 
 /// `--json`
@@ -266,6 +270,7 @@ fn dispatch(cli: Cli) -> Done {
         Command::Assets(command) => assets::assets(&cli.config, command),
         Command::Capture { port } => offline::capture(&cli.config, &port),
         Command::Rebuild(args) => rebuild::rebuild(&cli.config, &args),
+        Command::Backup(args) => backup::backup(&cli.config, &args),
         Command::Outbox(Outbox::Stat(JsonArg { json })) => offline::stat(&cli.config, json),
         Command::Outbox(Outbox::Check(JsonArg { json })) => check::check(&cli.config, json),
         Command::Outbox(Outbox::Export { from, to, unsent }) => offline::export(&cli.config, from, to, unsent),

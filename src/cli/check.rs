@@ -1,17 +1,13 @@
 //! `waypost outbox check`: the ledger recounted from the rows, of a running node a stretch at a time, else of the file under its lock.
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use super::ask::Running;
 use super::offline::{closed, failure};
+use super::progress::Progress;
 use super::{Done, Failure, exit, print};
 use crate::store::{Account, Closing, Mark, Rows, Stretch, recount};
-
-/// How often a terminal is told how far it is.
-const TOLD_EVERY: Duration = Duration::from_millis(250);
 
 /// The rows of a node that runs.
 struct Node(Running);
@@ -38,12 +34,13 @@ fn path(what: &str, Mark { seq, kinds: [fix, scan, place, note] }: Mark) -> Stri
 
 /// `waypost outbox check`
 pub(super) fn check(config: &Path, as_json: bool) -> Done {
-    let mut told = Told::new();
+    let mut progress = Progress::new("events");
+    let mut told = |n: i64| progress.tell(n.unsigned_abs(), None);
     let account = match Running::find(config)? {
-        Some(node) => recount(&mut Node(node), |n| told.tell(n)),
-        None => recount(&mut closed(config)?, |n| told.tell(n)).map_err(failure),
+        Some(node) => recount(&mut Node(node), &mut told),
+        None => recount(&mut closed(config)?, &mut told).map_err(failure),
     };
-    told.end();
+    progress.end();
     let Some(account) = account? else {
         let text =
             "events left the log while it was counted, again and again; ask again when retention has ended its pass";
@@ -85,34 +82,4 @@ fn words(account: &Account) -> String {
         }
     });
     text
-}
-
-/// Tells a terminal how far it is, and how fast.
-struct Told {
-    begun: Instant,
-    last: Option<Instant>,
-    is_terminal: bool,
-}
-
-impl Told {
-    fn new() -> Self {
-        Self { begun: Instant::now(), last: None, is_terminal: io::stderr().is_terminal() }
-    }
-
-    fn tell(&mut self, n: i64) {
-        let now = Instant::now();
-        if !self.is_terminal || self.last.is_some_and(|last| now - last < TOLD_EVERY) {
-            return;
-        }
-        self.last = Some(now);
-        let took_ms = i64::try_from((now - self.begun).as_millis()).unwrap_or(i64::MAX).max(1);
-        // Who closed stderr does not want to be told.
-        drop(write!(io::stderr(), "\r{n} events, {} a second\x1b[K", n.saturating_mul(1000) / took_ms));
-    }
-
-    fn end(&self) {
-        if self.last.is_some() {
-            drop(write!(io::stderr(), "\r\x1b[K"));
-        }
-    }
 }

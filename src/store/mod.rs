@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** what one transaction says is there together or not at all: events, places, counts, letters, log lines.
 
+mod backup;
 mod base;
 mod digest;
 mod error;
@@ -33,6 +34,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::clock::Clock;
 use crate::domain::{AssetState, Cursor, Epoch, EventId, Lane, Reason, Row, Seq, Thing, UnixMs};
 
+pub use backup::{Copied, copy};
 pub use error::{Result, StoreError};
 pub use files::Files;
 pub use history::{FenceMark, Told};
