@@ -2,6 +2,8 @@
 
 mod desk;
 mod gauge;
+mod outlook;
+mod pressure;
 mod yard;
 
 use std::collections::BTreeMap;
@@ -21,6 +23,7 @@ use crate::health::{
 };
 use crate::ingest::{self, Carriers, Feed, Origin, Ring};
 use crate::retention::Retention;
+use crate::retention::room::Need;
 use crate::screen::{Captures, Parts, Screen};
 use crate::source::{self, SourceSpec};
 use crate::store::{Commit, Identity, Store, StoreError, WriterSeat};
@@ -83,6 +86,7 @@ impl App {
         let yard = Yard::open(&self.config);
         let carriers = runtime.block_on(yard.carriers(&self.config, &store, clock.now()))?;
         let node = self.intake_node(&store, &board, &tally, &keeper, &published, &carriers);
+        let thin_s = Arc::clone(&node.thin_s);
         let rings = self.add_inputs(&mut supervisor, &node);
         let (desk, orders) = mpsc::channel(ingest::orders::ORDERS_MAX);
         let clerk = desk::clerk(&self.config, store.clone(), keeper.clone(), carriers);
@@ -104,11 +108,23 @@ impl App {
             supervisor.add(STAGE_OUT, worker);
         }
         self.add_uplink(&mut supervisor, &store, &board, &tally, &clock, published);
-        let moved = self.config.gps.iter().map(|gps| gps.asset.clone()).collect();
-        let retention = Retention::new(store.clone(), board.clone(), keeper.clone(), &self.config.store, moved);
-        supervisor.add(STAGE_OUT, retention.worker());
+        let (needs, needed) = watch::channel(Need::default());
         let (tell, told) = mpsc::channel(64);
-        supervisor.add(STAGE_OUT, gauge::worker(store, board.clone(), keeper, self.config.store.max_mib, told));
+        let gauge = gauge::Parts {
+            store: store.clone(),
+            board: board.clone(),
+            keeper: keeper.clone(),
+            tally,
+            max_mib: self.config.store.max_mib,
+            policy: self.config.store.full_policy,
+            uplink: self.config.uplink.is_some(),
+            thin_s,
+            needs,
+        };
+        supervisor.add(STAGE_OUT, gauge::worker(gauge, told));
+        let moved = self.config.gps.iter().map(|gps| gps.asset.clone()).collect();
+        let retention = Retention::new(store, board.clone(), keeper, &self.config.store, moved, needed);
+        supervisor.add(STAGE_OUT, retention.worker());
         supervisor.add(STAGE_WRITER, Worker::thread("writer", move |ctx| seat.run(&ctx)));
         supervisor.on_restart(move |restart| {
             if tell.try_send(restart.clone()).is_err() {
@@ -147,6 +163,7 @@ impl App {
             fix_group: self.config.store.fix_group,
             own_asset: self.own_asset(),
             published: Arc::clone(published),
+            thin_s: Arc::default(),
             store: store.clone(),
             board: board.clone(),
             tally: tally.clone(),

@@ -1,48 +1,92 @@
-//! The worker `gauge`: looks once a second at what nobody else reports, the disk and the clock, and writes down restarts.
+//! The worker `gauge`: looks once a second at what nobody else reports, the disk and the clock, sets what the store may hold,
+//! and writes down restarts.
 
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::clock::Keeper;
+use crate::config::FullPolicy;
 use crate::domain::Stage;
-use crate::health::{Board, ClockState, Ctx, DiskState, Outcome, Restart, State, Worker, wedge};
-use crate::store::{Files, Group, Store};
+use crate::health::{Board, ClockState, Ctx, DiskState, Outcome, Restart, State, Tally, Worker, wedge};
+use crate::retention::room::{self, Figures, Need, Verdict};
+use crate::store::{Files, Fill, Group, Store, written_bytes};
+
+use super::outlook::{CARD_TBW, Outlook, Point};
+use super::pressure;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// A look at the disk may hang on a sick one, but not for ever.
 const LOOK_BUDGET: Duration = Duration::from_secs(10);
+/// While the write-ahead log is far too long, looks at the store that last longer than this are cut off.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+/// The write-ahead log is far too long at so many times of what is told.
+const WAL_FAR: u64 = 4;
+/// What an event takes at least, where too few are there to tell. Bytes
+const EVENT_MIN: u64 = 240;
+/// And at most: in a store of a few events the empty tables weigh more than they do.
+const EVENT_MAX: u64 = 1024;
 
-pub(super) fn worker(
-    store: Store,
-    board: Board,
-    keeper: Keeper,
-    max_mib: u64,
-    told: mpsc::Receiver<Restart>,
-) -> Worker {
-    let gauge = std::sync::Arc::new(Gauge { store, board, keeper, max_mib, told: Mutex::new(told) });
+/// What the gauge looks at and whom it tells.
+pub(super) struct Parts {
+    pub(super) store: Store,
+    pub(super) board: Board,
+    pub(super) keeper: Keeper,
+    pub(super) tally: Tally,
+    pub(super) max_mib: u64,
+    pub(super) policy: FullPolicy,
+    /// Whether there is a platform to go without.
+    pub(super) uplink: bool,
+    /// One fix in so many seconds is stored; 0: as configured.
+    pub(super) thin_s: Arc<AtomicU64>,
+    /// What retention has to take out.
+    pub(super) needs: watch::Sender<Need>,
+}
+
+pub(super) fn worker(parts: Parts, told: mpsc::Receiver<Restart>) -> Worker {
+    let gauge = Arc::new(Gauge { parts, held: Mutex::new((told, Live::default())) });
     Worker::task("gauge", move |ctx| {
-        let gauge = std::sync::Arc::clone(&gauge);
+        let gauge = Arc::clone(&gauge);
         async move { gauge.run(&ctx).await }
     })
 }
 
 struct Gauge {
-    store: Store,
-    board: Board,
-    keeper: Keeper,
-    max_mib: u64,
-    told: Mutex<mpsc::Receiver<Restart>>,
+    parts: Parts,
+    held: Mutex<(mpsc::Receiver<Restart>, Live)>,
+}
+
+/// What is kept from look to look.
+#[derive(Default)]
+struct Live {
+    verdict: Verdict,
+    fill: Fill,
+    /// Events in the log, and of those what is not sent.
+    kept: u64,
+    unsent: u64,
+    written: u64,
+    outlook: Outlook,
+}
+
+/// What the disk says.
+struct Seen {
+    files: Files,
+    has_ballast: bool,
+    probe: io::Result<()>,
+    written: Option<u64>,
 }
 
 impl Gauge {
     /// Waits for: a second to pass, a restart to write down, the word to stop.
     async fn run(&self, ctx: &Ctx) -> Outcome {
-        let mut told = self.told.lock().await;
+        let (told, live) = &mut *self.held.lock().await;
         loop {
             wedge::hang(ctx.beat.worker()).await;
             ctx.beat.working(LOOK_BUDGET);
-            self.look().await?;
+            self.look(live).await?;
             let wait = ctx.beat.parked(EVERY);
             tokio::select! {
                 () = ctx.stop.cancelled() => return Ok(()),
@@ -55,32 +99,126 @@ impl Gauge {
         }
     }
 
-    /// The disk is asked on a thread that may block: a sick card holds up nobody who runs beside us.
-    async fn look(&self) -> Outcome {
-        let now = self.keeper.clock().now();
-        let (_, tq) = self.keeper.time_of(now);
-        let clock = ClockState { tq: tq.as_str(), err_ms: self.keeper.wall_error_ms(now).map(coarse) };
-        self.board.post(State::Clock(clock));
-        let path = self.store.path().to_owned();
-        let files = tokio::task::spawn_blocking(move || Files::measure(&path)).await?;
-        self.board.post(State::Disk(DiskState {
+    async fn look(&self, live: &mut Live) -> Outcome {
+        let Parts { store, board, keeper, tally, .. } = &self.parts;
+        let now = keeper.clock().now();
+        let (_, tq) = keeper.time_of(now);
+        let clock = ClockState { tq: tq.as_str(), err_ms: keeper.wall_error_ms(now).map(coarse) };
+        board.post(State::Clock(clock));
+        // The disk is asked on a thread that may block: a sick card holds up nobody who runs beside us.
+        let asked = store.clone();
+        let seen = tokio::task::spawn_blocking(move || see(&asked)).await?;
+        // A store that cannot be read says what it said before; the looks of others tell of it.
+        if let Ok((fill, span, unsent)) =
+            store.read(|reader| Ok((reader.fill()?, reader.span()?, reader.unsent()?))).await
+        {
+            (live.fill, live.unsent) = (fill, unsent);
+            live.kept = u64::try_from(span.head.0 - span.base.0).unwrap_or(0);
+        }
+        if let Some(written) = seen.written {
+            tally.store_written_bytes(written.saturating_sub(live.written));
+            live.written = written;
+        }
+        let events = store.head().borrow().0;
+        live.outlook.see(Point { mono_ms: now.mono_ms(), events, written: live.written });
+        let verdict = self.judge(live, &seen);
+        pressure::tell(
+            board,
+            now.wall_ms,
+            &verdict,
+            &pressure::Disk {
+                max_mib: self.parts.max_mib,
+                is_shut: store.is_shut(),
+                is_tight: store.is_tight(),
+                wal: seen.files.wal,
+                probe: seen.probe.as_ref().err().map(ToString::to_string),
+            },
+        );
+        if seen.files.wal > WAL_FAR * verdict.wal_max {
+            let n = store.cut_off(LOOK_MAX);
+            tracing::warn!(n, wal_bytes = seen.files.wal, "looks at the store that last too long are cut off");
+        }
+        board.post(State::Disk(self.state(live, &seen)));
+        Ok(())
+    }
+
+    /// Judges the room, and tells whoever has to do with it.
+    fn judge(&self, live: &mut Live, seen: &Seen) -> Verdict {
+        let figures = self.figures(live, seen);
+        let verdict = room::judge(&figures, self.parts.policy, &live.verdict);
+        live.verdict = verdict;
+        self.parts.store.limit(room::limits(&figures, &verdict));
+        // Asked for its own sake: without events nobody would notice that there is room again.
+        self.parts.store.reconsider(live.fill);
+        self.parts.thin_s.store(verdict.thin.as_secs(), Ordering::Release);
+        self.parts.needs.send_if_modified(|need| std::mem::replace(need, verdict.need) != verdict.need);
+        verdict
+    }
+
+    fn figures(&self, live: &Live, seen: &Seen) -> Figures {
+        let files = &seen.files;
+        Figures {
+            quota: self.parts.max_mib << 20,
+            disk_free: files.free,
+            fill: Fill { file: live.fill.file.max(live.fill.free), free: live.fill.free },
+            wal: files.wal,
+            archive: files.archive,
+            other: files.quarantine + files.captures,
+            has_ballast: seen.has_ballast,
+        }
+    }
+
+    fn state(&self, live: &Live, seen: &Seen) -> DiskState {
+        let files = &seen.files;
+        let wear = live.outlook.wear();
+        DiskState {
             db_bytes: files.db,
             wal_bytes: files.wal,
+            archive_bytes: files.archive,
             free_bytes: files.free.unwrap_or(0),
-            used_pct: files.used_pct(self.max_mib),
-            writable: self.board.get("alarm", "storage").is_none(),
-        }));
-        Ok(())
+            used_pct: u8::try_from(live.verdict.used_pct).unwrap_or(100),
+            writable: seen.probe.is_ok() && self.parts.board.get("alarm", "storage").is_none(),
+            intake: if self.parts.store.is_shut() { "refused" } else { "open" },
+            thin_s: Some(live.verdict.thin.as_secs()).filter(|s| *s > 0),
+            autonomy_s: self.autonomy(live, seen).map(|lasts| lasts.as_secs() / 60 * 60),
+            written_per_event: wear.and_then(|wear| wear.per_event),
+            written_per_day: wear.map(|wear| wear.per_day >> 20 << 20),
+            card_tbw: CARD_TBW,
+            card_years: wear.and_then(|wear| wear.card_years),
+        }
+    }
+
+    /// How long the node could go on if from now on the platform took nothing: all that can go has gone then.
+    fn autonomy(&self, live: &Live, seen: &Seen) -> Option<Duration> {
+        if !self.parts.uplink {
+            return None;
+        }
+        let figures = Figures { archive: 0, ..self.figures(live, seen) };
+        let limits = room::limits(&figures, &live.verdict);
+        let each = (live.fill.file - live.fill.free).checked_div(live.kept).unwrap_or(0);
+        let each = each.clamp(EVENT_MIN, EVENT_MAX);
+        live.outlook.autonomy(limits.intake.saturating_sub(live.unsent * each), each)
     }
 
     async fn note(&self, restart: Restart) {
         let detail = format!("{}: {}", restart.worker, restart.text);
-        let noted =
-            self.store.submit(Group::Within(EVERY), move |txn| txn.log_failure(Stage::Store, "restart", &detail)).await;
-        if let Err(error) = noted {
+        let work = move |txn: &mut crate::store::Txn<'_>| txn.log_failure(Stage::Store, "restart", &detail);
+        if let Err(error) = self.parts.store.submit(Group::Within(EVERY), work).await {
             tracing::warn!(worker = restart.worker, %error, "a restart could not be noted in the failure log");
         }
     }
+}
+
+/// Looks at the disk, and lays the reserve where there is room for it. Blocks for as long as the disk does.
+fn see(store: &Store) -> Seen {
+    let files = Files::measure(store.path());
+    if !store.has_ballast()
+        && files.free.is_some_and(|free| room::has_room_for_ballast(free, files.wal))
+        && let Err(error) = store.lay_ballast()
+    {
+        tracing::debug!(%error, "the reserve for a full disk could not be laid");
+    }
+    Seen { files, has_ballast: store.has_ballast(), probe: store.probe(), written: written_bytes() }
 }
 
 /// Tenths of a second are enough to show, and keep the board quiet.

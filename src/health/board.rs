@@ -109,18 +109,39 @@ pub struct UplinkState {
 }
 
 /// The state of the disk under the store.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct DiskState {
     /// `waypost.db`. Bytes.
     pub db_bytes: u64,
     /// `waypost.db-wal`. Bytes.
     pub wal_bytes: u64,
+    /// The folder `archive`. Bytes.
+    pub archive_bytes: u64,
     /// Free for us on the file system. Bytes.
     pub free_bytes: u64,
-    /// Share of `store.max_mib` in use. 0..=100.
+    /// Share of the room in use: of `store.max_mib`, or of what the disk leaves. 0..=100.
     pub used_pct: u8,
-    /// Whether the last commit could be written.
+    /// Whether the last commit could be written, and the next one could.
     pub writable: bool,
+    /// `open`, or `refused` for want of room.
+    pub intake: &'static str,
+    /// As room ends one fix in so many seconds is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thin_s: Option<u64>,
+    /// How long the node could go on without the platform at the present rate; none: for ever, or nothing comes. s
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub autonomy_s: Option<u64>,
+    /// What was given to the disk for each event lately. Bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_per_event: Option<u64>,
+    /// What is given to the disk in a day at the present rate. Bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_per_day: Option<u64>,
+    /// The card that `card_years` is told of: what may be written to it. TB
+    pub card_tbw: u64,
+    /// How long such a card would last at that rate, before what it writes for itself. Years.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub card_years: Option<f64>,
 }
 
 /// The state of the node's time.
@@ -228,7 +249,7 @@ impl State {
         match self {
             Self::Source(v) => v.state.is_bad(),
             Self::Uplink(v) => v.configured && v.state != "connected",
-            Self::Disk(v) => !v.writable || v.used_pct >= 95,
+            Self::Disk(v) => !v.writable || v.used_pct >= 95 || v.intake == "refused",
             Self::Worker(v) => !matches!(v.state, "fresh" | "ended"),
             Self::Alarm(_) => true,
             Self::Clock(_) | Self::Asset(_) => false,
@@ -349,7 +370,7 @@ mod tests {
     use super::*;
 
     fn disk(used_pct: u8) -> State {
-        State::Disk(DiskState { db_bytes: 1, wal_bytes: 1, free_bytes: 1, used_pct, writable: true })
+        State::Disk(DiskState { used_pct, writable: true, ..DiskState::default() })
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What a source's bytes say: one decoder a connection, and what is known of the receiver across connections.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -15,7 +17,7 @@ use crate::health::{Light, Tally};
 use crate::source::{Conn, Input, Lost};
 
 use super::carrier::{Carrier, Part};
-use super::motion::Motion;
+use super::motion::{Motion, Pace};
 use super::reported::Reported;
 use super::ring::Ring;
 use super::sampler::Sampler;
@@ -57,6 +59,7 @@ pub(super) struct Ears {
     keeper: Keeper,
     tally: Tally,
     keep: Duration,
+    thin_s: Arc<AtomicU64>,
     open: BTreeMap<Conn, Ear>,
     motion: Motion,
     limits: MotionLimits,
@@ -85,6 +88,7 @@ impl Ears {
             keeper: node.keeper.clone(),
             tally: node.tally.clone(),
             keep: node.keep,
+            thin_s: Arc::clone(&node.thin_s),
             open: BTreeMap::new(),
             motion: Motion::default(),
             limits: node.motion,
@@ -297,7 +301,8 @@ impl Ears {
             self.notes.push(Heard::Frame(Frame::Note { name: "clock_stepped", sentence, at, when }, None));
         }
         let tq = if fix.has_date { tq } else { tq.min(TimeQuality::Rtc) };
-        let (id, track, parked) = (gps.id.clone(), gps.track_interval, gps.parked_interval);
+        let room = Duration::from_secs(self.thin_s.load(Ordering::Acquire));
+        let (id, pace) = (gps.id.clone(), Pace { track: gps.track_interval, parked: gps.parked_interval, room });
         if self.doubter.began_anew() {
             self.motion.begin_anew();
         }
@@ -305,7 +310,7 @@ impl Ears {
         let part = self.part(&fix, at, is_late);
         let news = matches!(&part, Part::Leads { fence: Some(_), .. });
         let was_moving = self.motion.is_moving();
-        let keep = self.motion.judge(&fix, at, is_late, (track, parked), news, &self.limits);
+        let keep = self.motion.judge(&fix, at, is_late, pace, news, &self.limits);
         if was_moving != self.motion.is_moving() {
             tracing::debug!(source = id, starts = self.motion.starts(), moving = !was_moving, "the motion has changed");
         }

@@ -23,7 +23,7 @@ mod take;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
@@ -40,7 +40,7 @@ pub use carrier::{Carrier, Carriers};
 pub use ring::{Origin, Ring};
 
 use ears::{Ears, Heard};
-use refusal::{is_a_frames_fault, reason_of};
+use refusal::{is_a_frames_fault, patience, reason_of};
 use take::{Answer, Desk, FixFrame, Frame, Taken};
 
 /// Chunks a source may be ahead of its decoder. Each is at most 4 KiB.
@@ -51,7 +51,7 @@ const FRAMES_MAX: usize = 512;
 const COUNT_WAIT_US: i64 = 1_000_000;
 /// How long one batch may take to decode and commit before the worker counts as stalled.
 const BATCH_BUDGET: Duration = Duration::from_secs(25);
-/// Tries of a batch before scanners that want replies are told `rejected`.
+/// Tries of a batch before scanners that want replies are told `rejected`; of a store without room, one.
 const PATIENCE: u32 = 3;
 /// How long a peer that leaves its replies lying may keep the others of its source waiting, once.
 const REPLY_WAIT: Duration = Duration::from_secs(1);
@@ -103,6 +103,8 @@ pub struct Node {
     pub motion: MotionLimits,
     /// Up to this seq events may have been published.
     pub published: Arc<AtomicI64>,
+    /// As room ends: one fix in so many seconds is stored; 0: as configured.
+    pub thin_s: Arc<AtomicU64>,
     /// The truth.
     pub store: Store,
     /// Where states are posted.
@@ -317,8 +319,8 @@ impl Intake {
         next.map_or(PARKED_MAX, |due| Duration::from_micros(u64::try_from(due - now).unwrap_or(0)))
     }
 
-    /// Commits what waits, however long it takes: while it cannot, nothing is lost. A source whose scanners want replies
-    /// is read on and told `rejected`; any other is not read.
+    /// Commits what waits, however long it takes: while it cannot, nothing is lost unseen. The source is read on: scanners that
+    /// want replies are told `rejected`; of any other what does not fit into memory is counted as refused.
     async fn commit(&mut self, ctx: &Ctx, rx: &mut mpsc::Receiver<Input>) {
         self.due_us = None;
         let counted = std::mem::take(&mut self.counted);
@@ -352,7 +354,7 @@ impl Intake {
             self.trouble(&error, tries).await;
             if is_a_frames_fault(&error) {
                 self.one_by_one(ctx, n).await;
-            } else if tries >= PATIENCE && matches!(&self.desk.feed, Feed::Scanner(scanner) if scanner.reply) {
+            } else if tries >= patience(&error) && self.is_read_on() {
                 self.turn_away(reason_of(&error), until, rx).await;
             } else {
                 sleep_until(until).await;

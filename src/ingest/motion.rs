@@ -41,8 +41,19 @@ pub(super) enum Keep {
     Store,
     /// It is left out by the policy of this name.
     Thin(&'static str),
-    /// It is older than the newest: stored unless a neighbour is.
-    Late,
+    /// It is older than the newest: stored unless a neighbour within this is; then that policy leaves it out.
+    Late(Duration, &'static str),
+}
+
+/// How often a fix is worth a row, if it says nothing new.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// `track_interval_s`.
+    pub(super) track: Duration,
+    /// `parked_interval_s`.
+    pub(super) parked: Duration,
+    /// As room ends: no more than one in so long, turns included; zero: there is room.
+    pub(super) room: Duration,
 }
 
 /// The motion of one asset by one receiver. It begins parked.
@@ -96,7 +107,7 @@ impl Motion {
         fix: &Fix,
         at: Stamp,
         is_late: bool,
-        (track, parked): (Duration, Duration),
+        pace: Pace,
         news: bool,
         limits: &MotionLimits,
     ) -> Keep {
@@ -104,7 +115,9 @@ impl Motion {
             return Keep::Store;
         }
         if is_late {
-            return if news || track.is_zero() || parked.is_zero() { Keep::Store } else { Keep::Late };
+            let track = if pace.parked.is_zero() { Duration::ZERO } else { pace.track };
+            let (span, policy) = if pace.room > track { (pace.room, "room") } else { (track, "track") };
+            return if news || span.is_zero() { Keep::Store } else { Keep::Late(span, policy) };
         }
         self.late = None;
         let gap = at.mono_ms() - self.heard_mono_ms > GAP_MS;
@@ -115,7 +128,11 @@ impl Motion {
             self.follow(fix, limits);
         }
         let news = news || gap || newest.is_none() || was_moving != self.moving;
-        let keep = self.worth(fix, news, if self.moving { ("track", track) } else { ("parked", parked) }, limits);
+        let interval = if self.moving { ("track", pace.track) } else { ("parked", pace.parked) };
+        let mut keep = self.worth(fix, news, interval, limits);
+        if keep == Keep::Store && !news && self.is_within(fix, pace.room) {
+            keep = Keep::Thin("room");
+        }
         if keep == Keep::Store {
             let course_deg = self.course(fix, limits);
             self.stored = Some(Stored { time_ms: fix.time_ms, course_deg });
@@ -164,14 +181,19 @@ impl Motion {
         limits: &MotionLimits,
     ) -> Keep {
         let Some(stored) = self.stored else { return Keep::Store };
-        let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
         let turned = match (stored.course_deg, self.course(fix, limits)) {
             (Some(then), Some(now)) => turn(then, now) > TURN_DEG,
             (None, Some(_)) => true,
             _ => false,
         };
-        let is_due = fix.time_ms.saturating_sub(stored.time_ms) >= interval_ms;
+        let is_due = !self.is_within(fix, interval);
         if news || turned || is_due { Keep::Store } else { Keep::Thin(policy) }
+    }
+
+    /// Whether a fix comes sooner after the last stored one than this.
+    fn is_within(&self, fix: &Fix, span: Duration) -> bool {
+        let span_ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        self.stored.is_some_and(|stored| fix.time_ms.saturating_sub(stored.time_ms) < span_ms)
     }
 
     /// The course, where it is one: that of an asset that stands is noise.

@@ -7,6 +7,8 @@ use crate::plan::{Fence, FenceLimits, Plan, Seen};
 
 const TRACK: Duration = Duration::from_secs(10);
 const PARKED: Duration = Duration::from_secs(300);
+const PACE: Pace = Pace { track: TRACK, parked: PARKED, room: Duration::ZERO };
+const LATE: Keep = Keep::Late(TRACK, "track");
 const M: f64 = M_PER_DEG;
 
 fn fix(time_ms: i64, speed_mps: Option<f64>, course_deg: f64) -> (Fix, Stamp) {
@@ -38,7 +40,7 @@ fn there(second: i64, north_m: f64, hdop: f64) -> (Fix, Stamp) {
 
 fn judge(motion: &mut Motion, (fix, at): &(Fix, Stamp)) -> Keep {
     let is_late = motion.is_late(fix, *at);
-    motion.judge(fix, *at, is_late, (TRACK, PARKED), false, &MotionLimits::default())
+    motion.judge(fix, *at, is_late, PACE, false, &MotionLimits::default())
 }
 
 fn stored(seconds: impl Iterator<Item = i64>, speed: impl Fn(i64) -> f64, course: impl Fn(i64) -> f64) -> Vec<i64> {
@@ -86,7 +88,7 @@ fn a_fix_that_changes_something_else_is_never_thinned() {
     let limits = MotionLimits::default();
     for s in 1..5 {
         let (fix, at) = fix(s * 1000, Some(0.0), 0.0);
-        let keep = motion.judge(&fix, at, false, (TRACK, PARKED), s == 3, &limits);
+        let keep = motion.judge(&fix, at, false, PACE, s == 3, &limits);
         assert_eq!(keep == Keep::Store, s == 1 || s == 3, "second {s}");
     }
 }
@@ -97,7 +99,14 @@ fn zero_intervals_store_every_epoch() {
     for s in 1..50 {
         let (fix, at) = fix(s * 1000, Some(0.0), 0.0);
         assert_eq!(
-            motion.judge(&fix, at, false, (Duration::ZERO, Duration::ZERO), false, &MotionLimits::default()),
+            motion.judge(
+                &fix,
+                at,
+                false,
+                Pace { track: Duration::ZERO, parked: Duration::ZERO, ..PACE },
+                false,
+                &MotionLimits::default()
+            ),
             Keep::Store
         );
     }
@@ -173,11 +182,11 @@ fn one_date_from_the_future_does_not_make_the_rest_late_for_ever() {
         judge(&mut motion, &fix(1000, Some(0.0), 0.0));
         let (ahead, at) = fix(2000, Some(0.0), 0.0);
         judge(&mut motion, &(Fix { time_ms: 619_315_200_000, ..ahead }, at));
-        let late = (0..2000).take_while(|n| judge(&mut motion, &fix(3000 + n * step_ms, Some(0.0), 0.0)) == Keep::Late);
+        let late = (0..2000).take_while(|n| judge(&mut motion, &fix(3000 + n * step_ms, Some(0.0), 0.0)) == LATE);
         let late = i64::try_from(late.count()).unwrap();
         assert!((2..=60).contains(&late) && late * step_ms <= 60_000, "every {step_ms} ms: {late} late ones");
         let next = fix(3000 + (late + 1) * step_ms, Some(0.0), 0.0);
-        assert_ne!(judge(&mut motion, &next), Keep::Late, "every {step_ms} ms");
+        assert_ne!(judge(&mut motion, &next), LATE, "every {step_ms} ms");
     }
 }
 
@@ -190,14 +199,14 @@ fn a_log_that_is_played_back_stays_late() {
         // A fix a second, ten times as fast; then live again.
         let (old, _) = fix(1_000_000 + n * 1000, Some(0.0), 0.0);
         let at = Stamp { mono_us: (noon + n * 100) * 1000, wall_ms: 0 };
-        assert_eq!(judge(&mut motion, &(old, at)), Keep::Late, "{n}");
+        assert_eq!(judge(&mut motion, &(old, at)), LATE, "{n}");
     }
-    assert_ne!(judge(&mut motion, &fix(noon + 501_000, Some(0.0), 0.0)), Keep::Late);
+    assert_ne!(judge(&mut motion, &fix(noon + 501_000, Some(0.0), 0.0)), LATE);
     for n in 0..5000 {
         // Between live fixes the past may come in its own time.
         let at = fix(noon + 502_000 + n * 1000, Some(0.0), 0.0);
-        assert_eq!(judge(&mut motion, &(fix(1_000_000 + n * 1000, Some(0.0), 0.0).0, at.1)), Keep::Late, "{n}");
-        assert_ne!(judge(&mut motion, &at), Keep::Late, "{n}");
+        assert_eq!(judge(&mut motion, &(fix(1_000_000 + n * 1000, Some(0.0), 0.0).0, at.1)), LATE, "{n}");
+        assert_ne!(judge(&mut motion, &at), LATE, "{n}");
     }
 }
 
@@ -268,4 +277,45 @@ fn real_receivers_that_stood_still_start_nothing_and_cross_no_edge_twice() {
         assert_eq!(motion.starts(), 0, "{name}");
         assert!(told.iter().all(|n| *n <= 1), "{name}: {told:?}");
     }
+}
+
+/// What becomes of a drive at 10 m/s north, a fix a second with a turn of 90 degrees each 15 s, while room ends.
+fn driven(room_s: u64) -> Vec<Keep> {
+    let mut motion = Motion::default();
+    let pace = Pace { room: Duration::from_secs(room_s), ..PACE };
+    let limits = MotionLimits::default();
+    let course = |s: i64| if s / 15 % 2 == 0 { 0.0 } else { 90.0 };
+    (0..300)
+        .map(|s| {
+            let (fix, at) = fix(s * 1_000, Some(10.0), course(s));
+            let fix = Fix { lat_deg: f64::from(i32::try_from(s).unwrap()) * 10.0 / M, ..fix };
+            // At 100 s it comes into a zone.
+            motion.judge(&fix, at, false, pace, s == 100, &limits)
+        })
+        .collect()
+}
+
+#[test]
+fn as_room_ends_one_fix_in_so_long_is_stored_and_still_each_that_changes_a_place_or_a_motion() {
+    let n = |keeps: &[Keep], is: Keep| keeps.iter().filter(|keep| **keep == is).count();
+    let (all, ten, sixty) = (driven(0), driven(10), driven(60));
+    assert_eq!(n(&all, Keep::Thin("room")), 0);
+    assert!(n(&all, Keep::Store) > n(&ten, Keep::Store) && n(&ten, Keep::Store) > n(&sixty, Keep::Store));
+    let stored: Vec<usize> = (0..300).filter(|s| sixty[*s] == Keep::Store).collect();
+    let start = all.iter().position(|keep| *keep == Keep::Store).unwrap();
+    assert!(stored.contains(&start) && stored.contains(&100), "{stored:?}");
+    assert!(stored.len() <= 9, "the start, the zone, and one a minute: {stored:?}");
+    let turns = |keeps: &[Keep]| (101..160).filter(|s| keeps[*s] == Keep::Store).count();
+    assert!(turns(&all) >= 6 && turns(&sixty) == 0, "a turn is worth no row then");
+}
+
+#[test]
+fn as_room_ends_a_late_fix_is_stored_unless_one_within_that_time_is() {
+    let mut motion = Motion::default();
+    let pace = Pace { room: Duration::from_secs(60), ..PACE };
+    let limits = MotionLimits::default();
+    let (fix, at) = fix(100_000, Some(0.0), 0.0);
+    assert_eq!(motion.judge(&fix, at, false, pace, false, &limits), Keep::Store);
+    assert_eq!(motion.judge(&fix, at, true, pace, false, &limits), Keep::Late(pace.room, "room"));
+    assert_eq!(motion.judge(&fix, at, true, pace, true, &limits), Keep::Store);
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::config::Port;
 use crate::domain::{Loss, Reason, Stage};
 use crate::health::{Alarm, Ctx, Severity};
 use crate::source::Input;
 use crate::store::StoreError;
 
 use super::take::{Answer, Frame};
-use super::{BATCH_BUDGET, Intake, PATIENCE, STORAGE_ALARM};
+use super::{BATCH_BUDGET, Feed, Intake, PATIENCE, STORAGE_ALARM};
 
 /// Frames that wait while the store takes nothing. Refused scans beyond it are counted, their bytes not kept.
 pub(super) const WAITING_MAX: usize = 1024;
@@ -32,7 +33,7 @@ impl Intake {
                 .into(),
             count: 1,
         });
-        if tries >= PATIENCE {
+        if tries >= patience(error) {
             self.refuse_waiting(0, reason_of(error)).await;
         }
     }
@@ -58,13 +59,29 @@ impl Intake {
         for (reply, why) in told {
             self.answer(Some(reply), Answer::Rejected(why)).await;
         }
+        self.count_overflow(reason);
+    }
+
+    /// What waits beyond the bound is counted as refused, its bytes not kept. Nobody waits for its answer any more.
+    fn count_overflow(&mut self, why: Reason) {
         while self.waiting.len() > WAITING_MAX
-            && let Some((Frame::Refused { loss, is_frame, .. }, None)) = self.waiting.back()
+            && let Some((frame, None)) = self.waiting.back()
+            && let Some((reason, is_frame)) = refused_as(frame, why)
         {
-            *self.counted.entry((Some(loss.reason), *is_frame)).or_default() += 1;
+            *self.counted.entry((Some(reason), is_frame)).or_default() += 1;
             self.due_us = self.due_us.or(Some(0));
             self.waiting.pop_back();
         }
+    }
+
+    /// Whether the source is read while the store takes nothing: its peers want to be told, or what is not read is lost in
+    /// the kernel and counted by nobody. A peer behind TCP waits, and so does a file.
+    pub(super) fn is_read_on(&self) -> bool {
+        let (port, reply) = match &self.desk.feed {
+            Feed::Gps(gps) => (&gps.port, false),
+            Feed::Scanner(scanner) => (&scanner.port, scanner.reply),
+        };
+        reply || matches!(port, Port::Serial(_) | Port::Hid(_) | Port::UdpListen(_))
     }
 
     /// Waits until the next try, and lets nobody wait for an answer meanwhile.
@@ -100,9 +117,27 @@ impl Intake {
     }
 }
 
+/// How a frame is counted that is not kept; none for what happened at a port or to the node, of which there is little.
+const fn refused_as(frame: &Frame, why: Reason) -> Option<(Reason, bool)> {
+    match frame {
+        Frame::Refused { loss, is_frame, .. } => Some((loss.reason, *is_frame)),
+        Frame::Fix(_) | Frame::Scan { .. } | Frame::Test { .. } => Some((why, true)),
+        _ => None,
+    }
+}
+
+/// After how many tries who asks is told that the store does not take it. That there is no room is plain at once.
+pub(super) const fn patience(error: &StoreError) -> u32 {
+    if matches!(error, StoreError::Full { .. } | StoreError::Quota { .. }) { 1 } else { PATIENCE }
+}
+
 /// What scanners hear of a store that does not take their scans.
 pub(super) const fn reason_of(error: &StoreError) -> Reason {
-    if matches!(error, StoreError::Full { .. }) { Reason::StorageFull } else { Reason::StorageError }
+    if matches!(error, StoreError::Full { .. } | StoreError::Quota { .. }) {
+        Reason::StorageFull
+    } else {
+        Reason::StorageError
+    }
 }
 
 /// Whether the frames of a batch may be to blame, and not the disk, the file or the writer: those take the same frames

@@ -99,6 +99,7 @@ pub(super) struct Desk {
 /// # Errors
 /// As the store says; then nothing of any frame was kept.
 pub(super) fn take(txn: &mut Txn<'_>, desk: &Desk, frames: &[Frame]) -> Result<Taken> {
+    txn.admit()?;
     let mut taken = Taken::default();
     for frame in frames {
         let answer = match frame {
@@ -143,7 +144,7 @@ fn take_fix(txn: &mut Txn<'_>, desk: &Desk, frame: &FixFrame, taken: &mut Taken)
         txn.frame(&desk.source, Outcome::Duplicate);
         return Ok(Answer::Again(id));
     }
-    if let Some(policy) = thinned(txn, desk, gps, frame)? {
+    if let Some(policy) = thinned(txn, desk, frame)? {
         txn.frame(&desk.source, Outcome::Thinned(policy));
         return Ok(Answer::Silent);
     }
@@ -189,15 +190,15 @@ fn now_of(tq: TimeQuality, fix: &Fix) -> Option<UnixMs> {
 }
 
 /// The policy that leaves a fix out, if one does.
-fn thinned(txn: &Txn<'_>, desk: &Desk, gps: &crate::config::Gps, frame: &FixFrame) -> Result<Option<&'static str>> {
+fn thinned(txn: &Txn<'_>, desk: &Desk, frame: &FixFrame) -> Result<Option<&'static str>> {
     use super::motion::Keep;
     Ok(match frame.keep {
         Keep::Store => None,
         Keep::Thin(policy) => Some(policy),
-        Keep::Late => {
+        Keep::Late(span, policy) => {
             let upto = identity::sent_seconds(&frame.fix);
-            let span = u32::try_from(gps.track_interval.as_secs()).unwrap_or(u32::MAX).saturating_sub(1);
-            txn.has_event_between(Kind::Fix, &desk.source, upto.saturating_sub(span), upto)?.then_some("track")
+            let span = u32::try_from(span.as_secs()).unwrap_or(u32::MAX).saturating_sub(1);
+            txn.has_event_between(Kind::Fix, &desk.source, upto.saturating_sub(span), upto)?.then_some(policy)
         }
     })
 }

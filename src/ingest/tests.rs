@@ -72,6 +72,7 @@ impl Bench {
             carriers: carriers(&["gps0"], Plan::empty(), clock.now()),
             motion: MotionLimits::default(),
             published: Arc::new(AtomicI64::new(0)),
+            thin_s: Arc::default(),
             store,
             board,
             tally: Tally::new(clock.clone()),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::clock::Keeper;
+use crate::clock::{BUILD_FLOOR_MS, Keeper};
 use crate::domain::{Seq, UnixMs};
-use crate::store::{Look, Reader, Receipt, Span};
+use crate::store::{Look, Reader, Receipt, Shelf, Span};
 
 /// A time that moves by more than this against the monotonic clock has stepped. ms
 const STEP_MS: i64 = 3_600_000;
@@ -64,13 +64,44 @@ pub(super) struct Due {
 impl Due {
     /// Whether the log itself bears witness to the time: it has heard events for a day, or half of what it keeps, since.
     pub(super) fn is_witnessed(&self, now_ms: UnixMs, keep: Duration) -> bool {
-        let settle = SETTLE_MS.min(millis(keep) / 2);
-        self.young_ms.is_some_and(|young_ms| now_ms - young_ms >= settle)
+        is_witness(self.young_ms, now_ms, keep)
     }
 
     /// Events that would leave, of those that are there.
     pub(super) fn share(&self, span: &Span) -> (i64, i64) {
         (self.upto.0 - span.base.0, span.head.0 - span.base.0)
+    }
+}
+
+/// Whether what was written since bears witness to the time.
+pub(super) fn is_witness(young_ms: Option<UnixMs>, now_ms: UnixMs, keep: Duration) -> bool {
+    let settle = SETTLE_MS.min(millis(keep) / 2);
+    young_ms.is_some_and(|young_ms| now_ms - young_ms >= settle)
+}
+
+/// What is old on a shelf: the last number that is, and when the first that is not was written.
+pub(super) fn due_on(reader: &Reader<'_>, shelf: Shelf, now_ms: UnixMs, keep: Duration) -> Look<(i64, Option<UnixMs>)> {
+    let horizon_ms = now_ms - millis(keep);
+    let (mut at, mut upto) = (0, 0);
+    loop {
+        let page = reader.shelf_after(shelf, at, PAGE)?;
+        for one in &page {
+            if one.at_ms < BUILD_FLOOR_MS || one.at_ms > now_ms + AHEAD_MS {
+                // A clock that knew nothing wrote it: the lines around it tell.
+                continue;
+            }
+            if one.at_ms <= horizon_ms {
+                upto = one.entry;
+                continue;
+            }
+            // What was written before it in the same boot is as much older as the monotonic clock says, whatever the wall clock
+            // said then.
+            let since = (one.boot, one.mono_ms - (one.at_ms - horizon_ms));
+            let young = reader.shelf_since(shelf, upto, since)?;
+            return Ok((young.map_or(upto, |young| upto.min(young - 1)), Some(one.at_ms)));
+        }
+        let Some(last) = page.last() else { return Ok((upto, None)) };
+        at = last.entry;
     }
 }
 

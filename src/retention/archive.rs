@@ -1,7 +1,6 @@
-//! Events that leave the log, as files: NDJSON as everywhere outside, compressed, named after what is in them, with a line
+//! What leaves the store, events and lines, as files: NDJSON as everywhere outside, compressed, named after what is in them, with a line
 //! each in a manifest. A file is there whole or not at all, and is read back before anybody relies on it.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,15 +10,17 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Epoch, Seq, UnixMs};
-use crate::store::{Filter, Look, Reader};
+use crate::domain::{Epoch, Row, Seq, UnixMs};
+use crate::store::{Filter, Look, Parting, Reader, Shelf};
 use crate::wire;
 
+/// What a file of events holds, in the manifest.
+const EVENTS: &str = "events";
 /// The list of the files in the folder.
 const MANIFEST: &str = "manifest.ndjson";
-/// Events read at once.
+/// Rows read at once.
 const PAGE: usize = 500;
-/// An event is at most 8 KiB; a longer line is none. Bytes.
+/// An event is at most 8 KiB, a letter twice 4 KiB and its words; a longer line is none. Bytes.
 const LINE_MAX: u64 = 64 * 1024;
 
 /// A file of the archive, as its manifest lists it.
@@ -27,11 +28,13 @@ const LINE_MAX: u64 = 64 * 1024;
 pub(super) struct Entry {
     /// Its name.
     pub(super) file: String,
-    /// The first seq in it.
+    /// What is in it: `events`, or the name of a log.
+    pub(super) what: String,
+    /// The first seq or number in it.
     pub(super) from: i64,
-    /// The last seq in it.
+    /// The last.
     pub(super) to: i64,
-    /// Events in it: what was held back is not.
+    /// Rows in it: what was held back is not.
     pub(super) count: usize,
     /// Events that left the log with them and are not in it: they were not as they were written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -46,25 +49,78 @@ pub(super) struct Entry {
     pub(super) made_ms: UnixMs,
 }
 
-/// The name of a file with these events.
-pub(super) fn name(epoch: Epoch, from: Seq, to: Seq) -> String {
-    format!("{epoch}-{from}-{to}.ndjson.gz")
+/// What goes into a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Goods {
+    /// Events, by seq.
+    Events(Vec<i64>),
+    /// Rows of a shelf, by number.
+    Rows(Shelf, Vec<i64>),
 }
 
-/// Writes these events into a file and its line into the manifest. Nothing is there but that, whatever fails.
+impl Goods {
+    /// Their seqs or numbers, in order.
+    pub(super) fn numbers(&self) -> &[i64] {
+        match self {
+            Self::Events(numbers) | Self::Rows(_, numbers) => numbers,
+        }
+    }
+
+    fn what(&self) -> &'static str {
+        match self {
+            Self::Events(_) => EVENTS,
+            Self::Rows(shelf, _) => shelf.as_str(),
+        }
+    }
+
+    /// The name of a file with these; none when there are none.
+    pub(super) fn name(&self, epoch: Epoch) -> Option<String> {
+        let (from, to) = (self.numbers().first()?, self.numbers().last()?);
+        Some(match self {
+            Self::Events(_) => format!("{epoch}-{from}-{to}.ndjson.gz"),
+            Self::Rows(shelf, _) => format!("{epoch}-{}-{from}-{to}.ndjson.gz", shelf.as_str()),
+        })
+    }
+
+    /// The next of them from a number on, at most [`PAGE`]; those that are not as they were written; how far was looked.
+    fn page(&self, reader: &Reader<'_>, from: i64) -> Look<(Vec<Parting>, Vec<i64>, i64)> {
+        match self {
+            Self::Events(_) => {
+                let page = reader.after(Seq(from - 1), PAGE, &Filter::default())?;
+                let line =
+                    |row: &Row| Parting { entry: row.seq.0, at_ms: row.received_ms, text: wire::event(row, false) };
+                let damaged = page.damaged.iter().map(|one| one.seq.0).collect();
+                Ok((page.rows.iter().map(line).collect(), damaged, page.seen.0))
+            }
+            Self::Rows(shelf, numbers) => {
+                let upto = numbers.last().copied().unwrap_or_default();
+                let rows = reader.shelf_rows(*shelf, from, upto, PAGE)?;
+                let seen = if rows.len() < PAGE { upto } else { rows.last().map_or(upto, |row| row.entry) };
+                Ok((rows, Vec::new(), seen))
+            }
+        }
+    }
+}
+
+/// The shelf whose rows a file holds, by its name; none for events.
+pub(super) fn shelf(file: &str) -> Option<Shelf> {
+    Shelf::from_word(file.split('-').nth(1)?)
+}
+
+/// Writes these rows into a file and its line into the manifest. Nothing is there but that, whatever fails.
 pub(super) fn write(
     folder: &Path,
     file: &str,
     reader: &Reader<'_>,
-    seqs: &[Seq],
+    goods: &Goods,
     made_ms: UnixMs,
 ) -> Look<io::Result<Entry>> {
     let draft = folder.join(format!("{file}.tmp"));
     let done = match fs::create_dir_all(folder).and_then(|()| File::create(&draft)) {
-        Ok(out) => put(out, reader, seqs)?,
+        Ok(out) => put(out, reader, goods)?,
         Err(error) => Err(error),
     };
-    let settled = done.and_then(|put| settle(folder, file, &draft, seqs, made_ms, &put));
+    let settled = done.and_then(|put| settle(folder, file, &draft, goods, made_ms, &put));
     if settled.is_err() {
         // What is left of it is in nobody's way: the next one with this name begins anew.
         drop(fs::remove_file(&draft));
@@ -80,50 +136,72 @@ struct Put {
     damaged: Vec<i64>,
 }
 
-fn put(out: File, reader: &Reader<'_>, seqs: &[Seq]) -> Look<io::Result<Put>> {
-    let wanted: BTreeSet<Seq> = seqs.iter().copied().collect();
-    let mut packed = GzEncoder::new(Digest::new(BufWriter::new(out)), Compression::default());
-    let mut plain = blake3::Hasher::new();
-    let mut damaged = Vec::new();
-    let (mut received, mut at) = (None, seqs.first().map_or(Seq(0), |first| Seq(first.0 - 1)));
-    let last = seqs.last().copied().unwrap_or_default();
-    while at < last {
-        let page = reader.after(at, PAGE, &Filter::default())?;
-        for row in page.rows.iter().filter(|row| wanted.contains(&row.seq)) {
-            let mut line = wire::event(row, false);
-            line.push('\n');
-            plain.update(line.as_bytes());
-            if let Err(error) = packed.write_all(line.as_bytes()) {
-                return Ok(Err(error));
-            }
-            received = Some((received.map_or(row.received_ms, |(first, _)| first), row.received_ms));
-        }
-        damaged.extend(page.damaged.iter().filter(|one| wanted.contains(&one.seq)).map(|one| one.seq.0));
-        if page.seen <= at {
+fn put(out: File, reader: &Reader<'_>, goods: &Goods) -> Look<io::Result<Put>> {
+    let mut packer = Packer::new(out);
+    let mut wanted = goods.numbers().iter().copied().peekable();
+    let (mut received, mut damaged) = (None, Vec::new());
+    while let Some(from) = wanted.peek().copied() {
+        let (page, broken, seen) = goods.page(reader, from)?;
+        if seen < from {
             break;
         }
-        at = page.seen;
+        damaged.extend(broken.into_iter().filter(|seq| goods.numbers().binary_search(seq).is_ok()));
+        for line in page {
+            while wanted.next_if(|number| *number < line.entry).is_some() {}
+            if wanted.next_if_eq(&line.entry).is_none() {
+                continue;
+            }
+            if let Err(error) = packer.line(line.text) {
+                return Ok(Err(error));
+            }
+            received = Some((received.map_or(line.at_ms, |(first, _)| first), line.at_ms));
+        }
+        while wanted.next_if(|number| *number <= seen).is_some() {}
     }
-    Ok(packed.finish().and_then(|Digest { inner, hasher }| {
-        let file = inner.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        Ok(Put { plain: plain.finalize(), packed: hasher.finalize(), received: received.unwrap_or_default(), damaged })
-    }))
+    let received = received.unwrap_or_default();
+    Ok(packer.finish().map(|(plain, packed)| Put { plain, packed, received, damaged }))
+}
+
+/// Writes lines into a compressed file.
+struct Packer {
+    packed: GzEncoder<Digest<BufWriter<File>>>,
+    plain: blake3::Hasher,
+}
+
+impl Packer {
+    fn new(out: File) -> Self {
+        let packed = GzEncoder::new(Digest::new(BufWriter::new(out)), Compression::default());
+        Self { packed, plain: blake3::Hasher::new() }
+    }
+
+    fn line(&mut self, mut line: String) -> io::Result<()> {
+        line.push('\n');
+        self.plain.update(line.as_bytes());
+        self.packed.write_all(line.as_bytes())
+    }
+
+    /// The file is on the disk; answers the hashes of what is in it and of the file.
+    fn finish(self) -> io::Result<(blake3::Hash, blake3::Hash)> {
+        let Digest { inner, hasher } = self.packed.finish()?;
+        inner.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        Ok((self.plain.finalize(), hasher.finalize()))
+    }
 }
 
 /// Gives the file its name, reads it back, and lists it.
-fn settle(folder: &Path, file: &str, draft: &Path, seqs: &[Seq], made_ms: UnixMs, put: &Put) -> io::Result<Entry> {
-    let read = read(draft)?;
-    let whole: Vec<Seq> = seqs.iter().copied().filter(|seq| !put.damaged.contains(&seq.0)).collect();
-    if read.seqs != whole || read.plain != put.plain || read.packed != put.packed {
+fn settle(folder: &Path, file: &str, draft: &Path, goods: &Goods, made_ms: UnixMs, put: &Put) -> io::Result<Entry> {
+    let (read, numbers) = (read(draft)?, goods.numbers());
+    let whole: Vec<i64> = numbers.iter().copied().filter(|number| !put.damaged.contains(number)).collect();
+    if read.numbers != whole || read.plain != put.plain || read.packed != put.packed {
         return Err(io::Error::other(format!("{} does not read back as it was written", draft.display())));
     }
     fs::rename(draft, folder.join(file))?;
     sync(folder)?;
     let entry = Entry {
         file: file.to_owned(),
-        from: seqs.first().map_or(0, |seq| seq.0),
-        to: seqs.last().map_or(0, |seq| seq.0),
+        what: goods.what().to_owned(),
+        from: numbers.first().copied().unwrap_or_default(),
+        to: numbers.last().copied().unwrap_or_default(),
         count: whole.len(),
         damaged: put.damaged.clone(),
         blake3: put.packed.to_hex().to_string(),
@@ -137,7 +215,7 @@ fn settle(folder: &Path, file: &str, draft: &Path, seqs: &[Seq], made_ms: UnixMs
 
 /// A file as it was read back.
 struct ReadBack {
-    seqs: Vec<Seq>,
+    numbers: Vec<i64>,
     plain: blake3::Hash,
     packed: blake3::Hash,
 }
@@ -145,25 +223,26 @@ struct ReadBack {
 fn read(path: &Path) -> io::Result<ReadBack> {
     #[derive(Deserialize)]
     struct Line {
-        seq: i64,
+        #[serde(alias = "seq")]
+        entry: i64,
     }
     let mut lines = BufReader::new(GzDecoder::new(Digest::new(BufReader::new(File::open(path)?))));
-    let (mut seqs, mut plain, mut line) = (Vec::new(), blake3::Hasher::new(), Vec::new());
+    let (mut numbers, mut plain, mut line) = (Vec::new(), blake3::Hasher::new(), Vec::new());
     loop {
         line.clear();
         if lines.by_ref().take(LINE_MAX).read_until(b'\n', &mut line)? == 0 {
             break;
         }
         plain.update(&line);
-        seqs.push(Seq(serde_json::from_slice::<Line>(&line)?.seq));
+        numbers.push(serde_json::from_slice::<Line>(&line)?.entry);
     }
     let mut packed = lines.into_inner().into_inner();
     io::copy(&mut packed, &mut io::sink())?;
-    Ok(ReadBack { seqs, plain: plain.finalize(), packed: packed.hasher.finalize() })
+    Ok(ReadBack { numbers, plain: plain.finalize(), packed: packed.hasher.finalize() })
 }
 
-/// The events in a listed file; none when there is no such file as was listed.
-pub(super) fn seqs(folder: &Path, file: &str) -> io::Result<Option<Vec<Seq>>> {
+/// The seqs or numbers in a listed file; none when there is no such file as was listed.
+pub(super) fn numbers(folder: &Path, file: &str) -> io::Result<Option<Vec<i64>>> {
     let listed = entries(folder)?.into_iter().find(|entry| entry.file == file);
     let read = match read(&folder.join(file)) {
         Ok(read) => read,
@@ -171,10 +250,10 @@ pub(super) fn seqs(folder: &Path, file: &str) -> io::Result<Option<Vec<Seq>>> {
         Err(error) => return Err(error),
     };
     let is_same = listed.is_some_and(|listed| listed.blake3 == read.packed.to_hex().as_str());
-    Ok(is_same.then_some(read.seqs))
+    Ok(is_same.then_some(read.numbers))
 }
 
-/// Takes a file out whose events are all still in the log, as far as it came to be.
+/// Takes a file out whose rows are all still in the store, as far as it came to be.
 pub(super) fn undo(folder: &Path, file: &str) -> io::Result<()> {
     let left = entries(folder)?;
     let kept: Vec<Entry> = left.iter().filter(|entry| entry.file != file).cloned().collect();
@@ -198,6 +277,26 @@ pub(super) fn expire(folder: &Path, before_ms: UnixMs) -> io::Result<usize> {
         relist(folder, &kept)?;
     }
     Ok(old.len())
+}
+
+/// Takes out the oldest files until so many bytes are free, or none is left; answers how many files and bytes went.
+pub(super) fn drop_oldest(folder: &Path, bytes: u64) -> io::Result<(usize, u64)> {
+    let all = entries(folder)?;
+    let (mut files, mut freed) = (0, 0);
+    for entry in &all {
+        if freed >= bytes {
+            break;
+        }
+        // A name with a slash is none of ours.
+        let path = folder.join(entry.file.replace('/', "_"));
+        freed += fs::metadata(&path).map_or(0, |file| file.len());
+        absent_is_well(fs::remove_file(path))?;
+        files += 1;
+    }
+    if files > 0 {
+        relist(folder, &all[files..])?;
+    }
+    Ok((files, freed))
 }
 
 /// The files that the manifest lists. A line that a power cut left unfinished is none.

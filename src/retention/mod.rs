@@ -1,12 +1,15 @@
-//! Rolling retention: what is older than `retention_days` leaves the log, into the archive, a slice at a time. And
-//! `rebuild`: the places told anew from what is kept.
+//! Rolling retention: what is older than `retention_days` leaves the log, into the archive, a slice at a time; so do the three
+//! logs, the audit and letters that are over. And `rebuild`: the places told anew from what is kept.
 //!
 //! **Invariant:** an event leaves the log when it stands in an archive that was read back, or when there is to be none; what
 //! is not sent never leaves.
 
 mod age;
 mod archive;
+mod clear;
 mod rebuild;
+mod shelves;
+pub mod room;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,16 +17,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::clock::Keeper;
 use crate::config;
-use crate::domain::{Seq, UnixMs};
+use crate::domain::{Epoch, Seq, UnixMs};
 use crate::health::{Alarm, Board, Ctx, Outcome, PARKED_MAX, Severity, Worker, wedge};
 use crate::projection::Rebuild;
-use crate::store::{Damaged, Filter, Group, Leaving, Look, Moved, Page, Reader, Slice, Store, StoreError, Txn};
+use crate::store::{Damaged, Filter, Group, Look, Moved, Page, Reader, Slice, Store, StoreError, Txn};
 
 use age::{Now, Trust, millis};
+use archive::Goods;
 
 pub use rebuild::{Difference, Report, rebuild, rebuild_closed};
 
@@ -64,6 +68,8 @@ enum Halt {
 pub struct Passed {
     /// Events that left the log.
     pub events: usize,
+    /// Lines of the logs and the audit, and letters, that left.
+    pub lines: usize,
     /// Files written for them.
     pub files: usize,
     /// Assets gone with their last event.
@@ -83,12 +89,23 @@ pub struct Retention {
     moved: Moved,
     trust: Trust,
     pause: Duration,
+    needs: watch::Receiver<room::Need>,
+    /// When a step for room that failed was last told. `CLOCK_BOOTTIME` ms
+    said_mono_ms: Option<i64>,
 }
 
 impl Retention {
-    /// A keeper of the log with the days of the configuration. `moved` are the assets that receivers move: they stay.
+    /// A keeper of the log with the days of the configuration. `moved` are the assets that receivers move: they stay. `needs`
+    /// says what has to go for room.
     #[must_use]
-    pub fn new(store: Store, board: Board, keeper: Keeper, days: &config::Store, moved: BTreeSet<String>) -> Self {
+    pub fn new(
+        store: Store,
+        board: Board,
+        keeper: Keeper,
+        days: &config::Store,
+        moved: BTreeSet<String>,
+        needs: watch::Receiver<room::Need>,
+    ) -> Self {
         let span = |days: u32| Duration::from_secs(u64::from(days) * 86_400);
         Self {
             store,
@@ -99,10 +116,12 @@ impl Retention {
             moved: Arc::new(moved),
             trust: Trust::default(),
             pause: PAUSE,
+            needs,
+            said_mono_ms: None,
         }
     }
 
-    /// The worker `retention`. Waits for: the time of the next pass, the word to stop. A restart loses nothing: what was
+    /// The worker `retention`. Waits for: the time of the next pass, the end of room, the word to stop. A restart loses nothing: what was
     /// archived and not yet removed is removed by the next pass.
     #[must_use]
     pub fn worker(self) -> Worker {
@@ -121,6 +140,11 @@ impl Retention {
             tokio::select! {
                 () = ctx.stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(wait) => {}
+                Ok(()) = self.needs.changed() => {}
+            }
+            let need = *self.needs.borrow_and_update();
+            if !need.is_none() {
+                self.make_room(ctx, need).await;
             }
             // Looked at all the time, so that a step is seen when it happens.
             self.trust.look(&self.keeper);
@@ -138,8 +162,8 @@ impl Retention {
             Ok(passed) => {
                 self.board.clear(ALARM);
                 if passed != Passed::default() {
-                    let Passed { events, files, assets, expired } = passed;
-                    tracing::info!(events, files, assets, expired, "old events have left the log");
+                    let Passed { events, lines, files, assets, expired } = passed;
+                    tracing::info!(events, lines, files, assets, expired, "what is old has left the store");
                 }
                 Some(passed)
             }
@@ -164,7 +188,7 @@ impl Retention {
             name: ALARM.into(),
             severity: Severity::Warn,
             since_ms: self.keeper.clock().now().wall_ms,
-            text: format!("Old events stay in the log: {text}."),
+            text: format!("What is old stays in the store: {text}."),
             advice: advice.into(),
             count: 1,
         });
@@ -177,9 +201,23 @@ impl Retention {
         let keep = self.keep;
         let Some(now) = self.trust.look(&self.keeper) else {
             let wall_ms = self.keeper.clock().now().wall_ms;
-            let due = self.store.read(move |reader| age::may_be_due(reader, wall_ms, keep)).await?;
+            let due = move |reader: &Reader<'_>| {
+                Ok(age::may_be_due(reader, wall_ms, keep)? || shelves::may_be_due(reader, wall_ms, keep)?)
+            };
+            let due = self.store.read(due).await?;
             return if due { Err(no_time()) } else { Ok(passed) };
         };
+        let events = self.roll_events(ctx, now, &mut passed).await;
+        // The lines are judged by themselves: a log that refuses keeps nobody else.
+        let lines = self.roll_shelves(ctx, now, &mut passed).await;
+        events?;
+        lines?;
+        Ok(passed)
+    }
+
+    /// Takes out events that are old, and archives past their days.
+    async fn roll_events(&mut self, ctx: &Ctx, now: Now, passed: &mut Passed) -> Result<(), Halt> {
+        let keep = self.keep;
         let (span, due) = self
             .store
             .read(move |reader| {
@@ -188,18 +226,18 @@ impl Retention {
             })
             .await?;
         let is_sure = !now.has_stepped && (now.is_settled || due.is_witnessed(now.ms, keep));
-        refuse(now, &due, due.share(&span), is_sure)?;
+        refuse(now, due.young_ms, due.share(&span), is_sure, "events")?;
         if due.upto > span.base {
             let from_ms = now.ms - millis(keep);
             self.change(move |txn| txn.set_history_from(from_ms)).await?;
         }
         // What was held back and waits to be sent now is behind `base` and not sent.
-        self.roll(ctx, due.upto.min(span.sent), now.ms, &mut passed).await?;
+        self.roll(ctx, due.upto.min(span.sent), now.ms, passed).await?;
         if is_sure {
             ctx.beat.working(STEP_BUDGET);
             passed.expired = self.expire(now.ms).await?;
         }
-        Ok(passed)
+        Ok(())
     }
 
     /// Takes out what is old: first what was held back and no longer is, then the next of the log.
@@ -210,7 +248,10 @@ impl Retention {
             let moved = Arc::clone(&self.moved);
             let leaving = self.store.read(move |reader| reader.leaving(after, upto, &moved, CHUNK)).await?;
             self.tell(leaving.damaged.clone()).await?;
-            let file = self.archived(&leaving, now_ms).await?;
+            // Where none of them says its epoch, all of them are damaged: the file only names them.
+            let epoch = leaving.epoch.unwrap_or_else(|| self.store.epoch());
+            let goods = Goods::Events(leaving.seqs.iter().map(|seq| seq.0).collect());
+            let file = self.archived(goods, epoch, now_ms).await?;
             passed.files += usize::from(file.is_some());
             self.remove(ctx, after, leaving.through, leaving.seqs, passed).await?;
             if file.is_some() {
@@ -234,19 +275,13 @@ impl Retention {
     }
 
     /// Writes what leaves into a file, and notes that it is to be removed now. None where there is nothing to be written.
-    async fn archived(&self, leaving: &Leaving, made_ms: UnixMs) -> Result<Option<String>, Halt> {
-        if self.archive.is_none() {
-            return Ok(None);
-        }
-        // Where none of them says its epoch, all of them are damaged: the file only names them.
-        let epoch = leaving.epoch.unwrap_or_else(|| self.store.epoch());
-        let (Some(first), Some(last)) = (leaving.seqs.first(), leaving.seqs.last()) else { return Ok(None) };
-        let file = archive::name(epoch, *first, *last);
-        // Before a file is begun it is noted: one that a power cut left is then taken out, for all of it is still in the log.
+    async fn archived(&self, goods: Goods, epoch: Epoch, made_ms: UnixMs) -> Result<Option<String>, Halt> {
+        let Some(file) = goods.name(epoch).filter(|_| self.archive.is_some()) else { return Ok(None) };
+        // Before a file is begun it is noted: one that a power cut left is then taken out, for all of it is still in the store.
         self.note(State::Writing, &file).await?;
-        let (folder, name, seqs) = (archive::folder(self.store.path()), file.clone(), leaving.seqs.clone());
+        let (folder, name) = (archive::folder(self.store.path()), file.clone());
         let path = folder.join(&file);
-        let written = self.store.read(move |reader| archive::write(&folder, &name, reader, &seqs, made_ms)).await?;
+        let written = self.store.read(move |reader| archive::write(&folder, &name, reader, &goods, made_ms)).await?;
         written.map_err(|error| Halt::Archive { path, error })?;
         self.note(State::Removing, &file).await?;
         Ok(Some(file))
@@ -259,11 +294,13 @@ impl Retention {
         match State::of(&noted) {
             Some((State::Removing, file)) => {
                 let (path, file) = (folder.join(file), file.to_owned());
-                let seqs = blocking(path.clone(), move || archive::seqs(&folder, &file)).await?;
-                match (&seqs, seqs.iter().flatten().next()) {
-                    (Some(seqs), Some(first)) => {
-                        let last = seqs.last().copied().unwrap_or_default();
-                        self.remove(ctx, Seq(first.0 - 1), last, seqs.clone(), passed).await?;
+                let shelf = archive::shelf(&file);
+                let numbers = blocking(path.clone(), move || archive::numbers(&folder, &file)).await?;
+                match (numbers.as_deref(), shelf) {
+                    (Some(numbers), Some(shelf)) => self.unshelve(ctx, shelf, numbers, passed).await?,
+                    (Some(&[first, .., last] | &[first @ last]), None) => {
+                        let seqs = numbers.into_iter().flatten().map(Seq).collect();
+                        self.remove(ctx, Seq(first - 1), Seq(last), seqs, passed).await?;
                     }
                     // What it was meant to hold and is still in the log goes into the next one.
                     _ => {
@@ -380,16 +417,22 @@ fn slice(reader: &Reader<'_>, (after, through): (Seq, Seq), seqs: &BTreeSet<Seq>
     }))
 }
 
-/// Refuses what only a wrong clock would ask for.
-fn refuse(now: Now, due: &age::Due, (leaving, all): (i64, i64), is_sure: bool) -> Result<(), Halt> {
+/// Refuses what only a wrong clock would ask for. `what` they are, in words; `young_ms`: when the first that stays was written.
+fn refuse(
+    now: Now,
+    young_ms: Option<UnixMs>,
+    (leaving, all): (i64, i64),
+    is_sure: bool,
+    what: &str,
+) -> Result<(), Halt> {
     if leaving <= 0 || is_sure {
         return Ok(());
     }
-    let young = if due.young_ms.is_some() { "hardly any" } else { "none" };
+    let young = if young_ms.is_some() { "hardly any" } else { "none" };
     if now.has_stepped {
         return Err(Halt::Refused {
             text: format!(
-                "the time has stepped by more than an hour, and {leaving} of {all} events would be too old by it"
+                "the time has stepped by more than an hour, and {leaving} of {all} {what} would be too old by it"
             ),
             advice: "Check the node's clock. Retention goes on when the time has stood for a day.",
         });
@@ -397,7 +440,7 @@ fn refuse(now: Now, due: &age::Due, (leaving, all): (i64, i64), is_sure: bool) -
     if leaving > all / SHARE {
         return Err(Halt::Refused {
             text: format!(
-                "{leaving} of {all} events would be too old at once, and {young} since bear witness to the time"
+                "{leaving} of {all} {what} would be too old at once, and {young} since bear witness to the time"
             ),
             advice: "Check the node's clock. If it is right, wait: retention goes on when it has stood for a day.",
         });
@@ -423,3 +466,6 @@ async fn blocking<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod shelves_tests;

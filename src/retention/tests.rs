@@ -12,27 +12,34 @@ use crate::health::Beat;
 use crate::ingest::history_tests::{self, MORNING_MS, Read, drive_in, take_reads};
 use crate::ingest::tests::Bench;
 use crate::plan::Plan;
-use crate::store::{Acknowledged, Append, Draft, Identity, Ledger, Outcome, WriterSeat, assert_recounted};
+use crate::store::{
+    Acknowledged, Append, Draft, Identity, Ledger, Outcome, WriterSeat, assert_recounted, written_bytes,
+};
 
-const DAY_MS: i64 = 86_400_000;
-const START_MS: UnixMs = BUILD_FLOOR_MS + 10 * DAY_MS;
+pub(super) const DAY_MS: i64 = 86_400_000;
+pub(super) const START_MS: UnixMs = BUILD_FLOOR_MS + 10 * DAY_MS;
 
 fn full() -> bool {
     std::env::var("WAYPOST_FAULTS").is_ok_and(|size| size == "full")
 }
 
-fn days(retention: u32, archive: u32) -> config::Store {
+pub(super) fn days(retention: u32, archive: u32) -> config::Store {
     config::Store { retention_days: retention, archive_days: archive, ..config::Store::default() }
 }
 
 fn retention(store: &Store, board: &Board, keeper: &Keeper, days: &config::Store) -> Retention {
     let moved = BTreeSet::from(["TRK-07".to_owned()]);
-    let mut retention = Retention::new(store.clone(), board.clone(), keeper.clone(), days, moved);
+    let mut retention = Retention::new(store.clone(), board.clone(), keeper.clone(), days, moved, needs());
     retention.pause = Duration::ZERO;
     retention
 }
 
-fn ctx(clock: &Clock) -> Ctx {
+/// Nothing has to go for room.
+fn needs() -> watch::Receiver<room::Need> {
+    watch::channel(room::Need::default()).1
+}
+
+pub(super) fn ctx(clock: &Clock) -> Ctx {
     Ctx { beat: Beat::new("retention", clock.clone()), stop: CancellationToken::new() }
 }
 
@@ -70,7 +77,7 @@ async fn assert_rebuilt(store: &Store) -> usize {
 }
 
 /// The ledger, to which a recount of the rows must come.
-async fn ledger(store: &Store) -> Ledger {
+pub(super) async fn ledger(store: &Store) -> Ledger {
     assert_recounted(store);
     store.read(|reader| reader.ledger()).await.unwrap()
 }
@@ -80,14 +87,16 @@ fn archived(store: &Store) -> Vec<i64> {
     let folder = archive::folder(store.path());
     let mut found = Vec::new();
     for entry in archive::entries(&folder).unwrap() {
-        let seqs = archive::seqs(&folder, &entry.file).unwrap().expect("the file is as it was listed");
-        assert_eq!(seqs.len(), entry.count);
-        found.extend(seqs.iter().map(|seq| seq.0));
+        let numbers = archive::numbers(&folder, &entry.file).unwrap().expect("the file is as it was listed");
+        assert_eq!(numbers.len(), entry.count);
+        if entry.what == "events" {
+            found.extend(numbers);
+        }
     }
     found
 }
 
-fn alarm(board: &Board) -> Option<String> {
+pub(super) fn alarm(board: &Board) -> Option<String> {
     match board.get("alarm", ALARM) {
         Some(crate::health::State::Alarm(alarm)) => Some(alarm.text),
         _ => None,
@@ -170,7 +179,7 @@ async fn codes_that_nobody_registered_leave_the_tables_with_their_last_events() 
     clock.advance_ms(2 * DAY_MS);
     retention.trust.look(&retention.keeper);
     retention.pause = PAUSE;
-    let (begun, written, wide) = (Instant::now(), bytes_written(), ctx(&clock));
+    let (begun, written, wide) = (Instant::now(), written_bytes().unwrap_or(0), ctx(&clock));
     let passing = async {
         let passed = retention.pass(&wide).await.unwrap();
         wide.stop.cancel();
@@ -184,7 +193,7 @@ async fn codes_that_nobody_registered_leave_the_tables_with_their_last_events() 
         passed.events,
         passed.assets,
         begun.elapsed(),
-        bytes_written() - written,
+        written_bytes().unwrap_or(0) - written,
         waits.len(),
     );
     assert!(p99 < Duration::from_millis(500), "a pass holds up a scan: {p99:?}");
@@ -214,12 +223,6 @@ async fn waits_for_the_writer(store: &Store, stop: &CancellationToken) -> Vec<Du
         tokio::task::yield_now().await;
     }
     waits
-}
-
-/// What this process has given to the disk so far.
-fn bytes_written() -> u64 {
-    let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
-    io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok()).unwrap_or(0)
 }
 
 #[tokio::test]
@@ -255,19 +258,19 @@ async fn an_event_from_before_the_history_that_is_kept_is_simply_late() {
 }
 
 /// A bare store, for what is not about places.
-struct Log {
+pub(super) struct Log {
     dir: tempfile::TempDir,
-    clock: Clock,
-    board: Board,
-    keeper: Keeper,
-    store: Store,
+    pub(super) clock: Clock,
+    pub(super) board: Board,
+    pub(super) keeper: Keeper,
+    pub(super) store: Store,
     stop: CancellationToken,
     writer: Option<std::thread::JoinHandle<()>>,
     n: u32,
 }
 
 impl Log {
-    fn open(uplink: bool) -> Self {
+    pub(super) fn open(uplink: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::manual(Stamp { mono_us: 1_000_000, wall_ms: START_MS });
         let who =
@@ -279,12 +282,12 @@ impl Log {
         Self { dir, clock, board: Board::default(), keeper, store, stop, writer, n: 0 }
     }
 
-    fn retention(&self, days: &config::Store) -> Retention {
+    pub(super) fn retention(&self, days: &config::Store) -> Retention {
         retention(&self.store, &self.board, &self.keeper, days)
     }
 
     /// Appends so many events, a second apart, received with this trust in the time.
-    async fn append(&mut self, n: u32, kind: Kind, tq: TimeQuality) {
+    pub(super) async fn append(&mut self, n: u32, kind: Kind, tq: TimeQuality) {
         let drafts: Vec<Draft> = (self.n..self.n + n)
             .map(|n| {
                 let received = after(self.clock.now(), i64::from(n - self.n) * 1_000);
@@ -320,7 +323,7 @@ impl Log {
     }
 
     /// A day a step, so that the time is seen to go on.
-    async fn pass_after(&self, retention: &mut Retention, days: i64) -> Option<Passed> {
+    pub(super) async fn pass_after(&self, retention: &mut Retention, days: i64) -> Option<Passed> {
         for _ in 0..days {
             self.clock.advance_ms(DAY_MS);
             retention.trust.look(&self.keeper);
@@ -490,17 +493,17 @@ async fn a_cut_between_archive_and_removal_loses_and_doubles_nothing() {
             log.clock.advance_ms(DAY_MS);
             retention.trust.look(&log.keeper);
         }
-        let file = archive::name(log.store.epoch(), Seq(1), Seq(1_200));
+        let goods = Goods::Events((1..=1_200).collect());
+        let file = goods.name(log.store.epoch()).unwrap();
         let folder = archive::folder(log.store.path());
         retention.note(State::Writing, &file).await.unwrap();
         if cut == "writing" {
             std::fs::create_dir(&folder).unwrap();
             std::fs::write(folder.join(format!("{file}.tmp")), b"half of it").unwrap();
         } else {
-            let seqs: Vec<Seq> = (1..=1_200).map(Seq).collect();
             let (folder, file) = (folder.clone(), file.clone());
             log.store
-                .read(move |reader| archive::write(&folder, &file, reader, &seqs, START_MS))
+                .read(move |reader| archive::write(&folder, &file, reader, &goods, START_MS))
                 .await
                 .unwrap()
                 .unwrap();
@@ -527,7 +530,7 @@ async fn a_cut_between_archive_and_removal_loses_and_doubles_nothing() {
     }
 }
 
-fn names(folder: &Path) -> Vec<String> {
+pub(super) fn names(folder: &Path) -> Vec<String> {
     std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
@@ -576,7 +579,7 @@ async fn an_archive_that_was_damaged_is_not_what_was_listed() {
         let mut bytes = whole.clone();
         bytes[at] ^= 4;
         std::fs::write(folder.join(&entry.file), &bytes).unwrap();
-        assert!(!matches!(archive::seqs(&folder, &entry.file), Ok(Some(_))), "byte {at}");
+        assert!(!matches!(archive::numbers(&folder, &entry.file), Ok(Some(_))), "byte {at}");
     }
 }
 
@@ -649,10 +652,10 @@ async fn a_rebuild_finds_what_differs_and_sets_it_right() {
 }
 
 /// The same numbers on every machine.
-struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self, n: i64) -> i64 {
+    pub(super) fn roll(&mut self, n: i64) -> i64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         i64::try_from(self.0 >> 33).unwrap() % n
     }

@@ -36,7 +36,7 @@ fn source(id: &str, state: SourceCondition) -> State {
 }
 
 fn disk() -> State {
-    State::Disk(DiskState { db_bytes: 1, wal_bytes: 1, free_bytes: 1, used_pct: 1, writable: true })
+    State::Disk(DiskState { db_bytes: 1, used_pct: 1, writable: true, ..DiskState::default() })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -176,6 +176,7 @@ fn sample(front: &Front, counts: &Counts, files: &Files) -> Sample {
                 sample.uplink_connected = Some(uplink.state == "connected");
             }
             Some(Posted::Clock(clock)) => sample.clock_error_ms = clock.err_ms,
+            Some(Posted::Disk(disk)) => sample.storage_autonomy = disk.autonomy_s.map(Duration::from_secs),
             _ => {}
         }
     }

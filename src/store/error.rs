@@ -11,6 +11,15 @@ pub enum StoreError {
         /// The database file.
         path: PathBuf,
     },
+    /// The store holds what it may: `store.max_mib`, or what the disk has room for. Intake refuses with `storage_full`.
+    #[error("{path:?} has no room left in what it may take; see store.max_mib and the free space of its disk")]
+    Quota {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// A look lasted so long that the write-ahead log grew, and was cut off.
+    #[error("the look at the store took too long and was cut off; ask for less, or ask again")]
+    CutOff,
     /// The disk or the file system fails or is read-only. Intake refuses with `storage_error` and tries again.
     #[error("{path:?} cannot be written: {cause}; check the disk and its mount (dmesg)")]
     Disk {
@@ -79,6 +88,7 @@ impl StoreError {
                 | Code::DatabaseBusy
                 | Code::DatabaseLocked,
             ) => Self::Disk { path, cause },
+            Some(Code::OperationInterrupted) => Self::CutOff,
             Some(Code::DatabaseCorrupt | Code::NotADatabase) => Self::Corrupt { path, cause },
             _ => Self::Statement { cause },
         }
@@ -87,7 +97,7 @@ impl StoreError {
     /// Whether waiting can help: the disk is full, failing or busy, or the writer is away.
     #[must_use]
     pub const fn may_pass(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::Disk { .. } | Self::Gone)
+        matches!(self, Self::Full { .. } | Self::Quota { .. } | Self::CutOff | Self::Disk { .. } | Self::Gone)
     }
 }
 

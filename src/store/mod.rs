@@ -15,6 +15,8 @@ mod letters;
 mod outbox;
 mod places;
 mod recount;
+mod quota;
+mod readers;
 mod register;
 mod retry;
 mod schema;
@@ -26,17 +28,17 @@ mod writer;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rusqlite::Connection;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::domain::{AssetState, Cursor, Epoch, EventId, Lane, Reason, Row, Seq, Thing, UnixMs};
 
 pub use backup::{Copied, copy};
 pub use error::{Result, StoreError};
-pub use files::Files;
+pub use files::{Files, written_bytes};
 pub use history::{FenceMark, Told};
 pub use journal::{Entry, Log, Outbound};
 pub use keep::{Leaving, Left, Moved, Receipt, Slice, Span};
@@ -44,6 +46,7 @@ pub use ledger::{Gone, Ledger, Line, Outcome, SourceLedger};
 pub use letters::{Letter, OPEN_MAX, Origin};
 pub use outbox::{Acknowledged, Damaged, Filter, Page, SCAN_MAX, StoredFix, Verified};
 pub use places::Window;
+pub use quota::{BALLAST_BYTES, Fill, Limits};
 #[cfg(test)]
 pub(crate) use recount::assert_recounted;
 pub use recount::{Account, Difference, Rows, recount};
@@ -54,6 +57,11 @@ pub use txn::{Append, Draft, Txn};
 pub use walk::{Closing, LetterCount, Mark, Stretch};
 pub use writer::{Commit, Group, WriterSeat};
 
+use quota::Quota;
+use readers::Readers;
+
+/// The file whose lock says that the store is in use.
+const LOCK: &str = "waypost.lock";
 /// Read connections open at once.
 const READERS: usize = 4;
 
@@ -78,16 +86,12 @@ pub struct Store {
     path: Arc<PathBuf>,
     door: writer::Door,
     readers: Arc<Readers>,
+    quota: Quota,
     head: watch::Receiver<Seq>,
     epoch: Epoch,
     boot: i64,
     newest_trusted_ms: UnixMs,
     _lock: Arc<File>,
-}
-
-struct Readers {
-    idle: Mutex<Vec<Connection>>,
-    permits: Arc<Semaphore>,
 }
 
 impl Store {
@@ -105,16 +109,22 @@ impl Store {
         let path = dir.join("waypost.db");
         let lock = lock(dir)?;
         let mut conn = schema::open_writer(&path)?;
-        let begun = begin_run(&path, &mut conn, who, clock)?;
+        let quota = Quota::none(&path);
+        let begun = match begin_run(&path, &mut conn, who, clock) {
+            // On a full disk the node comes up with what the reserve has room for: its screen says so.
+            Err(StoreError::Full { .. }) if quota.relieve(&conn) => begin_run(&path, &mut conn, who, clock)?,
+            begun => begun?,
+        };
         drop(conn);
         let (head_tx, head) = watch::channel(begun.head);
         let (door, rx) = writer::door();
-        let seat = WriterSeat::new(path.clone(), rx, head_tx, begun.run, clock.clone(), Arc::new(on_commit));
-        let readers = Readers { idle: Mutex::new(Vec::new()), permits: Arc::new(Semaphore::new(READERS)) };
+        let seat = WriterSeat::new(path.clone(), rx, head_tx, begun.run, clock.clone(), Arc::new(on_commit))
+            .under(quota.clone());
         let store = Self {
             path: Arc::new(path),
             door,
-            readers: Arc::new(readers),
+            readers: Arc::new(Readers::new(READERS)),
+            quota,
             head,
             epoch: begun.epoch,
             boot: begun.boot,
@@ -217,8 +227,7 @@ impl Closed {
             return Err(StoreError::Disk { path, cause: "there is no store here yet".into() });
         }
         let lock = lock(dir)?;
-        let readers = Readers { idle: Mutex::new(Vec::new()), permits: Arc::new(Semaphore::new(1)) };
-        Ok(Self { path, readers, _lock: lock })
+        Ok(Self { path, readers: Readers::new(1), _lock: lock })
     }
 
     /// Runs `look` on a read connection.
@@ -244,20 +253,6 @@ impl Closed {
         txn.finish()?;
         sql.commit().map_err(err)?;
         Ok(value)
-    }
-}
-
-impl Readers {
-    fn with<T>(&self, path: &Path, look: impl FnOnce(&Reader<'_>) -> rusqlite::Result<T>) -> Result<T> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let conn = match idle {
-            Some(conn) => conn,
-            None => schema::open_reader(path)?,
-        };
-        // A connection that failed is dropped, not put back: the next reader opens a fresh one.
-        let answer = look(&Reader { conn: &conn }).map_err(|e| StoreError::of(path, &e))?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
-        Ok(answer)
     }
 }
 
@@ -467,7 +462,7 @@ fn begin_run(path: &Path, conn: &mut Connection, who: &Identity, clock: &Clock) 
 }
 
 fn lock(dir: &Path) -> Result<File> {
-    let path = dir.join("waypost.lock");
+    let path = dir.join(LOCK);
     let disk = |e: std::io::Error| StoreError::Disk { path: path.clone(), cause: e.to_string() };
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(disk)?;
     match file.try_lock() {

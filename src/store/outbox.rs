@@ -196,7 +196,7 @@ pub(super) fn lane_after(conn: &Connection, lane: Lane, after: Seq, limit: usize
     let head: i64 = conn.prepare_cached("select coalesce(max(seq), 0) from outbox")?.query_row([], |r| r.get(0))?;
     let start = skip(conn, after)?;
     let end = head.min(start.saturating_add(SCAN_MAX));
-    let (low, high) = kinds_of(lane);
+    let (low, high) = kinds(lane);
     let sql = format!(
         "select {COLUMNS} from outbox o left join runs r on r.run = o.run
          where o.seq > ?1 and o.seq <= ?2 and o.kind between ?3 and ?4 order by o.seq limit ?5"
@@ -209,6 +209,14 @@ pub(super) fn lane_after(conn: &Connection, lane: Lane, after: Seq, limit: usize
         page.take(row)?;
     }
     Ok(page.seen_to(end, after, limit, head))
+}
+
+/// The kinds of a lane. Also what is no kind, in a damaged row, is in one of them: it is not passed over in silence.
+pub(super) const fn kinds(lane: Lane) -> (i64, i64) {
+    match lane {
+        Lane::Fix => (i64::MIN, Kind::Fix as i64),
+        Lane::Scan => (Kind::Scan as i64, i64::MAX),
+    }
 }
 
 /// What was found of a stretch of the log.
@@ -229,15 +237,6 @@ pub(super) fn verify(conn: &Connection, after: Seq, limit: usize) -> rusqlite::R
     let page = self::after(conn, after, limit, &Filter::default())?;
     let (rows, Page { damaged, seen, more, .. }) = (page.len(), page);
     Ok(Verified { rows, damaged, seen, more })
-}
-
-/// The first and the last kind of a lane: they are neighbours. Also what is no kind, in a damaged row, is in one of them: it
-/// is not passed over in silence.
-pub(super) const fn kinds_of(lane: Lane) -> (i64, i64) {
-    match lane {
-        Lane::Fix => (i64::MIN, Kind::Fix as i64),
-        Lane::Scan => (Kind::Scan as i64, i64::MAX),
-    }
 }
 
 /// A fix as it lies in the log.
@@ -356,7 +355,7 @@ impl Txn<'_> {
     }
 
     pub(super) fn count_after(&mut self, lane: Lane) -> Result<i64> {
-        let (low, high) = kinds_of(lane);
+        let (low, high) = kinds(lane);
         let from = cursor(self.sql, lane).map_err(|e| self.err(&e))?;
         self.sql
             .prepare_cached("select count(*) from outbox where seq > ?1 and kind between ?2 and ?3")

@@ -11,7 +11,7 @@ use super::error::{Result, StoreError};
 static MIGRATIONS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/migrations");
 
 /// Bytes a page. Small pages write fewer bytes for small commits: measured in `docs/decisions/0004-page-size.md`.
-const PAGE_BYTES: i64 = 1024;
+pub(super) const PAGE_BYTES: i64 = 1024;
 /// Pages in the WAL before it is copied back and begun anew: 4 MiB.
 const WAL_PAGES: i64 = 4096;
 /// What the WAL is cut to after a long reader let it grow. Bytes; above the normal size, so that it is reused, not truncated.

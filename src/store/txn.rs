@@ -12,6 +12,7 @@ use crate::domain::{EventId, Kind, Lane, Reason, Seq, Stamp, TimeQuality, UnixMs
 use super::digest;
 use super::error::{Result, StoreError};
 use super::ledger::{Count, Outcome};
+use super::quota::Quota;
 
 /// Where the log ends: the newest seq, and the newest of each kind for `prev`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,11 +85,12 @@ pub struct Txn<'a> {
     heads: Heads,
     counts: BTreeMap<Count, i64>,
     boot: Option<i64>,
+    pub(super) quota: Option<Quota>,
 }
 
 impl<'a> Txn<'a> {
     pub(super) fn new(path: &'a Path, sql: &'a Transaction<'a>, heads: Heads, run: i64, now: Stamp) -> Self {
-        Self { path, sql, now, run, heads, counts: BTreeMap::new(), boot: None }
+        Self { path, sql, now, run, heads, counts: BTreeMap::new(), boot: None, quota: None }
     }
 
     /// Writes the gathered counts; the caller commits.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Kind, Lane};
+use crate::domain::{Kind, Lane, Seq};
 
 use super::base::base;
 use super::ledger::{self, Line};
@@ -14,6 +14,8 @@ use super::{Look, Reader};
 
 /// Faults that one stretch tells; more are only counted.
 const TOLD_MAX: usize = 50;
+/// Whole rows held in memory at once, to be held against their digests.
+const VERIFIED_AT_ONCE: usize = 500;
 
 /// How far a walk along the log has come: the last event looked at, and the last of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +144,7 @@ impl Reader<'_> {
 
 fn walk(conn: &Connection, mut mark: Mark, limit: i64) -> rusqlite::Result<Stretch> {
     let mut stretch = Stretch { gone: gone(conn)?, ..Stretch::default() };
+    let began = mark.seq;
     let base = base(conn)?.0;
     let runs = runs(conn)?;
     let mut rows = conn.prepare_cached(
@@ -152,8 +155,10 @@ fn walk(conn: &Connection, mut mark: Mark, limit: i64) -> rusqlite::Result<Stret
     let mut rows = rows.query((mark.seq, limit))?;
     let mut n = 0;
     while let Some(row) = rows.next()? {
-        let (seq, kind, run): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let (prev, source): (Option<i64>, Option<String>) = (row.get(3)?, row.get(4)?);
+        // A row that is not as it was written may hold anything.
+        let (seq, kind, run): (i64, i64, i64) = (row.get(0)?, row.get(1).unwrap_or(0), row.get(2).unwrap_or(0));
+        let (prev, source): (Option<i64>, Option<String>) =
+            (row.get(3).unwrap_or_default(), row.get(4).unwrap_or_else(|_| Some("(damaged)".to_owned())));
         n += 1;
         let before = mark.seq.max(base);
         if seq > before + 1 {
@@ -179,7 +184,24 @@ fn walk(conn: &Connection, mut mark: Mark, limit: i64) -> rusqlite::Result<Stret
     }
     stretch.mark = mark;
     stretch.more = n == limit;
+    digests(conn, began, mark.seq, &mut stretch)?;
     Ok(stretch)
+}
+
+/// Holds the rows in `after..=upto` against their digests.
+fn digests(conn: &Connection, after: i64, upto: i64, stretch: &mut Stretch) -> rusqlite::Result<()> {
+    let mut at = Seq(after);
+    while at.0 < upto {
+        let verified = outbox::verify(conn, at, VERIFIED_AT_ONCE)?;
+        for one in verified.damaged.iter().filter(|one| one.seq.0 <= upto) {
+            stretch.fault(|| format!("event {} is not as it was written", one.seq.0));
+        }
+        if verified.seen <= at {
+            break;
+        }
+        at = verified.seen;
+    }
+    Ok(())
 }
 
 /// Events that have ever left the log.
@@ -250,14 +272,17 @@ fn gap(from: i64, to: i64, stretch: &mut Stretch) {
 
 /// The stretches of `from..=to` of which it is known why they are not there, in their order.
 fn named(conn: &Connection, from: i64, to: i64) -> rusqlite::Result<Vec<(i64, i64)>> {
-    conn.prepare_cached("select from_seq, to_seq from purged where to_seq >= ?1 and from_seq <= ?2 order by from_seq")?
-        .query_map((from, to), |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect()
+    conn.prepare_cached(
+        "select from_seq, to_seq from purged where to_seq >= ?1 and from_seq <= ?2
+         union all select from_seq, to_seq from lost where to_seq >= ?1 and from_seq <= ?2 order by 1",
+    )?
+    .query_map((from, to), |row| Ok((row.get(0)?, row.get(1)?)))?
+    .collect()
 }
 
 fn lanes(conn: &Connection, after: i64, upto: i64) -> rusqlite::Result<[i64; 2]> {
     let count = |lane: Lane| {
-        let (low, high) = outbox::kinds_of(lane);
+        let (low, high) = outbox::kinds(lane);
         conn.prepare_cached("select count(*) from outbox where seq > ?1 and seq <= ?2 and kind between ?3 and ?4")?
             .query_row((after, upto, low, high), |row| row.get(0))
     };

@@ -14,6 +14,7 @@ use crate::domain::Seq;
 use crate::health::{Ctx, Outcome};
 
 use super::error::{Result, StoreError};
+use super::quota::Quota;
 use super::schema;
 use super::txn::{Heads, Txn};
 
@@ -107,6 +108,26 @@ pub struct WriterSeat {
     run: i64,
     clock: Clock,
     on_commit: Arc<dyn Fn(Commit) + Send + Sync>,
+    quota: Option<Quota>,
+}
+
+/// The write connection, and what is known by it.
+struct Pen {
+    conn: Connection,
+    heads: Heads,
+    files: Files,
+    /// The limit of pages that it was told.
+    file_pages: i64,
+    /// It failed at the disk's hands: what it believes of its pages need not be so.
+    broken: bool,
+}
+
+impl Pen {
+    fn take_up(path: &Path) -> Result<Self> {
+        let conn = schema::open_writer(path)?;
+        let heads = Heads::read(path, &conn)?;
+        Ok(Self { conn, heads, files: Files::of(path), file_pages: i64::MAX, broken: false })
+    }
 }
 
 /// What one commit was like.
@@ -134,18 +155,22 @@ impl WriterSeat {
         clock: Clock,
         on_commit: Arc<dyn Fn(Commit) + Send + Sync>,
     ) -> Self {
-        Self { path, rx: Arc::new(Mutex::new(rx)), head, run, clock, on_commit }
+        Self { path, rx: Arc::new(Mutex::new(rx)), head, run, clock, on_commit, quota: None }
+    }
+
+    /// Keeps to a quota.
+    pub(super) fn under(self, quota: Quota) -> Self {
+        Self { quota: Some(quota), ..self }
     }
 
     /// The writer's loop: waits for requests (a channel with a deadline), groups them, commits, answers.
     ///
     /// # Errors
-    /// When the database cannot be opened again; the supervisor restarts it.
+    /// None: what fails is answered to whoever asked, and the connection is made anew for the next one.
     pub fn run(&self, ctx: &Ctx) -> Outcome {
         let rx = self.rx.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut conn = schema::open_writer(&self.path)?;
-        let mut heads = Heads::read(&self.path, &conn)?;
-        let files = Files::of(&self.path);
+        // One that cannot be had now is tried again for whoever asks, who is told the error then.
+        let mut pen = Pen::take_up(&self.path).ok();
         loop {
             let first = match rx.recv_timeout(ctx.beat.parked(IDLE)) {
                 Ok(request) => request,
@@ -154,31 +179,44 @@ impl WriterSeat {
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             let group = gather(&rx, first, ctx);
-            self.commit_group(&mut conn, &files, &mut heads, group, ctx);
+            ctx.beat.working(COMMIT_BUDGET);
+            if pen.as_ref().is_none_or(|pen| pen.broken) {
+                match Pen::take_up(&self.path) {
+                    Ok(fresh) => pen = Some(fresh),
+                    Err(error) => {
+                        (self.on_commit)(Commit { took: Duration::ZERO, events: 0, ok: false });
+                        group.into_iter().for_each(|request| request.job.answer(Err(error.clone())));
+                        continue;
+                    }
+                }
+            }
+            if let Some(pen) = &mut pen {
+                self.commit_group(pen, group, ctx);
+            }
         }
-        conn.execute("update runs set stopped = 'clean' where run = ?1", [self.run])?;
-        // A reader may still be busy: then the WAL stays, which is as good.
-        conn.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()))?;
+        if let Some(Pen { conn, .. }) = &pen
+            && let Err(error) = self.close(conn)
+        {
+            tracing::warn!(%error, "the end of the run could not be noted; the next start looks the store through");
+        }
         Ok(())
     }
 
-    /// One transaction for all; when a statement fails, one for each, so that a bad request harms nobody else. What fails
-    /// for the disk's sake would fail again for each, and take as long each time.
-    fn commit_group(
-        &self,
-        conn: &mut Connection,
-        files: &Files,
-        heads: &mut Heads,
-        mut group: Vec<Request>,
-        ctx: &Ctx,
-    ) {
-        ctx.beat.working(COMMIT_BUDGET);
-        match self.transact(conn, files, heads, &mut group) {
-            Err(StoreError::Statement { .. }) if group.len() > 1 => {
+    fn close(&self, conn: &Connection) -> rusqlite::Result<()> {
+        conn.execute("update runs set stopped = 'clean' where run = ?1", [self.run])?;
+        // A reader may still be busy: then the WAL stays, which is as good.
+        conn.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()))
+    }
+
+    /// One transaction for all; when a statement fails, or there is no room for new events, one for each, so that a request
+    /// harms nobody else. What fails for the disk's sake would fail again for each, and take as long each time.
+    fn commit_group(&self, pen: &mut Pen, mut group: Vec<Request>, ctx: &Ctx) {
+        match self.transact(pen, &mut group) {
+            Err(StoreError::Statement { .. } | StoreError::Quota { .. }) if group.len() > 1 => {
                 for request in group {
                     ctx.beat.working(COMMIT_BUDGET);
                     let mut alone = vec![request];
-                    let result = self.transact(conn, files, heads, &mut alone);
+                    let result = self.transact(pen, &mut alone);
                     alone.into_iter().for_each(|request| request.job.answer(result.clone()));
                 }
             }
@@ -186,29 +224,48 @@ impl WriterSeat {
         }
     }
 
-    fn transact(&self, conn: &mut Connection, files: &Files, heads: &mut Heads, group: &mut [Request]) -> Result<()> {
+    fn transact(&self, pen: &mut Pen, group: &mut [Request]) -> Result<()> {
         let begun = Instant::now();
-        let before = heads.seq;
-        let result = files.in_place().and_then(|()| self.try_transact(conn, heads, group));
-        let events = usize::try_from(heads.seq.0 - before.0).unwrap_or(0);
+        let before = pen.heads.seq;
+        let mut result = pen.files.in_place().and_then(|()| self.try_transact(pen, group));
+        if matches!(result, Err(StoreError::Full { .. }))
+            && self.quota.as_ref().is_some_and(|quota| quota.relieve(&pen.conn))
+        {
+            result = self.try_transact(pen, group);
+        }
+        let events = usize::try_from(pen.heads.seq.0 - before.0).unwrap_or(0);
         (self.on_commit)(Commit { took: begun.elapsed(), events, ok: result.is_ok() });
-        if result.is_ok() && heads.seq != before {
-            self.head.send_replace(heads.seq);
+        if result.is_ok() && pen.heads.seq != before {
+            self.head.send_replace(pen.heads.seq);
         }
         result
     }
 
-    fn try_transact(&self, conn: &mut Connection, heads: &mut Heads, group: &mut [Request]) -> Result<()> {
+    fn try_transact(&self, pen: &mut Pen, group: &mut [Request]) -> Result<()> {
         let err = |e: rusqlite::Error| StoreError::of(&self.path, &e);
-        let sql = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(err)?;
-        let mut txn = Txn::new(&self.path, &sql, heads.clone(), self.run, self.clock.now());
+        if let Some(pages) = self.quota.as_ref().map(Quota::file_pages).filter(|pages| *pages != pen.file_pages) {
+            // A file that is larger already stays so; SQLite then lets it grow no further.
+            pen.conn.query_row(&format!("pragma max_page_count = {pages}"), [], |_| Ok(())).map_err(err)?;
+            pen.file_pages = pages;
+        }
+        let done = self.commit(pen, group);
+        // After a failed sync the pages in memory count as written when they are not: the next try is with fresh ones.
+        pen.broken = matches!(done, Err(StoreError::Disk { .. }));
+        pen.heads = done?;
+        Ok(())
+    }
+
+    fn commit(&self, pen: &mut Pen, group: &mut [Request]) -> Result<Heads> {
+        let err = |e: rusqlite::Error| StoreError::of(&self.path, &e);
+        let sql = pen.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(err)?;
+        let mut txn = Txn::new(&self.path, &sql, pen.heads.clone(), self.run, self.clock.now());
+        txn.quota.clone_from(&self.quota);
         for request in group.iter_mut() {
             request.job.run(&mut txn)?;
         }
         let after = txn.finish()?;
         sql.commit().map_err(err)?;
-        *heads = after;
-        Ok(())
+        Ok(after)
     }
 }
 

@@ -83,6 +83,8 @@ struct Health<'a> {
     backlog: i64,
     oldest_unsent_s: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    autonomy_h: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     drain_eta_s: Option<i64>,
     letters: i64,
     sources: Vec<Source<'a>>,
@@ -207,6 +209,9 @@ impl Voice {
             0 => Some(0),
             backlog => (vitals.per_s > 0.0).then(|| (backlog as f64 / vitals.per_s).ceil() as i64),
         };
+        // Tenths of an hour; u32 holds more of them than a forecast reaches.
+        let tenths = |s: u64| f64::from(u32::try_from(s / 360).unwrap_or(u32::MAX)) / 10.0;
+        let autonomy_h = vitals.disk.and_then(|disk| disk.autonomy_s).map(tenths);
         let source = |source: &&'_ SourceState| (source.id.clone(), source.state.as_str(), source.last_frame_mono_ms);
         let sources: Vec<_> = vitals.sources.iter().map(source).collect();
         let health = Health {
@@ -217,11 +222,12 @@ impl Voice {
             tq: when.tq,
             backlog: figures.backlog,
             oldest_unsent_s: oldest,
+            autonomy_h,
             drain_eta_s,
             letters: figures.letters,
             sources: sources.iter().map(|(id, state, at)| Source { id, state, age_s: at.map(age_s) }).collect(),
             disk: vitals.disk.map(|disk| Disk {
-                used_mib: (disk.db_bytes + disk.wal_bytes).div_ceil(MIB),
+                used_mib: (disk.db_bytes + disk.wal_bytes + disk.archive_bytes).div_ceil(MIB),
                 free_mib: disk.free_bytes / MIB,
                 quota_mib: self.names.quota_mib,
             }),

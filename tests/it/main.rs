@@ -15,6 +15,7 @@ mod browser;
 mod captures;
 mod commands;
 mod config;
+mod disk;
 mod doctor;
 mod draw;
 mod feeder;
