@@ -26,13 +26,15 @@ use crate::retention::Retention;
 use crate::retention::room::Need;
 use crate::screen::{Captures, Parts, Screen};
 use crate::source::{self, SourceSpec};
-use crate::store::{Commit, Identity, Store, StoreError, WriterSeat};
+use crate::store::{Commit, Finding, Identity, Store, StoreError, WriterSeat};
 use crate::uplink;
 
 use yard::Yard;
 
 /// SIGTERM to exit. Contract section 8: 10 s.
 const STOP_WITHIN: Duration = Duration::from_secs(9);
+/// The store has to be opened anew: EX_IOERR of sysexits(3).
+const EXIT_STORE: u8 = 74;
 /// Stages of the stop: what reads first, then what takes in, then what goes out, the writer last.
 const STAGE_SOURCE: u8 = 0;
 const STAGE_INGEST: u8 = 1;
@@ -59,6 +61,7 @@ pub struct Node {
     pub addresses: watch::Receiver<Vec<SocketAddr>>,
     notify: Notify,
     runtime: tokio::runtime::Runtime,
+    trouble: watch::Receiver<Option<String>>,
 }
 
 impl App {
@@ -78,6 +81,8 @@ impl App {
                 }
             })?
         };
+        let trouble = store.trouble();
+        store.findings().iter().for_each(|finding| raise_finding(&board, finding));
         let keeper = Keeper::new(clock.clone(), store.newest_trusted_ms());
         let notify = Notify::from_env(clock.clone());
         let mut supervisor =
@@ -142,7 +147,7 @@ impl App {
             raise_plan(&board, &clock, trouble);
         }
         let running = supervisor.start()?;
-        Ok(Node { running, addresses, notify, runtime })
+        Ok(Node { running, addresses, notify, runtime, trouble })
     }
 
     /// What all sources share.
@@ -246,18 +251,22 @@ impl Node {
     pub fn wait(self) -> anyhow::Result<ExitCode> {
         let (running, over) = (self.running.clone(), self.running.over());
         let mut addresses = self.addresses.clone();
-        let notify = self.notify.clone();
-        self.runtime.block_on(async move {
+        let (notify, mut trouble) = (self.notify.clone(), self.trouble.clone());
+        let in_trouble = self.runtime.block_on(async move {
             use tokio::signal::unix::{SignalKind, signal};
             let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
             let mut hup = signal(SignalKind::hangup())?;
-            let mut ready = false;
+            let (mut ready, mut in_trouble) = (false, false);
             loop {
                 tokio::select! {
                     _ = term.recv() => break,
                     _ = int.recv() => break,
                     _ = hup.recv() => tracing::warn!("a new configuration is read at a restart: systemctl restart waypost"),
-                    () = over.cancelled() => return Ok(()),
+                    () = over.cancelled() => return Ok(false),
+                    Ok(_) = trouble.wait_for(Option::is_some) => {
+                        in_trouble = true;
+                        break;
+                    }
                     changed = addresses.changed(), if !ready => {
                         // A closed channel is a screen that gave up; the supervisor tells of it.
                         ready = true;
@@ -269,10 +278,14 @@ impl Node {
                     }
                 }
             }
-            tracing::info!("stopping: what was read is stored, what was sent is settled");
+            if in_trouble {
+                tracing::error!("stopping for a new start: it sets the store right");
+            } else {
+                tracing::info!("stopping: what was read is stored, what was sent is settled");
+            }
             notify.stopping("stopping");
             running.ask(STOP_WITHIN);
-            anyhow::Ok(())
+            anyhow::Ok(in_trouble)
         })?;
         let end = self.running.wait();
         match &end {
@@ -281,7 +294,7 @@ impl Node {
             End::GaveUp(gave_up) => tracing::error!(worker = gave_up.worker, reason = gave_up.reason, "giving up"),
         }
         self.runtime.shutdown_timeout(Duration::from_millis(200));
-        Ok(ExitCode::from(end.exit_code()))
+        Ok(ExitCode::from(if in_trouble { EXIT_STORE } else { end.exit_code() }))
     }
 }
 
@@ -315,6 +328,12 @@ fn raise_kept(board: &Board, clock: &Clock, why: String) {
         advice: "Mend the file, then: waypost check && systemctl restart waypost".into(),
         count: 1,
     });
+}
+
+/// What was found at the opening of the store is an alarm until a start that finds nothing.
+fn raise_finding(board: &Board, finding: &Finding) {
+    let Finding { name, text, advice, at_ms } = finding.clone();
+    board.raise(Alarm { name: name.into(), severity: Severity::Fault, since_ms: at_ms, text, advice, count: 1 });
 }
 
 fn raise_plan(board: &Board, clock: &Clock, why: String) {

@@ -87,6 +87,10 @@ impl Gauge {
             wedge::hang(ctx.beat.worker()).await;
             ctx.beat.working(LOOK_BUDGET);
             self.look(live).await?;
+            // One that is late names a few events more as lost than there were.
+            if let Err(error) = self.parts.store.keep_mark().await {
+                tracing::warn!(%error, "the high-water mark could not be written; the last one stands");
+            }
             let wait = ctx.beat.parked(EVERY);
             tokio::select! {
                 () = ctx.stop.cancelled() => return Ok(()),

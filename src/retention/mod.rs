@@ -43,6 +43,8 @@ const CHUNK: usize = 10_000;
 const PAUSE: Duration = Duration::from_millis(20);
 /// What one step may take: a file on a slow card, a slice behind a commit on a sick one.
 const STEP_BUDGET: Duration = Duration::from_secs(25);
+/// What telling all places anew may take, on a slow card with all that a disk holds.
+const REBUILD_BUDGET: Duration = Duration::from_secs(600);
 /// A pass that would take more than one in so many events needs a time that has stood.
 const SHARE: i64 = 5;
 /// Raised while a pass refuses or cannot go on.
@@ -133,6 +135,7 @@ impl Retention {
     }
 
     async fn run(&mut self, ctx: &Ctx) -> Outcome {
+        self.mend_places(ctx).await;
         let mut due_ms = self.keeper.clock().now().mono_ms() + FIRST_MS;
         loop {
             wedge::hang(ctx.beat.worker()).await;
@@ -153,6 +156,24 @@ impl Retention {
             }
             self.pass(ctx).await;
             due_ms = self.keeper.clock().now().mono_ms() + EVERY_MS;
+        }
+    }
+
+    /// After a loss the places are told anew from what is left, once.
+    async fn mend_places(&self, ctx: &Ctx) {
+        ctx.beat.working(REBUILD_BUDGET);
+        let mended = async {
+            if !self.store.read(|reader| reader.wants_rebuild()).await? {
+                return Ok(None);
+            }
+            let report = rebuild(&self.store, true, "after a loss").await?;
+            self.change(|txn| txn.rebuilt()).await?;
+            Ok::<_, StoreError>(Some(report.written))
+        };
+        match mended.await {
+            Ok(None) => {}
+            Ok(Some(assets)) => tracing::info!(assets, "the places were told anew from the events that are left"),
+            Err(error) => tracing::warn!(%error, "the places could not be told anew; the next start tries again"),
         }
     }
 

@@ -29,7 +29,7 @@ pub enum StoreError {
         cause: String,
     },
     /// The file is damaged.
-    #[error("{path:?} is damaged: {cause}; keep the file, stop waypost and restore a backup")]
+    #[error("{path:?} is damaged: {cause}; the next start puts it aside and saves what can be read")]
     Corrupt {
         /// The database file.
         path: PathBuf,

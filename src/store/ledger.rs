@@ -106,11 +106,11 @@ impl Outcome {
 }
 
 /// The outcomes a frame can have, as words.
-const FRAME_OUTCOMES: [&str; 7] = ["stored", "repeat", "duplicate", "no_fix", "thinned", "rejected", "test"];
+pub(super) const FRAME_OUTCOMES: [&str; 7] = ["stored", "repeat", "duplicate", "no_fix", "thinned", "rejected", "test"];
 /// Where an event can stand, as words.
 const EVENT_STANDS: [&str; 7] = ["unsent", "sent", "sent_unheard", "local", "dead", "discarded", "lost"];
 /// How a letter can stand, as words.
-const LETTER_STANDS: [&str; 5] = ["open", "retried", "discarded", "expired", "sampled"];
+pub(super) const LETTER_STANDS: [&str; 5] = ["open", "retried", "discarded", "expired", "sampled"];
 
 /// One source's part of the ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -248,6 +248,16 @@ pub(super) fn lines(conn: &Connection) -> rusqlite::Result<Vec<Line>> {
     conn.prepare_cached("select scope, name, outcome, detail, n from ledger")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?
         .collect()
+}
+
+/// Puts these lines in place of all.
+pub(super) fn replace(conn: &Connection, lines: &[Line]) -> rusqlite::Result<()> {
+    conn.execute("delete from ledger", [])?;
+    let mut add = conn.prepare_cached("insert into ledger values (?1, ?2, ?3, ?4, ?5)")?;
+    for (scope, name, outcome, detail, n) in lines {
+        add.execute((scope, name, outcome, detail, n))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

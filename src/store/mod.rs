@@ -12,15 +12,24 @@ mod journal;
 mod keep;
 mod ledger;
 mod letters;
+mod lost;
+mod mark;
+mod mend;
+mod opening;
 mod outbox;
+mod pages;
 mod places;
+mod quarantine;
 mod recount;
 mod quota;
 mod readers;
 mod register;
 mod retry;
+mod salvage;
 mod schema;
+mod settle;
 mod sheets;
+mod trouble;
 mod shelf;
 mod txn;
 mod walk;
@@ -28,7 +37,8 @@ mod writer;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -44,6 +54,7 @@ pub use journal::{Entry, Log, Outbound};
 pub use keep::{Leaving, Left, Moved, Receipt, Slice, Span};
 pub use ledger::{Gone, Ledger, Line, Outcome, SourceLedger};
 pub use letters::{Letter, OPEN_MAX, Origin};
+pub use lost::{Lost, Past};
 pub use outbox::{Acknowledged, Damaged, Filter, Page, SCAN_MAX, StoredFix, Verified};
 pub use places::Window;
 pub use quota::{BALLAST_BYTES, Fill, Limits};
@@ -52,11 +63,16 @@ pub(crate) use recount::assert_recounted;
 pub use recount::{Account, Difference, Rows, recount};
 pub use register::{Listed, REGISTER_MAX};
 pub use retry::Kept;
+pub use settle::Finding;
 pub use shelf::{LettersBefore, Parting, Shelf, Written};
 pub use txn::{Append, Draft, Txn};
 pub use walk::{Closing, LetterCount, Mark, Stretch};
 pub use writer::{Commit, Group, WriterSeat};
 
+/// The high-water mark is written after so many events …
+const MARK_EVENTS: i64 = 1_000;
+/// … or after this time, when there were any.
+const MARK_EVERY: Duration = Duration::from_secs(60);
 use quota::Quota;
 use readers::Readers;
 
@@ -64,6 +80,8 @@ use readers::Readers;
 const LOCK: &str = "waypost.lock";
 /// Read connections open at once.
 const READERS: usize = 4;
+
+use trouble::Trouble;
 
 /// What the store must know of the node to write under its name.
 #[derive(Clone, Debug)]
@@ -91,6 +109,9 @@ pub struct Store {
     epoch: Epoch,
     boot: i64,
     newest_trusted_ms: UnixMs,
+    findings: Arc<[Finding]>,
+    trouble: Trouble,
+    marked: Arc<Mutex<(Seq, Instant)>>,
     _lock: Arc<File>,
 }
 
@@ -108,18 +129,14 @@ impl Store {
     ) -> Result<(Self, WriterSeat)> {
         let path = dir.join("waypost.db");
         let lock = lock(dir)?;
-        let mut conn = schema::open_writer(&path)?;
         let quota = Quota::none(&path);
-        let begun = match begin_run(&path, &mut conn, who, clock) {
-            // On a full disk the node comes up with what the reserve has room for: its screen says so.
-            Err(StoreError::Full { .. }) if quota.relieve(&conn) => begin_run(&path, &mut conn, who, clock)?,
-            begun => begun?,
-        };
-        drop(conn);
+        let begun = opening::open(dir, &path, who, clock, &quota)?;
         let (head_tx, head) = watch::channel(begun.head);
         let (door, rx) = writer::door();
-        let seat = WriterSeat::new(path.clone(), rx, head_tx, begun.run, clock.clone(), Arc::new(on_commit))
-            .under(quota.clone());
+        let trouble = Trouble::new(dir);
+        let seat =
+            WriterSeat::new(path.clone(), rx, head_tx, begun.run, clock.clone(), Arc::new(on_commit), trouble.clone())
+                .under(quota.clone());
         let store = Self {
             path: Arc::new(path),
             door,
@@ -129,6 +146,9 @@ impl Store {
             epoch: begun.epoch,
             boot: begun.boot,
             newest_trusted_ms: begun.newest_trusted_ms,
+            findings: begun.findings.into(),
+            trouble,
+            marked: Arc::new(Mutex::new((begun.head, Instant::now()))),
             _lock: Arc::new(lock),
         };
         Ok((store, seat))
@@ -156,6 +176,41 @@ impl Store {
     #[must_use]
     pub const fn newest_trusted_ms(&self) -> UnixMs {
         self.newest_trusted_ms
+    }
+
+    /// What was found at the opening and a person should know.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Says why the store cannot go on in this process, when that happens: its file is damaged, or is no longer where it was.
+    /// The process should end; the next opening sets it right.
+    #[must_use]
+    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.watch()
+    }
+
+    /// Writes the high-water mark when it is due: after 1,000 events or 60 s, when there were any. Answers whether it was.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says: the last mark stands.
+    pub async fn keep_mark(&self) -> Result<bool> {
+        let head = *self.head.borrow();
+        let (marked, at) = *self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        if head.0 - marked.0 < MARK_EVENTS && (head == marked || at.elapsed() < MARK_EVERY) {
+            return Ok(false);
+        }
+        let (path, marks) = (Arc::clone(&self.path), Arc::clone(&self.marked));
+        let mark = self.read(|reader| mark::Mark::of(reader.conn)).await?;
+        let written = tokio::task::spawn_blocking(move || {
+            mark.write(&opening::folder(&path))?;
+            *marks.lock().unwrap_or_else(PoisonError::into_inner) = (Seq(mark.seq), Instant::now());
+            Ok::<_, std::io::Error>(())
+        });
+        let disk = |e: &dyn std::fmt::Display| StoreError::Disk { path: self.path.to_path_buf(), cause: e.to_string() };
+        written.await.map_err(|e| disk(&e))?.map_err(|e| disk(&e))?;
+        Ok(true)
     }
 
     /// Says that the log grew; carries only how far. Whoever wakes reads the rows.
@@ -199,7 +254,9 @@ impl Store {
             drop(permit);
             answer
         });
-        task.await.map_err(|_| StoreError::Gone)?
+        let answer = task.await.map_err(|_| StoreError::Gone)?;
+        self.trouble.look(&answer);
+        answer
     }
 
     /// As [`Store::read`], on this thread: for tests without a runtime.
@@ -252,6 +309,7 @@ impl Closed {
         let value = work(&mut txn)?;
         txn.finish()?;
         sql.commit().map_err(err)?;
+        opening::leave_mark(&self.path, &conn);
         Ok(value)
     }
 }
@@ -426,41 +484,6 @@ impl Reader<'_> {
     }
 }
 
-struct Begun {
-    run: i64,
-    boot: i64,
-    epoch: Epoch,
-    head: Seq,
-    newest_trusted_ms: UnixMs,
-}
-
-fn begin_run(path: &Path, conn: &mut Connection, who: &Identity, clock: &Clock) -> Result<Begun> {
-    let err = |e: rusqlite::Error| StoreError::of(path, &e);
-    let now = clock.now();
-    let sql = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(err)?;
-    let fresh = Epoch(random(path)?).to_string();
-    sql.execute("insert or ignore into meta values ('db_epoch', ?1)", [&fresh]).map_err(err)?;
-    let epoch: String = sql.query_row("select v from meta where k = 'db_epoch'", [], |row| row.get(0)).map_err(err)?;
-    sql.execute("insert or ignore into boots (boot_id, first_ms) values (?1, ?2)", (&who.boot_id, now.wall_ms))
-        .map_err(err)?;
-    let boot: i64 =
-        sql.query_row("select boot from boots where boot_id = ?1", [&who.boot_id], |row| row.get(0)).map_err(err)?;
-    sql.execute(
-        "insert into runs (boot, epoch, site, node, version, started_ms, started_mono_ms) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        (boot, &epoch, &who.site, &who.node, env!("CARGO_PKG_VERSION"), now.wall_ms, now.mono_ms()),
-    )
-    .map_err(err)?;
-    let run = sql.last_insert_rowid();
-    let newest_trusted_ms = outbox::newest_trusted(&sql).map_err(err)?;
-    let heads = txn::Heads::read(path, &sql)?;
-    let mut txn = Txn::new(path, &sql, heads, run, now);
-    txn.set_uplink(who.uplink, who.skip_kept)?;
-    let heads = txn.finish()?;
-    sql.commit().map_err(err)?;
-    let epoch = epoch.parse().map_err(|_| StoreError::Corrupt { path: path.to_owned(), cause: "db_epoch".into() })?;
-    Ok(Begun { run, boot, epoch, head: heads.seq, newest_trusted_ms })
-}
-
 fn lock(dir: &Path) -> Result<File> {
     let path = dir.join(LOCK);
     let disk = |e: std::io::Error| StoreError::Disk { path: path.clone(), cause: e.to_string() };
@@ -472,14 +495,7 @@ fn lock(dir: &Path) -> Result<File> {
     }
 }
 
-fn random(path: &Path) -> Result<u64> {
-    use std::io::Read;
-    let mut bytes = [0; 8];
-    File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|e| StoreError::Disk { path: path.to_owned(), cause: format!("/dev/urandom: {e}") })?;
-    Ok(u64::from_le_bytes(bytes))
-}
-
+#[cfg(test)]
+mod salvage_tests;
 #[cfg(test)]
 mod tests;

@@ -123,8 +123,9 @@ fn intact(row: &SqlRow<'_>) -> Option<Row> {
         body: row.get(13).ok()?,
         repeats: row.get(15).ok()?,
         epoch: row.get_ref(16).ok()?.as_str().ok()?.parse().ok()?,
-        site: row.get(17).ok()?,
-        node: row.get(18).ok()?,
+        // Of the run, not of the row: what changed there does not make the row another one.
+        site: String::from_utf8_lossy(row.get_ref(17).ok()?.as_bytes().ok()?).into_owned(),
+        node: String::from_utf8_lossy(row.get_ref(18).ok()?.as_bytes().ok()?).into_owned(),
         boot: row.get(19).ok()?,
     })
 }
@@ -283,6 +284,13 @@ pub(super) fn cursor(conn: &Connection, lane: Lane) -> rusqlite::Result<Seq> {
         .map(|seq| Seq(seq.unwrap_or(0)))
 }
 
+/// Events of a lane after its cursor.
+pub(super) fn count_after(conn: &Connection, lane: Lane) -> rusqlite::Result<i64> {
+    let ((low, high), from) = (kinds(lane), cursor(conn, lane)?);
+    conn.prepare_cached("select count(*) from outbox where seq > ?1 and kind between ?2 and ?3")?
+        .query_row((from.0, low, high), |row| row.get(0))
+}
+
 /// What the broker has said about some publishes of one lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acknowledged {
@@ -355,12 +363,7 @@ impl Txn<'_> {
     }
 
     pub(super) fn count_after(&mut self, lane: Lane) -> Result<i64> {
-        let (low, high) = kinds(lane);
-        let from = cursor(self.sql, lane).map_err(|e| self.err(&e))?;
-        self.sql
-            .prepare_cached("select count(*) from outbox where seq > ?1 and kind between ?2 and ?3")
-            .and_then(|mut stmt| stmt.query_row((from.0, low, high), |row| row.get(0)))
-            .map_err(|e| self.err(&e))
+        count_after(self.sql, lane).map_err(|e| self.err(&e))
     }
 
     /// Counts a repeat onto the event it repeats, unless that may have been published already.

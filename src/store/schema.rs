@@ -2,16 +2,24 @@
 //! A small runner of our own: the migration crates pin another rusqlite.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use include_dir::{Dir, include_dir};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use super::error::{Result, StoreError};
 
+/// How long a start looks at the structure of the store at most.
+const CHECK_MAX: Duration = Duration::from_secs(60);
+/// SQLite's steps between two looks at the time.
+const CHECK_STEPS: i32 = 100_000;
+
 static MIGRATIONS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/migrations");
 
 /// Bytes a page. Small pages write fewer bytes for small commits: measured in `docs/decisions/0004-page-size.md`.
-pub(super) const PAGE_BYTES: i64 = 1024;
+pub(super) const PAGE: u16 = 1024;
+/// The same for counting.
+pub(super) const PAGE_BYTES: i64 = PAGE as i64;
 /// Pages in the WAL before it is copied back and begun anew: 4 MiB.
 const WAL_PAGES: i64 = 4096;
 /// What the WAL is cut to after a long reader let it grow. Bytes; above the normal size, so that it is reused, not truncated.
@@ -29,7 +37,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection> {
         return Err(StoreError::Statement { cause: format!("SQLite {} has a known WAL bug", rusqlite::version()) });
     }
     let mut conn = Connection::open(path).map_err(err)?;
-    conn.pragma_update(None, "page_size", PAGE_BYTES).map_err(err)?;
+    conn.pragma_update(None, "page_size", i64::try_from(PAGE_BYTES).unwrap_or(1024)).map_err(err)?;
     conn.pragma_update(None, "journal_mode", "wal").map_err(err)?;
     conn.pragma_update(None, "synchronous", "full").map_err(err)?;
     conn.pragma_update(None, "wal_autocheckpoint", WAL_PAGES).map_err(err)?;
@@ -67,6 +75,28 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
     Ok(conn)
 }
 
+/// What SQLite finds wrong with the structure of a store that was not closed well; none when nothing is. `deep`: its indexes
+/// too. It stops after a time, for a start must not wait for ever: what it has not seen by then shows when it is read.
+pub(super) fn check(conn: &mut Connection, deep: bool) -> rusqlite::Result<Option<String>> {
+    let until = Instant::now() + CHECK_MAX;
+    conn.progress_handler(CHECK_STEPS, Some(move || Instant::now() > until))?;
+    let sql = if deep { "pragma integrity_check(1)" } else { "pragma quick_check(1)" };
+    let said = conn.query_row(sql, [], |row| row.get::<_, String>(0));
+    conn.progress_handler(0, None::<fn() -> bool>)?;
+    match said {
+        Ok(said) if said == "ok" => Ok(None),
+        Ok(said) => Ok(Some(said)),
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => {
+            tracing::warn!(
+                max_s = CHECK_MAX.as_secs(),
+                "the check of the store was not finished in its time; nothing was found"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn migrate(path: &Path, conn: &mut Connection) -> Result<()> {
     let err = |e: rusqlite::Error| StoreError::of(path, &e);
     let steps = steps()?;
@@ -99,6 +129,15 @@ fn migrate(path: &Path, conn: &mut Connection) -> Result<()> {
         txn.commit().map_err(err)?;
     }
     Ok(())
+}
+
+/// What tells this schema from any other.
+pub(super) fn fingerprint() -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (name, sql) in steps().unwrap_or_default() {
+        hasher.update(name.as_bytes()).update(&[0]).update(sql.as_bytes()).update(&[0]);
+    }
+    hasher.finalize().to_hex()[..16].to_owned()
 }
 
 fn steps() -> Result<Vec<(&'static str, &'static str)>> {

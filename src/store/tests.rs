@@ -71,7 +71,7 @@ impl Drop for Bench {
     }
 }
 
-fn identity(uplink: bool, skip_kept: bool) -> Identity {
+pub(super) fn identity(uplink: bool, skip_kept: bool) -> Identity {
     Identity { site: "halden".into(), node: "wp-07".into(), boot_id: "b00t".into(), uplink, skip_kept }
 }
 

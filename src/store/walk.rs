@@ -309,7 +309,9 @@ fn close(conn: &Connection, mark: Mark) -> rusqlite::Result<Closing> {
     for (kind, seen) in Kind::ALL.iter().zip(tail.mark.kinds) {
         let says = head(kind.as_str());
         let is_gone = says > seen && (says <= base || !named(conn, says, says)?.is_empty());
-        if says != seen && !is_gone {
+        // A new life of the store has none before it.
+        let is_past = says == 0 && is_of_a_past_life(conn, seen)?;
+        if says != seen && !is_gone && !is_past {
             heads.push((kind.as_str().to_owned(), says, seen));
         }
     }
@@ -341,6 +343,15 @@ fn letters(conn: &Connection) -> rusqlite::Result<Vec<LetterCount>> {
 }
 
 /// Things that point at what is not there.
+/// Whether an event was committed in a life of the store that is over.
+fn is_of_a_past_life(conn: &Connection, seq: i64) -> rusqlite::Result<bool> {
+    conn.prepare_cached(
+        "select 1 from outbox o join runs r on r.run = o.run
+         where o.seq = ?1 and r.epoch <> (select v from meta where k = 'db_epoch')",
+    )?
+    .exists([seq])
+}
+
 fn loose(conn: &Connection, base: i64, head: i64) -> rusqlite::Result<Vec<String>> {
     let mut found = Vec::new();
     let mut look = |sql: &str, params: &[i64], text: fn(&str) -> String| -> rusqlite::Result<()> {

@@ -14,8 +14,10 @@ use crate::domain::Seq;
 use crate::health::{Ctx, Outcome};
 
 use super::error::{Result, StoreError};
+use super::opening;
 use super::quota::Quota;
 use super::schema;
+use super::trouble::Trouble;
 use super::txn::{Heads, Txn};
 
 /// Requests that may wait for the writer or be with it; more make the asker wait.
@@ -24,6 +26,9 @@ const QUEUE: usize = 256;
 const GROUP_MAX: usize = 128;
 /// How long one transaction may take before the writer counts as stalled: a card may pause for seconds.
 const COMMIT_BUDGET: Duration = Duration::from_secs(20);
+
+/// Between two looks at whether the files are still there.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// How long the writer waits before it looks whether it is to stop.
 const IDLE: Duration = Duration::from_millis(250);
@@ -108,6 +113,7 @@ pub struct WriterSeat {
     run: i64,
     clock: Clock,
     on_commit: Arc<dyn Fn(Commit) + Send + Sync>,
+    trouble: Trouble,
     quota: Option<Quota>,
 }
 
@@ -154,8 +160,9 @@ impl WriterSeat {
         run: i64,
         clock: Clock,
         on_commit: Arc<dyn Fn(Commit) + Send + Sync>,
+        trouble: Trouble,
     ) -> Self {
-        Self { path, rx: Arc::new(Mutex::new(rx)), head, run, clock, on_commit, quota: None }
+        Self { path, rx: Arc::new(Mutex::new(rx)), head, run, clock, on_commit, trouble, quota: None }
     }
 
     /// Keeps to a quota.
@@ -171,7 +178,12 @@ impl WriterSeat {
         let rx = self.rx.lock().unwrap_or_else(PoisonError::into_inner);
         // One that cannot be had now is tried again for whoever asks, who is told the error then.
         let mut pen = Pen::take_up(&self.path).ok();
+        let mut looked = Instant::now();
         loop {
+            if looked.elapsed() >= LOOK_EVERY {
+                looked = Instant::now();
+                pen.iter().for_each(|pen| self.in_place(pen));
+            }
             let first = match rx.recv_timeout(ctx.beat.parked(IDLE)) {
                 Ok(request) => request,
                 Err(RecvTimeoutError::Timeout) if ctx.stop.is_cancelled() => break,
@@ -202,10 +214,28 @@ impl WriterSeat {
         Ok(())
     }
 
+    /// Looks whether the files are where they were opened. Where only the log is not, what it held is saved into the database.
+    fn in_place(&self, pen: &Pen) {
+        if let Err(error) = pen.files.in_place() {
+            if self.trouble.watch().borrow().is_none()
+                && let Err(cause) = pen.conn.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()))
+            {
+                tracing::warn!(%cause, "what the write-ahead log held could not be saved into the database");
+            }
+            self.trouble.ring(&error);
+        }
+    }
+
     fn close(&self, conn: &Connection) -> rusqlite::Result<()> {
+        if self.trouble.watch().borrow().is_some() {
+            // How this run ended is for the next one to find out.
+            return Ok(());
+        }
         conn.execute("update runs set stopped = 'clean' where run = ?1", [self.run])?;
         // A reader may still be busy: then the WAL stays, which is as good.
-        conn.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()))
+        conn.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()))?;
+        opening::leave_mark(&self.path, conn);
+        Ok(())
     }
 
     /// One transaction for all; when a statement fails, or there is no room for new events, one for each, so that a request
@@ -232,6 +262,10 @@ impl WriterSeat {
             && self.quota.as_ref().is_some_and(|quota| quota.relieve(&pen.conn))
         {
             result = self.try_transact(pen, group);
+        }
+        if result.is_err() {
+            self.trouble.look(&result);
+            self.in_place(pen);
         }
         let events = usize::try_from(pen.heads.seq.0 - before.0).unwrap_or(0);
         (self.on_commit)(Commit { took: begun.elapsed(), events, ok: result.is_ok() });

@@ -1,5 +1,6 @@
 //! What the uplink asks of the store: rows with their bytes frozen, cursor commits, and the figures it reports.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,11 +8,11 @@ use std::time::Duration;
 
 use crate::domain::{AssetState, Class, Kind, Lane, Loss, Reason, Row, Seq, Stage};
 use crate::health::publish_code;
-use crate::store::{Acknowledged, Damaged, Group, Ledger, Look, Outbound, Page, Result, Store, Txn};
+use crate::store::{Acknowledged, Damaged, Group, Ledger, Look, Lost, Outbound, Page, Result, Store, Txn};
 
 use super::Kit;
 use super::lane::{Batch, Grave, Message, Queued};
-use super::payload::{Figures, MISSING_MAX, Voice};
+use super::payload::{Figures, MISSING_MAX, PAST_MAX, Voice};
 
 /// A cursor commit waits this long to share the commit of what comes in.
 const SHARE: Duration = Duration::from_millis(100);
@@ -127,23 +128,30 @@ pub(super) async fn figures(store: Store) -> Result<Figures> {
             }
             let decide = |(reason, _): &&(Reason, i64)| reason.class() == Class::Decide;
             let letters = reader.letters_by_reason()?.iter().filter(decide).map(|(_, n)| n).sum();
-            let (missing, missing_more) = ranges(&reader.dead(DEAD_MAX)?);
+            let (lost, mut past) = reader.lost()?;
+            let (missing, missing_more) = ranges(&reader.dead(DEAD_MAX)?, &lost);
+            past.truncate(PAST_MAX);
+            let past = past.into_iter().map(|past| (past.epoch, past.last_produced)).collect();
             let oldest = oldest.map(|row| (row.boot, row.mono_ms, row.received_ms));
-            Ok(Figures { backlog, oldest, letters, missing, missing_more })
+            Ok(Figures { backlog, oldest, letters, missing, missing_more, past })
         })
         .await
 }
 
-/// Neighbours of one reason as one range each; at most [`MISSING_MAX`].
-fn ranges(dead: &[(Seq, Reason)]) -> (Vec<(i64, i64, Reason)>, bool) {
-    let mut ranges: Vec<(i64, i64, Reason)> = Vec::new();
-    for (Seq(seq), reason) in dead {
+/// What the platform cannot get: neighbours of one reason as one range each, in the order of `seq`; at most [`MISSING_MAX`].
+fn ranges(dead: &[(Seq, Reason)], lost: &[Lost]) -> (Vec<(i64, i64, Cow<'static, str>)>, bool) {
+    let dead_ones = dead.iter().map(|(Seq(seq), reason)| (*seq, *seq, Cow::Borrowed(reason.as_str())));
+    let lost = lost.iter().map(|lost| (lost.from, lost.to, Cow::Owned(lost.reason.clone())));
+    let mut all: Vec<_> = dead_ones.chain(lost).collect();
+    all.sort();
+    let mut ranges: Vec<(i64, i64, Cow<'static, str>)> = Vec::new();
+    for (from, to, reason) in all {
         let full = ranges.len() == MISSING_MAX;
         match ranges.last_mut() {
-            Some((_, to, of)) if *to + 1 == *seq && of == reason => *to = *seq,
-            Some((_, to, _)) if *to == *seq => {}
+            Some((_, end, of)) if *end + 1 == from && *of == reason => *end = to,
+            Some((_, end, _)) if *end >= to => {}
             _ if full => return (ranges, true),
-            _ => ranges.push((*seq, *seq, *reason)),
+            _ => ranges.push((from, to, reason)),
         }
     }
     (ranges, dead.len() == DEAD_MAX)
@@ -157,10 +165,15 @@ mod tests {
     fn dead_neighbours_are_one_range_and_ranges_are_few() {
         let dead = [(4, Reason::TooLarge), (5, Reason::TooLarge), (6, Reason::Poison), (9, Reason::Poison)];
         let dead = dead.map(|(seq, reason)| (Seq(seq), reason));
-        let expect = vec![(4, 5, Reason::TooLarge), (6, 6, Reason::Poison), (9, 9, Reason::Poison)];
-        assert_eq!(ranges(&dead), (expect, false));
+        let lost = [(1, 3, "rolled_back"), (7, 8, "rolled_back")];
+        let lost = lost.map(|(from, to, reason)| Lost { from, to, reason: reason.to_owned(), ..Lost::default() });
+        let (ranges_of, more) = ranges(&dead, &lost);
+        let named: Vec<_> = ranges_of.iter().map(|(from, to, reason)| (*from, *to, reason.as_ref())).collect();
+        let expect =
+            [(1, 3, "rolled_back"), (4, 5, "too_large"), (6, 6, "poison"), (7, 8, "rolled_back"), (9, 9, "poison")];
+        assert_eq!((named.as_slice(), more), (&expect[..], false));
         let many: Vec<_> = (0..200).map(|n| (Seq(n * 2), Reason::TooLarge)).collect();
-        let (named, more) = ranges(&many);
+        let (named, more) = ranges(&many, &[]);
         assert_eq!((named.len(), more), (MISSING_MAX, true));
     }
 }

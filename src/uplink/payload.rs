@@ -1,17 +1,21 @@
 //! What a node publishes about itself beside its events: one function a topic of contract section 5.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::domain::{AssetState, Epoch, Kind, Reason, Row, Seq, UnixMs};
+use crate::domain::{AssetState, Epoch, Kind, Row, Seq, UnixMs};
 use crate::health::{Alarm, ClockState, DiskState, SourceState};
 use crate::wire;
 
 use super::NodeNames;
 use super::lane::Message;
 
-/// Ranges of dead events that a watermark names.
+/// Ranges of dead and lost events that a watermark names.
 pub(super) const MISSING_MAX: usize = 64;
+/// Lives of the store that a watermark names.
+pub(super) const PAST_MAX: usize = 16;
 
 /// Who speaks: what every message repeats.
 #[derive(Clone, Debug)]
@@ -67,10 +71,18 @@ pub(super) struct Figures {
     pub oldest: Option<(i64, i64, UnixMs)>,
     /// Open letters that a person should decide on.
     pub letters: i64,
-    /// Dead events: first and last seq, reason.
-    pub missing: Vec<(i64, i64, Reason)>,
+    /// Dead and lost events: first and last seq, reason.
+    pub missing: Vec<(i64, i64, Cow<'static, str>)>,
     /// Whether there are more than [`MISSING_MAX`].
     pub missing_more: bool,
+    /// Lives of the store that are over, the newest first: epoch and highest seq.
+    pub past: Vec<(String, i64)>,
+}
+
+#[derive(Serialize)]
+struct Past<'a> {
+    epoch: &'a str,
+    last_produced: i64,
 }
 
 #[derive(Serialize)]
@@ -141,9 +153,9 @@ struct Watermark<'a> {
     epoch: String,
     last_produced: i64,
     lanes: Lanes,
-    missing: Vec<(i64, i64, &'static str)>,
+    missing: &'a [(i64, i64, Cow<'static, str>)],
     missing_more: bool,
-    past: [(); 0],
+    past: Vec<Past<'a>>,
 }
 
 #[derive(Serialize)]
@@ -250,9 +262,13 @@ impl Voice {
                 epoch: self.epoch.to_string(),
                 last_produced: head.0,
                 lanes: Lanes { scan, fix },
-                missing: figures.missing.iter().map(|(from, to, reason)| (*from, *to, reason.as_str())).collect(),
+                missing: &figures.missing,
                 missing_more: figures.missing_more,
-                past: [],
+                past: figures
+                    .past
+                    .iter()
+                    .map(|(epoch, last_produced)| Past { epoch, last_produced: *last_produced })
+                    .collect(),
             },
         )
     }

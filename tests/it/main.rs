@@ -15,6 +15,7 @@ mod browser;
 mod captures;
 mod commands;
 mod config;
+mod damage;
 mod disk;
 mod doctor;
 mod draw;

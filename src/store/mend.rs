@@ -1,0 +1,182 @@
+//! Counts set right after a loss: what is known of the events and letters that are there decides, the rest is told by the last
+//! ledger that can be relied on. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::domain::Lane;
+
+use super::ledger::{FRAME_OUTCOMES, LETTER_STANDS, Ledger, Line};
+
+/// The source of events of which only the number is known.
+const UNKNOWN: &str = "unknown";
+
+/// What is known without the ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// The newest event that was ever counted.
+    pub(super) head: i64,
+    /// Events of the log that the ledger does not know, by source; none for what the node derived.
+    pub(super) newer: BTreeMap<Option<String>, i64>,
+    /// Events that are lost.
+    pub(super) lost: i64,
+    /// Events of the lanes scan and fix after their cursors.
+    pub(super) after: [i64; 2],
+    /// Open letters.
+    pub(super) open: i64,
+}
+
+/// The lines of a ledger that balances, agrees with the facts, and is otherwise what `lines` say.
+pub(super) fn mend(lines: &[Line], facts: &Facts) -> Vec<Line> {
+    let mut sheet = Sheet::of(lines);
+    if !sheet.born(facts) {
+        // It counts more than there ever was: none of it can be relied on.
+        sheet = Sheet::of(&[]);
+        sheet.born(facts);
+    }
+    sheet.stand(facts);
+    sheet.letters(facts);
+    // A new life: no event of it has one of its kind before it.
+    sheet.0.retain(|key, _| key[0] != "head" || key[2] == "uplink");
+    *sheet.at("head", "", "seq", "") = facts.head;
+    sheet.lines()
+}
+
+/// Whether a ledger can be relied on: it balances, and counts as many events as it says were numbered.
+pub(super) fn is_sound(lines: &[Line]) -> bool {
+    let ledger = Ledger::of_lines(lines.to_vec());
+    let total = ledger.events.get("total").copied().unwrap_or(0);
+    ledger.imbalance() == 0 && total == ledger.head && lines.iter().all(|line| line.4 >= 0)
+}
+
+/// The newest event that a ledger has counted.
+pub(super) fn total(lines: &[Line]) -> i64 {
+    lines.iter().filter(|line| line.0 == "events" && line.2 == "total").map(|line| line.4).sum()
+}
+
+struct Sheet(BTreeMap<[String; 4], i64>);
+
+impl Sheet {
+    fn of(lines: &[Line]) -> Self {
+        let key = |line: &Line| [&line.0, &line.1, &line.2, &line.3].map(Clone::clone);
+        Self(lines.iter().map(|line| (key(line), line.4.max(0))).collect())
+    }
+
+    fn lines(self) -> Vec<Line> {
+        let line = |([scope, name, outcome, detail], n): ([String; 4], i64)| (scope, name, outcome, detail, n);
+        self.0.into_iter().map(line).collect()
+    }
+
+    fn at(&mut self, scope: &str, name: &str, outcome: &str, detail: &str) -> &mut i64 {
+        self.0.entry([scope, name, outcome, detail].map(str::to_owned)).or_default()
+    }
+
+    fn sum(&self, scope: &str, outcome: &str) -> i64 {
+        self.0.iter().filter(|(key, _)| key[0] == scope && key[2] == outcome).map(|(_, n)| *n).sum()
+    }
+
+    /// Where events came from: as many as there ever were. False when more are counted than that.
+    fn born(&mut self, facts: &Facts) -> bool {
+        for (source, n) in &facts.newer {
+            match source {
+                Some(source) => *self.at("source", source, "stored", "") += n,
+                None => *self.at("events", "", "derived", "") += n,
+            }
+        }
+        let born = self.sum("source", "stored") + self.sum("events", "derived") + self.sum("events", "retried");
+        if born > facts.head {
+            return false;
+        }
+        if born < facts.head {
+            *self.at("source", UNKNOWN, "stored", "") += facts.head - born;
+        }
+        self.0.retain(|key, _| key[0] != "source" || FRAME_OUTCOMES.contains(&key[2].as_str()));
+        let mut frames: BTreeMap<String, i64> = BTreeMap::new();
+        for ([scope, name, ..], n) in &self.0 {
+            if scope == "source" {
+                *frames.entry(name.clone()).or_default() += n;
+            }
+        }
+        for (name, n) in frames {
+            *self.at("source", &name, "frames", "") = n;
+        }
+        self.0.retain(|key, _| key[0] != "events" || key[2] != "total");
+        *self.at("events", "", "total", "") = facts.head;
+        true
+    }
+
+    /// Where events stand: what is lost and what waits is known; of the others the ledger says what it can, and what is then
+    /// left was sent, or was never to be.
+    fn stand(&mut self, facts: &Facts) {
+        let uplink = self.sum("head", "uplink") == 1;
+        let mut left = facts.head;
+        let mut take = |n: i64| {
+            let n = n.clamp(0, left);
+            left -= n;
+            n
+        };
+        let lost = take(facts.lost);
+        let unsent = facts.after.map(|n| if uplink { take(n) } else { 0 });
+        let other = if uplink {
+            ["sent_unheard", "dead", "discarded", "local"]
+        } else {
+            ["sent_unheard", "dead", "discarded", "sent"]
+        };
+        for (key, n) in &mut self.0 {
+            if key[0] == "events" && other.contains(&key[2].as_str()) {
+                *n = take(*n);
+            }
+        }
+        let rest = if uplink { "sent" } else { "local" };
+        self.0.retain(|key, _| key[0] != "events" || ![rest, "unsent", "lost"].contains(&key[2].as_str()));
+        *self.at("events", "", "lost", "") = lost;
+        for (lane, n) in Lane::ALL.into_iter().zip(unsent) {
+            *self.at("events", "", "unsent", lane.as_str()) = n;
+        }
+        *self.at("events", "", rest, Lane::Fix.as_str()) = left;
+    }
+
+    fn letters(&mut self, facts: &Facts) {
+        let stands = |word: &str| word != "open" && LETTER_STANDS.contains(&word);
+        self.0.retain(|key, _| key[0] != "letters" || stands(&key[2]));
+        *self.at("letters", "", "open", "") = facts.open;
+        let total = self.0.iter().filter(|(key, _)| key[0] == "letters").map(|(_, n)| *n).sum();
+        *self.at("letters", "", "total", "") = total;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn line() -> impl Strategy<Value = Line> {
+        let word = |words: &'static [&'static str]| proptest::sample::select(words).prop_map(str::to_owned);
+        let outcomes =
+            &["frames", "stored", "no_fix", "total", "derived", "unsent", "sent", "dead", "open", "seq", "uplink"];
+        (
+            word(&["source", "events", "letters", "head"]),
+            word(&["", "gps0"]),
+            word(outcomes),
+            word(&["", "fix"]),
+            -5..50_i64,
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_left_of_a_ledger_it_balances_and_agrees_with_what_is_there(
+            lines in proptest::collection::vec(line(), 0..20),
+            (scans, fixes, lost, open) in (0..20_i64, 0..20_i64, 0..20_i64, 0..9_i64),
+            more in 0..20_i64,
+        ) {
+            let newer = BTreeMap::from([(Some("door-3".to_owned()), scans), (None, fixes)]);
+            let head = scans + fixes + lost + more;
+            let facts = Facts { head, newer, lost, after: [scans, fixes], open };
+            let mended = mend(&lines, &facts);
+            let ledger = Ledger::of_lines(mended.clone());
+            prop_assert_eq!(ledger.imbalance(), 0, "{:?}", mended);
+            prop_assert_eq!((ledger.events["total"], ledger.events["lost"]), (head, lost));
+            prop_assert_eq!(ledger.letters["open"], open);
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! What begins a new life of the store: its file is older than the high-water mark, belongs to another life, or was put together
+//! from a damaged one. The log goes on behind the highest seq that anybody knows, what is missing is named, and the counts
+//! are set right.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::domain::{Epoch, EventId, Kind, Lane, Seq, Stage, Stamp, TimeQuality, UnixMs};
+
+use super::base::{self, BASE};
+use super::error::Result;
+use super::ledger::{self, Line};
+use super::lost::{self, Lost, Past};
+use super::mark::{Found, Mark};
+use super::mend::{self, Facts};
+use super::outbox;
+use super::pages::RawRow;
+use super::txn::{Draft, Txn};
+use super::{Look, Reader};
+
+/// In `meta`: the places are to be told anew from the log.
+const REBUILD: &str = "rebuild";
+/// Ranges that a sentence names.
+const NAMED_MAX: usize = 8;
+
+/// Something that was found at the opening of the store and a person should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The name of its alarm: `store_rolled_back`, `store_salvaged`.
+    pub name: &'static str,
+    /// What was found.
+    pub text: String,
+    /// What to do.
+    pub advice: String,
+    /// When. UTC ms
+    pub at_ms: UnixMs,
+}
+
+/// What is known beside the file that was opened.
+pub(super) struct Evidence<'a> {
+    /// The high-water mark, if there is a good one.
+    pub(super) mark: Option<&'a Mark>,
+    /// The file was put together from a damaged one, and this was its epoch.
+    pub(super) salvaged: bool,
+}
+
+/// How a new life begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct NewLife {
+    /// Events that are missing, as ranges.
+    pub(super) lost: Vec<(i64, i64)>,
+    /// Events that were found in what the file system still held.
+    pub(super) found: usize,
+    /// Events that are in the log.
+    pub(super) events: i64,
+    /// The file holds nothing: somebody took it away.
+    pub(super) is_empty: bool,
+}
+
+impl<'a> Evidence<'a> {
+    pub(super) const fn new(found: &'a Found, salvaged: bool) -> Self {
+        let mark = if let Found::Mark(mark) = found { Some(mark) } else { None };
+        Self { mark, salvaged }
+    }
+
+    /// Whether a new life begins with this file.
+    pub(super) fn is_new_life(&self, conn: &Connection) -> rusqlite::Result<bool> {
+        let Some(mark) = self.mark else { return Ok(self.salvaged) };
+        Ok(self.salvaged || mark.seq > head(conn)?.0 || mark.epoch() != epoch(conn)?)
+    }
+
+    /// The seqs after the log's head that the mark says were committed.
+    pub(super) fn tail(&self, conn: &Connection) -> rusqlite::Result<Option<(Seq, Seq)>> {
+        let Some(mark) = self.mark else { return Ok(None) };
+        let head = head(conn)?;
+        let same = mark.epoch() == epoch(conn)?;
+        Ok((same && mark.seq > head.0).then_some((head, Seq(mark.seq))))
+    }
+
+    /// Begins the new life: `epoch` is its name, `tail` what was found of the events after the log's head.
+    pub(super) fn begin(
+        &self,
+        conn: &Connection,
+        fresh: Epoch,
+        tail: &[RawRow],
+        at_ms: UnixMs,
+    ) -> rusqlite::Result<NewLife> {
+        let (head, was) = (head(conn)?, epoch(conn)?);
+        let top = self.top(conn)?;
+        let known = self.mark.and_then(Mark::epoch).or(was).map_or_else(String::new, |epoch| epoch.to_string());
+        let mut found = 0;
+        for row in tail {
+            found += usize::from(row.insert(conn)?);
+        }
+        self.take_over(conn, top)?;
+        let left = self.mark.map_or(Seq(0), |mark| mark.cursor(BASE)).max(base::base(conn)?);
+        let after = if self.salvaged { left } else { head.max(left) };
+        let gaps = lost::gaps(conn, after, Seq(top))?;
+        let reason = if self.salvaged { "damaged" } else { "rolled_back" };
+        let range = |&(from, to): &(i64, i64)| Lost { epoch: known.clone(), from, to, reason: reason.into(), at_ms };
+        lost::put(conn, &gaps.iter().map(range).collect::<Vec<_>>())?;
+        self.mend(conn, top)?;
+        let past = [Some(known), was.map(|epoch| epoch.to_string())].into_iter().flatten();
+        let past: Vec<Past> =
+            past.filter(|epoch| !epoch.is_empty()).map(|epoch| Past { epoch, last_produced: top }).collect();
+        lost::put_past(conn, &past)?;
+        conn.execute(
+            "insert into meta values ('db_epoch', ?1) on conflict do update set v = excluded.v",
+            [fresh.to_string()],
+        )?;
+        conn.execute("insert or replace into meta values (?1, '1')", [REBUILD])?;
+        let events = conn.query_row("select count(*) from outbox", [], |row| row.get(0))?;
+        Ok(NewLife { lost: gaps, found, events, is_empty: events == 0 && !self.salvaged })
+    }
+
+    /// The highest seq that anybody knows.
+    fn top(&self, conn: &Connection) -> rusqlite::Result<i64> {
+        Ok(self.mark.map_or(0, |mark| mark.seq).max(head(conn)?.0))
+    }
+
+    /// Sets right counts that do not balance, and cursors that point behind the end: somebody else than the store wrote them.
+    pub(super) fn mend_counts(&self, conn: &Connection, at_ms: UnixMs) -> rusqlite::Result<Option<Finding>> {
+        let top = self.top(conn)?;
+        let beyond = conn.prepare("select 1 from cursors where seq > ?1")?.exists([top])?;
+        if mend::is_sound(&ledger::lines(conn)?) && !beyond {
+            return Ok(None);
+        }
+        for lane in Lane::ALL {
+            if outbox::cursor(conn, lane)?.0 > top {
+                // What it leaves out would never be sent. In doubt twice.
+                set_cursor(conn, lane.as_str(), self.mark.map_or(0, |mark| mark.cursor(lane.as_str()).0.min(top)))?;
+            }
+        }
+        if base::base(conn)?.0 > top {
+            set_cursor(conn, BASE, self.mark.map_or(0, |mark| mark.cursor(BASE).0.min(top)))?;
+        }
+        self.mend(conn, top)?;
+        Ok(Some(Finding {
+            name: "ledger_mended",
+            text: "The counts of the store did not balance when it was opened; they were set right from the events."
+                .into(),
+            advice: "If this comes back, replace the card. The alarm ends with the next start.".into(),
+            at_ms,
+        }))
+    }
+
+    /// What the mark knows and the file does not: lives, losses, and how far the platform has acknowledged.
+    fn take_over(&self, conn: &Connection, top: i64) -> rusqlite::Result<()> {
+        let Some(mark) = self.mark else { return Ok(()) };
+        lost::put(conn, &mark.lost)?;
+        lost::put_past(conn, &mark.past)?;
+        let same = mark.epoch() == epoch(conn)?;
+        for lane in Lane::ALL {
+            let (stands, marked) = (outbox::cursor(conn, lane)?, mark.cursor(lane.as_str()));
+            // A cursor of a damaged file is not to be believed: what it leaves out would never be sent. In doubt twice.
+            let seq = match (self.salvaged, same) {
+                (true, _) => marked,
+                (false, true) => marked.max(stands),
+                (false, false) => stands,
+            };
+            set_cursor(conn, lane.as_str(), seq.0.min(top))?;
+        }
+        if self.salvaged {
+            let stands = base::base(conn)?;
+            let seq = if stands.0 <= top { stands.max(mark.cursor(BASE)) } else { mark.cursor(BASE) };
+            set_cursor(conn, BASE, seq.0)?;
+        }
+        Ok(())
+    }
+
+    fn mend(&self, conn: &Connection, top: i64) -> rusqlite::Result<()> {
+        let stored = ledger::lines(conn)?;
+        let marked = self.mark.map(|mark| mark.ledger.as_slice());
+        let lines: &[Line] = match marked {
+            Some(marked) if mend::total(marked) > mend::total(&stored) || !mend::is_sound(&stored) => marked,
+            _ if mend::is_sound(&stored) => stored.as_slice(),
+            _ => &[],
+        };
+        let mut newer = conn.prepare("select source, count(*) from outbox where seq > ?1 group by source")?;
+        let newer = newer
+            .query_map([mend::total(lines)], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        let after = [outbox::count_after(conn, Lane::Scan)?, outbox::count_after(conn, Lane::Fix)?];
+        let open = conn.query_row("select count(*) from letters where state = 'open'", [], |row| row.get(0))?;
+        let facts = Facts { head: top, newer, lost: lost::count(conn)?, after, open };
+        ledger::replace(conn, &mend::mend(lines, &facts))
+    }
+}
+
+/// The life that a file belongs to; none for one that was just made.
+pub(super) fn epoch(conn: &Connection) -> rusqlite::Result<Option<Epoch>> {
+    let epoch: Option<String> =
+        conn.query_row("select v from meta where k = 'db_epoch'", [], |row| row.get(0)).optional()?;
+    Ok(epoch.and_then(|epoch| epoch.parse().ok()))
+}
+
+/// The newest event that was numbered: the ledger says it, where it can be relied on.
+fn head(conn: &Connection) -> rusqlite::Result<Seq> {
+    if !mend::is_sound(&ledger::lines(conn)?) {
+        return newest(conn).map(Seq);
+    }
+    conn.query_row("select coalesce(max(n), 0) from ledger where scope = 'head' and outcome = 'seq'", [], |row| {
+        row.get(0).map(Seq)
+    })
+}
+
+/// A run names its life; one that names none that is known is damaged, and of the life of its neighbour.
+pub(super) fn mend_runs(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(
+        "create temp view if not exists lives as select epoch from past union select v from meta where k = 'db_epoch';
+         update runs set epoch = coalesce(
+           (select n.epoch from runs n where n.epoch in (select epoch from lives) order by abs(n.run - runs.run) limit 1),
+           (select v from meta where k = 'db_epoch'))
+         where epoch not in (select epoch from lives);",
+    )
+}
+
+fn newest(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.query_row("select coalesce(max(seq), 0) from outbox", [], |row| row.get(0))
+}
+
+fn set_cursor(conn: &Connection, name: &str, seq: i64) -> rusqlite::Result<()> {
+    conn.prepare_cached("insert into cursors values (?1, ?2) on conflict do update set seq = excluded.seq")?
+        .execute((name, seq))
+        .map(|_| ())
+}
+
+impl NewLife {
+    /// What a rolled back file came to, for people.
+    pub(super) fn finding(&self, at_ms: UnixMs) -> Finding {
+        let what = if self.is_empty { "The database was gone" } else { "The database came back older than it was" };
+        let found = if self.found > 0 { format!(" {} more were found in its log.", self.found) } else { String::new() };
+        Finding {
+            name: "store_rolled_back",
+            text: format!("{what}: {}.{found}", missing(&self.lost)),
+            advice:
+                "If nobody put an old copy back, replace the card: it loses what it has acknowledged. The alarm ends \
+                     with the next start."
+                    .into(),
+            at_ms,
+        }
+    }
+}
+
+/// Missing ranges in words.
+pub(super) fn missing(lost: &[(i64, i64)]) -> String {
+    let n: i64 = lost.iter().map(|(from, to)| to - from + 1).sum();
+    if n == 0 {
+        return "no event is missing".into();
+    }
+    let range = |(from, to): &(i64, i64)| if from == to { from.to_string() } else { format!("{from} to {to}") };
+    let mut named: Vec<String> = lost.iter().take(NAMED_MAX).map(range).collect();
+    if lost.len() > NAMED_MAX {
+        named.push(format!("and {} more ranges", lost.len() - NAMED_MAX));
+    }
+    format!("{n} events are missing ({})", named.join(", "))
+}
+
+impl Reader<'_> {
+    /// Whether events were lost or found since the places were told from them last.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn wants_rebuild(&self) -> Look<bool> {
+        self.conn.prepare_cached("select 1 from meta where k = ?1")?.exists([REBUILD])
+    }
+}
+
+impl Txn<'_> {
+    /// Notes that the places were told anew.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn rebuilt(&mut self) -> Result<()> {
+        self.sql.execute("delete from meta where k = ?1", [REBUILD]).map(|_| ()).map_err(|e| self.err(&e))
+    }
+
+    /// Tells the platform and the failure log of a new life.
+    pub(super) fn tell(&mut self, finding: &Finding, random: u64) -> Result<()> {
+        let at = self.now();
+        let name = "store_restored";
+        let body = serde_json::json!({ "note": name, "text": finding.text }).to_string();
+        let draft = Draft {
+            id: id(at, random),
+            kind: Kind::Note,
+            ts_ms: at.wall_ms,
+            tq: TimeQuality::None,
+            received: at,
+            source: None,
+            asset: None,
+            place: None,
+            code: None,
+            body,
+        };
+        self.append(&draft)?;
+        self.log_failure(Stage::Store, finding.name, &finding.text)
+    }
+}
+
+/// The name of a note that is told once: the time and a random number, no two are the same.
+fn id(at: Stamp, random: u64) -> EventId {
+    let mut id = [0; 16];
+    let seconds = u32::try_from(at.wall_ms.div_euclid(1000).clamp(0, i64::from(u32::MAX))).unwrap_or(0);
+    id[..4].copy_from_slice(&seconds.to_be_bytes());
+    id[4..12].copy_from_slice(&random.to_be_bytes());
+    EventId(id)
+}

@@ -1,0 +1,98 @@
+//! What a card or a person does to the files of a store, seen from outside: the node starts again, answers, and says it.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::bench::{Node, Pty, Site, balanced, wait_for, wait_within};
+
+/// A place with a scanner, and so many scans in its store.
+fn yard(scans: usize) -> (Site, Pty, Node) {
+    let site = Site::new();
+    let mut door = Pty::new(&site.path("door-3"));
+    site.configure(&format!(
+        "[[scanner]]\nid = \"door-3\"\nport = \"{}\"\nplace = \"door-3\"\nrepeat_window_ms = 0\n\n",
+        site.path("door-3").display()
+    ));
+    let node = site.start();
+    for n in 0..scans {
+        door.write(format!("CODE-{n}\r\n").as_bytes());
+    }
+    wait_for("the scans", || (node.ledger()["sources"]["door-3"]["stored"] == scans).then_some(()));
+    (site, door, node)
+}
+
+fn alarm(node: &Node, name: &str) -> Option<Value> {
+    let alarms = node.json("/api/v1/health")["alarms"].clone();
+    alarms.as_array().unwrap().iter().find(|alarm| alarm["name"] == name).cloned()
+}
+
+fn scans(node: &Node) -> usize {
+    let items = node.json("/api/v1/events?kind=scan&limit=500")["items"].clone();
+    items.as_array().unwrap().len()
+}
+
+#[test]
+fn a_damaged_store_is_put_aside_and_the_screen_answers_with_what_was_saved() {
+    let (site, mut door, node) = yard(50);
+    assert!(node.stop().success());
+    let path = site.path("store/waypost.db");
+    let file = File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&[0x5a; 64], 0).unwrap();
+    let damaged = std::fs::read(&path).unwrap();
+    let node = site.start();
+    let alarm = alarm(&node, "store_salvaged").expect("the alarm tells");
+    let text = alarm["text"].as_str().unwrap();
+    assert_eq!(alarm["severity"], "fault");
+    assert!(text.contains("no event is missing"), "{text}");
+    let folder = std::fs::read_dir(site.path("store/quarantine")).unwrap().next().unwrap().unwrap().path();
+    assert!(text.contains(folder.to_str().unwrap()), "{text}");
+    assert_eq!(std::fs::read(folder.join("waypost.db")).unwrap(), damaged, "kept as it was");
+    assert_eq!((scans(&node), balanced(&node)["events"]["lost"].clone()), (50, 0.into()));
+    let assets = || node.json("/api/v1/assets?limit=500")["items"].as_array().map_or(0, Vec::len);
+    wait_for("the assets at their places", || (assets() == 50).then_some(()));
+    door.write(b"AFTER\r\n");
+    wait_for("a scan after it", || (scans(&node) == 51).then_some(()));
+    balanced(&node);
+    assert!(node.stop().success());
+    std::fs::remove_dir_all(folder).unwrap();
+    let node = site.start();
+    assert_eq!(self::alarm(&node, "store_salvaged"), None, "over when the folder is gone");
+}
+
+#[test]
+fn a_log_deleted_under_the_node_ends_it_for_a_new_start_and_nothing_is_lost() {
+    let (site, _door, mut node) = yard(30);
+    std::fs::remove_file(site.path("store/waypost.db-wal")).unwrap();
+    let ended = wait_within(Duration::from_secs(30), "the end of the node", || node.child.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(74), "{}", site.log());
+    assert!(site.log().contains("was deleted or replaced"), "{}", site.log());
+    let node = site.start();
+    assert_eq!((scans(&node), balanced(&node)["events"]["lost"].clone()), (30, 0.into()));
+}
+
+#[test]
+fn an_old_copy_of_the_store_is_told_from_the_store() {
+    let (site, mut door, node) = yard(5);
+    assert!(node.stop().success());
+    let path = site.path("store/waypost.db");
+    let old = std::fs::read(&path).unwrap();
+    let node = site.start();
+    for n in 0..10 {
+        door.write(format!("LATER-{n}\r\n").as_bytes());
+    }
+    wait_for("the later scans", || (scans(&node) == 15).then_some(()));
+    let (epoch, total) = (node.json("/api/v1/health")["cursor"].clone(), balanced(&node)["events"]["total"].clone());
+    assert!(node.stop().success());
+    std::fs::write(&path, old).unwrap();
+    let node = site.start();
+    let text = alarm(&node, "store_rolled_back").expect("the alarm tells")["text"].as_str().unwrap().to_owned();
+    assert!(text.contains("came back older") && text.contains(&format!("to {total}")), "{text}");
+    let ledger = balanced(&node);
+    assert_eq!((ledger["events"]["lost"].as_i64(), scans(&node)), (Some(20), 5), "10 scans and 10 places");
+    assert_ne!(node.json("/api/v1/health")["cursor"], epoch);
+    let failures = node.json("/api/v1/logs/failures");
+    assert!(failures.to_string().contains("store_rolled_back"), "{failures}");
+}
