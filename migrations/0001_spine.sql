@@ -22,8 +22,36 @@ create table lost (
 create table boots (
   boot integer primary key,           -- 1, 2, 3 …: the order of boots, whatever the clocks said
   boot_id text not null unique,       -- the kernel's random boot id
-  first_ms integer not null           -- the wall clock when waypost first ran in it; may be wrong
+  first_ms integer not null,          -- the wall clock when waypost first ran in it; may be wrong
+  rev integer not null default 0      -- how often something was said of its time: see spans
 ) strict;
+
+create table walls (
+  boot integer not null references boots (boot) on delete cascade,
+  mono_ms integer not null,           -- from the event of this receipt on
+  minus_mono_ms integer,              -- the wall clock stood so far from CLOCK_BOOTTIME; null: events have a trusted time
+  primary key (boot, mono_ms)
+) strict, without rowid;              -- only while events have their time from the wall clock and nothing vouches for it
+
+create table anchors (
+  boot integer not null references boots (boot) on delete cascade,
+  tq text not null,                   -- gnss, ntp
+  mono_ms integer not null,           -- at this CLOCK_BOOTTIME
+  utc_ms integer not null,            -- it was this time
+  err_ms integer not null,
+  said_by text not null,              -- the receiver, or 'ntp'
+  primary key (boot, tq, mono_ms)
+) strict, without rowid;              -- of each boot and kind the first and the last
+
+create table spans (
+  boot integer not null references boots (boot) on delete cascade,
+  from_mono_ms integer not null,      -- events received from here
+  to_mono_ms integer not null,        -- to before here, with tq none or rtc and ts_ms = received_ms
+  offset_ms integer not null,         -- happened at ts_ms + offset_ms
+  err_ms integer not null,            -- give or take
+  tq text not null,                   -- how that is known; none: from the boots around
+  primary key (boot, from_mono_ms)
+) strict, without rowid;
 
 create table runs (
   run integer primary key,            -- one a start of the daemon; rows of the log point here
@@ -202,11 +230,44 @@ create table letters (
   ts_ms integer,                      -- when it happened, of a scan that decoded and is held; else known at a retry
   tq text,                            -- how far ts_ms can be believed
   repeats integer not null default 0, -- repeats of a held scan
+  resend integer not null default 0,  -- 1: open, and its event stands unsent behind its lane's cursor, to be sent again
   changed_ms integer,                 -- when a person or retention changed its state
   note text not null default ''       -- what that person said
 ) strict;
 
 create index letters_open on letters (reason, source) where state = 'open';
+create index letters_event on letters (seq) where seq is not null;
+create index letters_resend on letters (seq) where resend = 1;
+
+create table steps (
+  letter integer not null references letters (letter) on delete cascade,
+  nth integer not null,               -- 1, 2, 3 …: what was done with a letter; of many the newest are kept
+  at_ms integer not null,
+  who text not null,                  -- as in the audit; uplink: the broker's answer
+  what text not null,                 -- retry, discard, restore; sent, refused
+  came text not null,                 -- what it came to, or what that person said
+  primary key (letter, nth)
+) strict, without rowid;
+
+create table jobs (
+  job integer primary key,            -- what a person asked of some letters; the newest are kept
+  key text unique,                    -- the Idempotency-Key it was asked under, if one was given
+  asked blob not null,                -- digest of what was asked: the same key may only ask for the same
+  who text not null,
+  action text not null,               -- retry, discard, restore
+  which text not null,                -- the letters that are meant: a JSON object
+  note text not null,
+  upto integer not null,              -- letters after this one were not there yet
+  through integer not null,           -- letters up to here are done with
+  total integer not null,             -- how many were meant
+  ok integer not null,                -- how many it went well with
+  failed integer not null,            -- how many are still open, for a reason
+  skipped integer not null,           -- how many are as they were
+  left text not null,                 -- the first of these and why: a JSON array
+  state text not null,                -- running, done, stopped
+  begun_ms integer not null,
+  ended_ms integer
+) strict;
 
 create table audit (
   entry integer primary key,          -- what people did to the node, and who they were
@@ -214,7 +275,7 @@ create table audit (
   boot integer not null,
   mono_ms integer not null,
   who text not null,                  -- uid of the caller on the control socket or of the command
-  what text not null,                 -- register, delete, import, place, scan, retry, discard
+  what text not null,                 -- register, delete, import, place, scan, retry, discard, restore, stop
   detail text not null
 ) strict;
 

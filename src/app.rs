@@ -1,9 +1,11 @@
 //! Wiring: opens the store, makes the channels, builds the workers and hands them to the supervisor. Nothing is decided here.
 
+mod almanac;
 mod desk;
 mod gauge;
 mod outlook;
 mod pressure;
+mod waiting;
 mod yard;
 
 use std::collections::BTreeMap;
@@ -19,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::{Clock, Keeper};
 use crate::config::{Config, Port, SendFrom};
 use crate::health::{
-    Alarm, Board, End, Light, Notify, Running, Severity, State, Supervisor, Tally, UplinkState, Worker,
+    Alarm, Board, End, Light, Notify, Restart, Running, Severity, State, Supervisor, Tally, UplinkState, Worker,
 };
 use crate::ingest::{self, Carriers, Feed, Origin, Ring};
 use crate::retention::Retention;
@@ -73,28 +75,28 @@ impl App {
         let clock = Clock::system();
         let (board, tally) = (Board::default(), Tally::new(clock.clone()));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let (store, seat) = {
-            let tally = tally.clone();
-            open_store(&self.config, &clock, move |commit| {
-                if commit.ok {
-                    tally.commit_seconds(commit.took);
-                }
-            })?
-        };
+        let notify = Notify::from_env(clock.clone());
+        let (store, seat) = runtime.block_on(self.open(&clock, &tally, &notify))?;
+        let known = runtime.block_on(store.read({
+            let boot = store.boot();
+            move |reader| reader.anchors(boot)
+        }));
+        let known = known.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what a run before this one knew of the time cannot be read; it is learned again");
+            Vec::new()
+        });
+        let keeper = Keeper::new(clock.clone(), store.newest_trusted_ms()).knowing(known);
         let trouble = store.trouble();
         store.findings().iter().for_each(|finding| raise_finding(&board, finding));
-        let keeper = Keeper::new(clock.clone(), store.newest_trusted_ms());
-        let notify = Notify::from_env(clock.clone());
         let mut supervisor =
             Supervisor::new(clock.clone(), board.clone(), tally.clone(), runtime.handle().clone(), notify.clone());
         let published = Arc::new(AtomicI64::new(0));
         let yard = Yard::open(&self.config);
         let carriers = runtime.block_on(yard.carriers(&self.config, &store, clock.now()))?;
         let node = self.intake_node(&store, &board, &tally, &keeper, &published, &carriers);
-        let thin_s = Arc::clone(&node.thin_s);
         let rings = self.add_inputs(&mut supervisor, &node);
         let (desk, orders) = mpsc::channel(ingest::orders::ORDERS_MAX);
-        let clerk = desk::clerk(&self.config, store.clone(), keeper.clone(), carriers);
+        let clerk = desk::clerk(&self.config, store.clone(), board.clone(), keeper.clone(), carriers);
         supervisor.add(STAGE_INGEST, ingest::orders::worker(clerk, orders));
         let (screen, addresses) = Screen::new(Parts {
             http: self.config.http.clone(),
@@ -113,23 +115,8 @@ impl App {
             supervisor.add(STAGE_OUT, worker);
         }
         self.add_uplink(&mut supervisor, &store, &board, &tally, &clock, published);
-        let (needs, needed) = watch::channel(Need::default());
         let (tell, told) = mpsc::channel(64);
-        let gauge = gauge::Parts {
-            store: store.clone(),
-            board: board.clone(),
-            keeper: keeper.clone(),
-            tally,
-            max_mib: self.config.store.max_mib,
-            policy: self.config.store.full_policy,
-            uplink: self.config.uplink.is_some(),
-            thin_s,
-            needs,
-        };
-        supervisor.add(STAGE_OUT, gauge::worker(gauge, told));
-        let moved = self.config.gps.iter().map(|gps| gps.asset.clone()).collect();
-        let retention = Retention::new(store, board.clone(), keeper, &self.config.store, moved, needed);
-        supervisor.add(STAGE_OUT, retention.worker());
+        self.add_keepers(&mut supervisor, node, told);
         supervisor.add(STAGE_WRITER, Worker::thread("writer", move |ctx| seat.run(&ctx)));
         supervisor.on_restart(move |restart| {
             if tell.try_send(restart.clone()).is_err() {
@@ -148,6 +135,19 @@ impl App {
         }
         let running = supervisor.start()?;
         Ok(Node { running, addresses, notify, runtime, trouble })
+    }
+
+    /// Opens the store, when its disk takes something again if need be.
+    async fn open(&self, clock: &Clock, tally: &Tally, notify: &Notify) -> Result<(Store, WriterSeat), StoreError> {
+        let open = || {
+            let tally = tally.clone();
+            open_store(&self.config, clock, move |commit| {
+                if commit.ok {
+                    tally.commit_seconds(commit.took);
+                }
+            })
+        };
+        waiting::store(&self.config, &self.control, notify, open).await
     }
 
     /// What all sources share.
@@ -231,6 +231,27 @@ impl App {
         let worker =
             uplink::worker(config, names, store.clone(), board.clone(), clock.clone(), tally.clone(), published);
         supervisor.add(STAGE_OUT, worker);
+    }
+
+    /// Who looks after the room, and who makes it.
+    fn add_keepers(&self, supervisor: &mut Supervisor, node: ingest::Node, told: mpsc::Receiver<Restart>) {
+        let ingest::Node { store, board, tally, keeper, thin_s, .. } = node;
+        let (needs, needed) = watch::channel(Need::default());
+        let gauge = gauge::Parts {
+            store: store.clone(),
+            board: board.clone(),
+            keeper: keeper.clone(),
+            tally,
+            max_mib: self.config.store.max_mib,
+            policy: self.config.store.full_policy,
+            uplink: self.config.uplink.is_some(),
+            thin_s,
+            needs,
+        };
+        supervisor.add(STAGE_OUT, gauge::worker(gauge, told));
+        let moved = self.config.gps.iter().map(|gps| gps.asset.clone()).collect();
+        let retention = Retention::new(store, board, keeper, &self.config.store, moved, needed);
+        supervisor.add(STAGE_OUT, retention.worker());
     }
 
     /// The asset that the node's first receiver moves: where the node itself is.

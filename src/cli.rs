@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod devices;
 mod doctor;
+mod letters;
 mod offline;
 mod order;
 mod owner;
@@ -103,7 +104,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// The dead letters
     #[command(subcommand)]
-    Letters(Letters),
+    Letters(letters::Letters),
     /// The outbox
     #[command(subcommand)]
     Outbox(Outbox),
@@ -154,29 +155,6 @@ enum Decode {
         timed: bool,
         /// The file; default: standard input
         file: Option<PathBuf>,
-    },
-}
-
-#[derive(Subcommand)]
-enum Letters {
-    /// List open letters, newest first
-    List {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-        /// Show noise too: sentences that line noise spoiled
-        #[arg(long)]
-        all: bool,
-    },
-    /// Read scans again that could not go on: with today's settings and register, and their original time
-    Retry(assets::Chosen),
-    /// Give letters up
-    Discard {
-        #[command(flatten)]
-        chosen: assets::Chosen,
-        /// More than one
-        #[arg(long)]
-        yes: bool,
     },
 }
 
@@ -264,9 +242,7 @@ fn dispatch(cli: Cli) -> Done {
         Command::Status(JsonArg { json }) => ask::status(&cli.config, json),
         Command::Sheet { json, svg } => sheet::sheet(&cli.config, json, svg),
         Command::Doctor(args) => doctor::doctor(&cli.config, &args),
-        Command::Letters(Letters::List { json, all }) => offline::letters(&cli.config, json, all),
-        Command::Letters(Letters::Retry(chosen)) => assets::retry(&cli.config, chosen),
-        Command::Letters(Letters::Discard { chosen, yes }) => assets::discard(&cli.config, chosen, yes),
+        Command::Letters(command) => letters::letters(&cli.config, command),
         Command::Assets(command) => assets::assets(&cli.config, command),
         Command::Capture { port } => offline::capture(&cli.config, &port),
         Command::Rebuild(args) => rebuild::rebuild(&cli.config, &args),

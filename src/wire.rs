@@ -1,12 +1,14 @@
 //! An event as the outside sees it: one flat JSON object, written the same way for screen, broker and export.
 //! The fields of its kind are written once, at commit, by the `*_body` functions; the rest is put in front when it leaves.
 
+mod letters;
 mod register;
 
 use serde::Serialize;
 
 use crate::domain::{AssetState, Change, EventId, Fix, Kind, Mode, Row, Scan, UnixMs};
 
+pub use letters::{CSV_HEAD, job, letter, letter_csv, letter_groups, letter_sheet};
 pub use register::{assets_csv, assets_json, carried, listed, printable_text, search_words};
 
 /// UTC in RFC 3339 with milliseconds, e.g. `2026-11-20T10:11:12.000Z`.

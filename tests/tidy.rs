@@ -53,6 +53,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 
+/// Where the wall clock may be reckoned with, and why that steers nothing. Everywhere else it is stored and shown.
+const RECKONERS: &[(&str, &str)] = &[
+    ("src/clock/", "it judges the wall clock"),
+    ("src/app/almanac.rs", "it shows how far it is off"),
+    ("src/store/times.rs", "it writes down where it stood"),
+    ("src/retention/age.rs", "its guards: a receipt by it is possible or not, and none leaves by it alone"),
+    ("src/retention/shelves.rs", "the same for the lines of logs"),
+    ("src/ingest/ring.rs", "the date of a capture, and whether one is gone on with: bytes for diagnosis"),
+    ("src/screen/sheet.rs", "ages of another boot, for people"),
+    ("src/uplink/sign.rs", "when the next try is due, for people; the try itself goes by CLOCK_BOOTTIME"),
+];
+
 /// Lines of a file without its tests.
 const FILE_LINES_MAX: usize = 500;
 /// Lines of ARCHITECTURE.md: a map that nobody reads to its end is no map.
@@ -185,6 +197,9 @@ fn check(path: &str, text: &str, all_test: bool) -> Vec<String> {
         let excused = || lines[at.saturating_sub(12)..at].iter().any(|above| is_excuse(&above.code));
         let mut say = |what: String| found.push(format!("{path}:{}: {what}", at + 1));
         habits(line, dropped && !commented, excused, &mut say);
+        if path.starts_with("src/") && !line.test && !RECKONERS.iter().any(|(who, _)| path.starts_with(who)) {
+            reckons(&line.code, &mut say);
+        }
         if let Some(room) = room_of(path).filter(|_| !line.test) {
             arrows(room, line, &mut say);
         }
@@ -226,6 +241,22 @@ fn habits(line: &Line, dropped: bool, excused: impl Fn() -> bool, say: &mut impl
     refuse(line.test && calls(code, "sleep"), "a test sleeps; wait for the condition with a deadline");
     refuse(code.contains("#[ignore") || code.contains("#[should_panic"), "a test that is skipped or wants a panic");
     refuse(code.contains("fn test_"), "a test's name is the sentence it promises, without `test_`");
+}
+
+/// The wall clock steers nothing: no order, no timeout, no age goes by it.
+fn reckons(code: &str, say: &mut impl FnMut(String)) {
+    let signs = [" - ", " + ", " < ", " > ", " <= ", " >= ", ".max(", ".min(", ".saturating_sub(", ".abs()"];
+    let is_near = |(at, _): (usize, &str)| {
+        let (before, after) = code.split_at(at);
+        let after = after.trim_start_matches("wall_ms").trim_start_matches("()");
+        let before = before.trim_end_matches(|c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '(' | ')' | '&'));
+        let before = before.trim_end();
+        signs.iter().any(|sign| after.starts_with(sign) || before.ends_with(sign.trim_end()))
+    };
+    if code.match_indices("wall_ms").any(is_near) {
+        say("the wall clock is reckoned with; go by CLOCK_BOOTTIME, or say in RECKONERS why it steers nothing"
+            .to_owned());
+    }
 }
 
 /// Whether a function of this name is called.
@@ -433,6 +464,9 @@ fn each_habit_is_refused_where_it_matters_and_only_there() {
         (body("x.unwrap();"), "unwrap"),
         (body("x.expect(\"y\");"), "unwrap"),
         (body("// TODO: later"), "note to oneself"),
+        (body("if now.wall_ms > due_ms { go(); }"), "wall clock"),
+        (body("let age = clock.now().wall_ms - at;"), "wall clock"),
+        (body("let left = due_ms - self.clock.now().wall_ms;"), "wall clock"),
         (test("std::thread::sleep(d);"), "sleeps"),
         (test("#[ignore]"), "skipped"),
         (test("fn test_it() {}"), "without `test_`"),
@@ -445,6 +479,8 @@ fn each_habit_is_refused_where_it_matters_and_only_there() {
     for text in [
         body("// The asker may be gone.\nlet _ = send();"),
         body("let n = text\n.parse()\n.ok();"),
+        body("let row = (at_ms - 5, now.wall_ms, self.now.wall_ms);"),
+        test("let age = now.wall_ms - 5;"),
         body("let why = \"let _ = x.unwrap(); // TODO: use crate::{a}\";"),
         body("#[expect(clippy::expect_used, reason = \"proved\")]\nlet x = y.expect(\"proved\");"),
         body("tokio::time::sleep(wait).await; let c = '\"'; let q = '\\''; // it's"),

@@ -157,8 +157,9 @@ function upstream(scene) {
 /** @param {Scene} scene @returns {Chip|null} */
 function disk({ state: { disk: d } }) {
   if (!d) return null;
-  const shape = d.writable === false || d.used_pct >= 95 ? "fail" : d.used_pct >= 85 ? "warn" : "ok";
-  const word = d.writable === false ? "Disk not writable" : `Disk ${Math.round(d.used_pct)} %`;
+  const full = d.intake === "refused";
+  const shape = full || d.writable === false || d.used_pct >= 95 ? "fail" : d.used_pct >= 85 ? "warn" : "ok";
+  const word = full ? "Disk full" : d.writable === false ? "Disk not writable" : `Disk ${Math.round(d.used_pct)} %`;
   return { id: "disk", shape, word, small: isNum(d.free_bytes) ? `${bytes(d.free_bytes)} free` : "of its share" };
 }
 
@@ -173,6 +174,7 @@ function ledger({ state: { ledger: l } }) {
 
 /** A chip only when the time is in doubt. @param {Scene} scene @returns {Chip|null} */
 function time({ state: { clock: c } }) {
+  if (c?.text) return { id: "clock", shape: "ok", word: "Clock set", small: "earlier times put right" };
   if (c?.tq !== "none") return null;
   return { id: "clock", shape: "warn", word: "Clock ±?", small: "times may be off" };
 }

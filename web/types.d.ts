@@ -90,9 +90,10 @@ export interface Disk {
   free_bytes?: number;
   used_pct: number;
   writable?: boolean;
+  intake?: "open" | "refused";
 }
 
-export interface Clock { tq: Tq; err_ms?: number }
+export interface Clock { tq: Tq; err_ms?: number; by?: string; rev?: number; text?: string }
 
 export interface Worker {
   worker: string;

@@ -4,16 +4,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Keeper};
 use crate::config::Config;
-use crate::domain::{Carried, Order, Refused};
-use crate::health::{Beat, Ctx};
+use crate::domain::{Carried, Done, Job, JobState, Order, Refused};
+use crate::health::{Beat, Board, Ctx};
 use crate::ingest::Carriers;
 use crate::ingest::orders::Clerk;
-use crate::store::Store;
+use crate::store::{self, Store};
 
 use super::yard::Yard;
 
 /// Who carries out orders on a store.
-pub(super) fn clerk(config: &Config, store: Store, keeper: Keeper, carriers: Carriers) -> Clerk {
+pub(super) fn clerk(config: &Config, store: Store, board: Board, keeper: Keeper, carriers: Carriers) -> Clerk {
     Clerk {
         node: config.node.id.clone(),
         boot_id: super::boot_id(),
@@ -21,6 +21,7 @@ pub(super) fn clerk(config: &Config, store: Store, keeper: Keeper, carriers: Car
         scanners: config.scanners.clone(),
         carriers,
         store,
+        board,
         keeper,
     }
 }
@@ -40,7 +41,8 @@ pub fn carry_out(config: &Config, order: Order, who: &str) -> anyhow::Result<Res
         let writer = threads.spawn(|| seat.run(&ctx));
         let answer = runtime.block_on(async {
             let carriers = Yard::open(config).carriers(config, &store, keeper.clock().now()).await?;
-            Ok(clerk(config, store, keeper, carriers).carry_out(order, who).await)
+            let clerk = clerk(config, store, Board::default(), keeper, carriers);
+            Ok(to_its_end(&clerk, clerk.carry_out(order, who).await).await?)
         });
         stop.cancel();
         match writer.join() {
@@ -48,4 +50,16 @@ pub fn carry_out(config: &Config, order: Order, who: &str) -> anyhow::Result<Res
             Err(_) => Err(anyhow::anyhow!("the writer hit a bug; what was answered is stored")),
         }
     })
+}
+
+/// Carries a job to its end: nobody else would before the node runs.
+async fn to_its_end(clerk: &Clerk, answer: Result<Carried, Refused>) -> store::Result<Result<Carried, Refused>> {
+    let Ok(Carried { done: Done::Letters(mut job), touched }) = answer else { return Ok(answer) };
+    while job.state == JobState::Running {
+        match clerk.step(job.job).await? {
+            Some(now) => job = now,
+            None => job = Job { state: JobState::Stopped, ..job },
+        }
+    }
+    Ok(Ok(Carried { done: Done::Letters(job), touched }))
 }

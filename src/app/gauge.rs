@@ -1,4 +1,4 @@
-//! The worker `gauge`: looks once a second at what nobody else reports, the disk and the clock, sets what the store may hold,
+//! The worker `gauge`: looks once a second at what nobody else reports, the disk and the time, sets what the store may hold,
 //! and writes down restarts.
 
 use std::io;
@@ -11,10 +11,11 @@ use tokio::sync::{Mutex, mpsc, watch};
 use crate::clock::Keeper;
 use crate::config::FullPolicy;
 use crate::domain::Stage;
-use crate::health::{Board, ClockState, Ctx, DiskState, Outcome, Restart, State, Tally, Worker, wedge};
+use crate::health::{Board, Ctx, DiskState, Outcome, Restart, State, Tally, Worker, wedge};
 use crate::retention::room::{self, Figures, Need, Verdict};
 use crate::store::{Files, Fill, Group, Store, written_bytes};
 
+use super::almanac::Almanac;
 use super::outlook::{CARD_TBW, Outlook, Point};
 use super::pressure;
 
@@ -47,7 +48,8 @@ pub(super) struct Parts {
 }
 
 pub(super) fn worker(parts: Parts, told: mpsc::Receiver<Restart>) -> Worker {
-    let gauge = Arc::new(Gauge { parts, held: Mutex::new((told, Live::default())) });
+    let almanac = Almanac::new(parts.store.clone(), parts.board.clone(), parts.keeper.clone());
+    let gauge = Arc::new(Gauge { parts, almanac: Mutex::new(almanac), held: Mutex::new((told, Live::default())) });
     Worker::task("gauge", move |ctx| {
         let gauge = Arc::clone(&gauge);
         async move { gauge.run(&ctx).await }
@@ -56,6 +58,7 @@ pub(super) fn worker(parts: Parts, told: mpsc::Receiver<Restart>) -> Worker {
 
 struct Gauge {
     parts: Parts,
+    almanac: Mutex<Almanac>,
     held: Mutex<(mpsc::Receiver<Restart>, Live)>,
 }
 
@@ -106,9 +109,7 @@ impl Gauge {
     async fn look(&self, live: &mut Live) -> Outcome {
         let Parts { store, board, keeper, tally, .. } = &self.parts;
         let now = keeper.clock().now();
-        let (_, tq) = keeper.time_of(now);
-        let clock = ClockState { tq: tq.as_str(), err_ms: keeper.wall_error_ms(now).map(coarse) };
-        board.post(State::Clock(clock));
+        self.almanac.lock().await.look().await;
         // The disk is asked on a thread that may block: a sick card holds up nobody who runs beside us.
         let asked = store.clone();
         let seen = tokio::task::spawn_blocking(move || see(&asked)).await?;
@@ -223,9 +224,4 @@ fn see(store: &Store) -> Seen {
         tracing::debug!(%error, "the reserve for a full disk could not be laid");
     }
     Seen { files, has_ballast: store.has_ballast(), probe: store.probe(), written: written_bytes() }
-}
-
-/// Tenths of a second are enough to show, and keep the board quiet.
-fn coarse(ms: i64) -> i64 {
-    ms / 100 * 100
 }

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::order::{Request, worded};
+use super::progress::Progress;
 use super::run::likely_store_dir;
 use super::{Done, Failure, exit, load, print};
 use crate::app::control_path;
@@ -21,6 +22,8 @@ const ANSWER_MAX: u64 = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What is asked for may take a list of 2 MiB and a slow card; the node answers sooner.
 const ORDER_PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at how far such work is.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Work on the whole log takes longer: a million events on a slow card.
 const WORK_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -71,10 +74,29 @@ impl Running {
         self.exchange(&request, PATIENCE)
     }
 
-    /// POSTs to a path below `/api/v1`, for work that takes as long as the log is.
-    pub(super) fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+    /// POSTs to a path below `/api/v1`, for work that takes as long as the log is, and tells a terminal how far the job is.
+    pub(super) fn post<T: DeserializeOwned>(&self, path: &str, job: &str, unit: &'static str) -> Result<T, Failure> {
         let request = Request { method: "POST", path: path.to_owned(), mime: "", body: Vec::new() };
-        understood(path, &self.exchange(&request, WORK_PATIENCE)?)
+        let mut progress = Progress::new(unit);
+        let answer = std::thread::scope(|threads| {
+            let asked = threads.spawn(|| self.exchange(&request, WORK_PATIENCE));
+            while progress.is_watched() && !asked.is_finished() {
+                if let Some((done, of)) = self.job(job) {
+                    progress.tell(done, of);
+                }
+                std::thread::sleep(LOOK_EVERY);
+            }
+            asked.join().unwrap_or_else(|_| Err(Failure::new(exit::INTERNAL, "asking the node hit a bug")))
+        })?;
+        progress.end();
+        understood(path, &answer)
+    }
+
+    /// How far a job of the node is, and of how much; none when it does not run, or the node is too busy to say.
+    fn job(&self, job: &str) -> Option<(u64, Option<u64>)> {
+        let health: Value = self.get("/health").ok()?;
+        let running = health["jobs"].as_array()?.iter().find(|one| one["job"] == job)?;
+        Some((running["done"].as_u64()?, running["total"].as_u64()))
     }
 
     /// Asks for something to be done; answers what became of it.
@@ -88,7 +110,7 @@ impl Running {
                 format!("the node went away while it was asked ({}: {error}); see its log", self.socket.display());
             Failure::new(exit::UNAVAILABLE, text)
         })?;
-        if status == 200 {
+        if matches!(status, 200 | 202) {
             return Ok(body);
         }
         let value: Value = serde_json::from_str(&body).unwrap_or_default();
@@ -214,16 +236,33 @@ fn words(health: &Value) -> String {
     if v.is_object() {
         let mib = |value: &Value| value.as_u64().unwrap_or(0) >> 20;
         let (db, wal, free) = (mib(&v["db_bytes"]), mib(&v["wal_bytes"]), mib(&v["free_bytes"]));
-        line("disk", format!("{db} MiB stored, {wal} MiB WAL, {free} MiB free"));
+        let archive = mib(&v["archive_bytes"]);
+        let used = format!("{} % of its room used", v["used_pct"]);
+        line("disk", format!("{used}: {db} MiB stored, {wal} MiB WAL, {archive} MiB archive; {free} MiB free"));
+        if let Some(s) = v["autonomy_s"].as_u64() {
+            line("", format!("{} without the platform at the present rate", days(s)));
+        }
+        if let (Some(years), Some(day)) = (v["card_years"].as_f64(), v["written_per_day"].as_u64()) {
+            let (tbw, mib) = (&v["card_tbw"], day >> 20);
+            line("", format!("{mib} MiB written a day: a card of {tbw} TBW would last {years} years of it"));
+        }
     }
     if health["clock"].is_object() {
-        line("clock", text_of(&health["clock"]["tq"]));
+        let by = health["clock"]["by"].as_str().map(|by| format!(" by {by}")).unwrap_or_default();
+        line("clock", format!("{}{by}", text_of(&health["clock"]["tq"])));
+        if let Some(text) = health["clock"]["text"].as_str() {
+            line("", text.to_owned());
+        }
     }
     for v in each("alarms") {
         line("alarm", format!("{}{}", text_of(&v["text"]), advice_of(&v)));
     }
     for v in each("workers").iter().filter(|v| v["state"] != "fresh" && v["state"] != "ended") {
         line("worker", format!("{} {} {}", text_of(&v["worker"]), text_of(&v["state"]), text_of(&v["last_reason"])));
+    }
+    for v in each("jobs").iter().filter(|v| v["state"] == "running") {
+        let of = v["total"].as_u64().map_or_else(String::new, |total| format!(" of {total}"));
+        line("job", format!("{}: {}{of} done", text_of(&v["job"]), v["done"]));
     }
     let ledger = &health["ledger"];
     let (events, letters) = (&ledger["events"], &ledger["letters"]);
@@ -233,4 +272,10 @@ fn words(health: &Value) -> String {
         if ledger["balance"] == 0 { "balances".to_owned() } else { format!("is off by {}", ledger["balance"]) };
     line("ledger", balance);
     text
+}
+
+/// A span in the words of people: days and hours.
+fn days(s: u64) -> String {
+    let (days, hours) = (s / 86_400, s / 3_600 % 24);
+    if days > 0 { format!("{days} days {hours} h") } else { format!("{hours} h {} min", s / 60 % 60) }
 }

@@ -1,16 +1,16 @@
-//! `waypost assets`: the register and the yard, by hand. `waypost letters retry` and `discard` are beside them.
+//! `waypost assets`: the register and the yard, by hand.
 
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Subcommand, ValueEnum};
 use serde_json::Value;
 
 use super::ask::Running;
 use super::order::{carry_out, encoded};
-use super::{Done, Failure, exit, open, print};
-use crate::domain::{ListForm, Order, Reason, Thing, Which};
+use super::{Done, Failure, open, print};
+use crate::domain::{ListForm, Order, Thing};
 use crate::store::Listed;
 use crate::wire;
 
@@ -93,44 +93,6 @@ pub(super) enum Format {
     Json,
 }
 
-/// Which letters, and why.
-#[derive(Args)]
-pub(super) struct Chosen {
-    /// Their numbers
-    #[arg(required_unless_present_any = ["reason", "source"], conflicts_with_all = ["reason", "source"])]
-    ids: Vec<i64>,
-    /// All open ones of this reason
-    #[arg(long, requires = "expect")]
-    reason: Option<String>,
-    /// All open ones of this source
-    #[arg(long, requires = "expect")]
-    source: Option<String>,
-    /// How many they are; refused when they are not
-    #[arg(long)]
-    expect: Option<usize>,
-    /// Why, kept with them
-    #[arg(long, default_value = "")]
-    note: String,
-}
-
-impl Chosen {
-    fn which(self) -> Result<(Which, Option<usize>, String), Failure> {
-        let reason = self.reason.map(|word| {
-            Reason::from_code(&word).ok_or_else(|| {
-                Failure::new(
-                    exit::USAGE,
-                    format!("{word:?} is no reason; `waypost letters list` shows those there are"),
-                )
-            })
-        });
-        let which = match (self.ids.is_empty(), reason.transpose()?, self.source) {
-            (false, ..) => Which::Numbers(self.ids),
-            (true, reason, source) => Which::All { reason, source },
-        };
-        Ok((which, self.expect, self.note))
-    }
-}
-
 /// `waypost assets …`
 pub(super) fn assets(config: &Path, command: Assets) -> Done {
     let answer = match command {
@@ -174,37 +136,6 @@ fn placed(answer: &Value, place: Option<&str>) -> String {
 
 fn word<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or("-")
-}
-
-/// `waypost letters retry`
-pub(super) fn retry(config: &Path, chosen: Chosen) -> Done {
-    let (which, expect, note) = chosen.which()?;
-    settled(&carry_out(config, Order::Retry { which, expect, note })?, "retried")
-}
-
-/// `waypost letters discard`
-pub(super) fn discard(config: &Path, chosen: Chosen, yes: bool) -> Done {
-    let (which, expect, note) = chosen.which()?;
-    let one = matches!(&which, Which::Numbers(ids) if ids.len() == 1);
-    if !one && !yes {
-        return Err(Failure::new(exit::USAGE, "giving up more than one letter wants --yes"));
-    }
-    settled(&carry_out(config, Order::Discard { which, expect, note })?, "discarded")
-}
-
-/// What became of letters; not well when some are as they were.
-fn settled(answer: &Value, what: &str) -> Done {
-    let mut text = format!("{} {what}\n", answer[what]);
-    let (failed, skipped) = (answer["failed"].as_array(), answer["skipped"].as_array());
-    for one in failed.into_iter().flatten() {
-        text.push_str(&format!("letter {} is still open: {}\n", one["letter"], word(one, "reason")));
-    }
-    for one in skipped.into_iter().flatten() {
-        text.push_str(&format!("letter {} is as it was: {}\n", one["letter"], word(one, "why")));
-    }
-    print(&text)?;
-    let all = [failed, skipped].into_iter().flatten().all(Vec::is_empty);
-    Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(exit::NOT_WELL) })
 }
 
 fn read(file: &Path, format: Option<Format>) -> Result<(Vec<u8>, ListForm), Failure> {

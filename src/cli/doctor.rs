@@ -221,11 +221,18 @@ fn store(found: &mut Findings, roots: &Roots, config: &Config, health: Option<&V
     let Some(free) = files.free else {
         return found.add("room", Verdict::Unknown, format!("the file system of {shown} does not say"), "");
     };
-    let pct = files.used_pct(config.store.max_mib);
-    let text =
-        format!("{pct} % of store.max_mib = {} in use, {} MiB free on the disk", config.store.max_mib, free >> 20);
+    // A running node knows what of the file is free for new rows, and what the disk leaves.
+    let told = health.and_then(|health| u8::try_from(health["disk"]["used_pct"].as_u64()?).ok());
+    let pct = told.unwrap_or_else(|| files.used_pct(config.store.max_mib));
+    let text = format!(
+        "{pct} % of the room (store.max_mib = {}) in use, {} MiB free on the disk",
+        config.store.max_mib,
+        free >> 20
+    );
     let left = (config.store.max_mib << 20) / 100 * u64::from(100 - pct);
-    if free < ROOM_MIN {
+    if health.is_some_and(|health| health["disk"]["intake"] == "refused") {
+        found.fail("room", format!("{text}; new events are refused"), "docs/operating/full-disk.md says what to do");
+    } else if free < ROOM_MIN {
         found.fail("room", text, format!("make room on the file system of {shown}"));
     } else if free < left {
         found.warn("room", text, "the disk is full before store.max_mib is: write a lower one, or make room");

@@ -11,15 +11,14 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::ask::Running;
+use super::progress::{Interrupt, Progress};
 use super::{Done, Failure, exit, load, print};
-use crate::domain::{Lane, Reason, Row, Seq};
-use crate::store::{Closed, Filter, Ledger, Letter, Look, Reader, SourceLedger, StoreError};
+use crate::domain::{Lane, Row, Seq};
+use crate::store::{Closed, Filter, Ledger, Look, Reader, SourceLedger, StoreError};
 use crate::wire;
 
 /// Events read at once for an export.
 const PAGE: usize = 500;
-/// Letters that one list shows.
-const LETTERS_MAX: usize = 500;
 
 /// Looks at the store of a node that does not run.
 pub(super) fn look<T>(config: &Path, look: impl FnOnce(&Reader<'_>) -> Look<T>) -> Result<T, Failure> {
@@ -74,40 +73,6 @@ fn of(ledger: &Ledger) -> Value {
     json!({ "balance": ledger.imbalance(), "sources": sources, "events": ledger.events, "letters": ledger.letters })
 }
 
-/// `waypost letters list`
-pub(super) fn letters(config: &Path, as_json: bool, noise: bool) -> Done {
-    let letters: Vec<Value> = match Running::find(config)? {
-        Some(node) => {
-            let answer: Value = node.get(if noise { "/letters?limit=500&all=1" } else { "/letters?limit=500" })?;
-            answer["items"].as_array().cloned().unwrap_or_default()
-        }
-        None => {
-            let found = closed(config)?.read(|reader| reader.letters(noise, LETTERS_MAX)).map_err(failure)?;
-            found.iter().map(wire_letter).collect()
-        }
-    };
-    if as_json {
-        return print(&format!("{:#}\n", Value::Array(letters)));
-    }
-    let word = |letter: &Value, key: &str| letter[key].as_str().unwrap_or("-").to_owned();
-    let mut text = String::new();
-    for letter in &letters {
-        let at = wire::rfc3339(letter["received_ms"].as_i64().unwrap_or(0));
-        let (reason, source, shown) = (word(letter, "reason"), word(letter, "source"), word(letter, "bytes"));
-        text.push_str(&format!("{:>6} {at} {reason:<16} {source:<12} {shown}\n", letter["letter"]));
-    }
-    if letters.is_empty() {
-        text.push_str("no open letters\n");
-    }
-    let reasons: BTreeSet<[String; 3]> =
-        letters.iter().map(|letter| ["reason", "text", "advice"].map(|key| word(letter, key))).collect();
-    for [reason, what, advice] in reasons {
-        text.push_str(&format!("\n{reason}: {what} {advice}"));
-    }
-    text.push_str(if letters.is_empty() { "" } else { "\n" });
-    print(&text)
-}
-
 /// `waypost capture`
 pub(super) fn capture(config: &Path, port: &str) -> Done {
     if let Some(node) = Running::find(config)? {
@@ -145,55 +110,68 @@ fn source_of(asked: &str, sources: impl Iterator<Item = (String, String)>) -> Re
     })
 }
 
-/// As a running node answers it.
-fn wire_letter(letter: &Letter) -> Value {
-    let reason = Reason::from_code(&letter.reason);
-    let mut item = json!({
-        "letter": letter.letter, "state": letter.state, "stage": letter.stage, "reason": letter.reason,
-        "class": letter.class, "retry": reason.is_some_and(Reason::retry_helps),
-        "text": reason.map_or("", Reason::sentence), "advice": reason.map_or("", Reason::advice),
-        "source": letter.source, "peer": letter.peer, "seq": letter.seq,
-        "length": letter.length, "detail": letter.detail, "received_ms": letter.received_ms,
-        "bytes": wire::printable(&letter.bytes),
-    });
-    if let Some(keys) = item.as_object_mut() {
-        keys.retain(|_, value| !value.is_null());
-    }
-    item
-}
-
 /// `waypost outbox export`
 pub(super) fn export(config: &Path, from: Option<i64>, to: Option<i64>, unsent: bool) -> Done {
     let out = io::stdout().lock();
     let mut out = io::BufWriter::new(out);
     let (from, to) = (from.unwrap_or(1).max(1), to.unwrap_or(i64::MAX));
+    let (mut progress, interrupt, mut n) = (Progress::new("events"), Interrupt::listen()?, 0_u64);
+    // The lines that were written stay whole, whoever ends it.
+    let mut line = |text: &dyn std::fmt::Display| {
+        writeln!(out, "{text}")?;
+        n += 1;
+        progress.tell(n, None);
+        if interrupt.is_asked() {
+            return Err(Failure::new(exit::NOT_WELL, format!("interrupted; {n} events were written, as whole lines")));
+        }
+        Ok(())
+    };
     let done = match Running::find(config)? {
-        Some(node) => export_running(&node, &mut out, from, to, unsent),
-        None => export_closed(&closed(config)?, &mut out, from, to, unsent),
+        Some(node) => export_running(&node, &mut line, from, to, unsent),
+        None => export_closed(&closed(config)?, &mut line, from, to, unsent),
     };
     let flushed = out.flush().map_err(Failure::from);
+    progress.end();
     done.and(flushed).map(|()| ExitCode::SUCCESS)
 }
 
-fn export_closed(store: &Closed, out: &mut impl Write, from: i64, to: i64, unsent: bool) -> Result<(), Failure> {
+/// Writes one event.
+type Line<'a> = &'a mut dyn FnMut(&dyn std::fmt::Display) -> Result<(), Failure>;
+
+fn export_closed(store: &Closed, line: Line<'_>, from: i64, to: i64, unsent: bool) -> Result<(), Failure> {
     let ledger = store.read(|reader| reader.ledger()).map_err(failure)?;
     if unsent && ledger.events.get("unsent").is_none_or(|n| *n == 0) {
         // Without an uplink nothing waits, whatever the cursors say.
         return Ok(());
     }
     let cursors = store.read(|reader| Ok([reader.cursor(Lane::Scan)?, reader.cursor(Lane::Fix)?])).map_err(failure)?;
-    let behind = |row: &Row| row.seq > cursors[usize::from(row.kind.lane() == Lane::Fix)];
+    let again = store.read(|reader| Ok(Lane::ALL.map(|lane| reader.waiting(lane, usize::MAX)))).map_err(failure)?;
+    let again: BTreeSet<Seq> =
+        again.into_iter().flatten().flat_map(|page| page.rows.into_iter().map(|row| row.seq)).collect();
+    let behind = |row: &Row| row.seq > cursors[usize::from(row.kind.lane() == Lane::Fix)] || again.contains(&row.seq);
     let mut after = Seq(from - 1);
     loop {
         let page = store.read(|reader| reader.after(after, PAGE, &Filter::default())).map_err(failure)?;
         for row in page.rows.iter().filter(|row| row.seq.0 <= to && (!unsent || behind(row))) {
-            writeln!(out, "{}", wire::event(row, false))?;
+            line(&wire::event(row, false))?;
         }
         say_damaged(page.damaged.iter().map(|one| one.seq.0).filter(|seq| *seq <= to));
         if !page.more || page.seen.0 >= to {
             return Ok(());
         }
         after = page.seen;
+    }
+}
+
+/// The events behind the cursors that a person wants sent again, as a running node has them.
+fn sent_again(node: &Running) -> Result<BTreeSet<i64>, Failure> {
+    let (mut again, mut before) = (BTreeSet::new(), i64::MAX);
+    loop {
+        let page: Value = node.get(&format!("/letters?stage=uplink&limit={PAGE}&before={before}"))?;
+        let letters = page["items"].as_array().into_iter().flatten();
+        again.extend(letters.filter(|letter| letter["resend"] == true).filter_map(|letter| letter["seq"].as_i64()));
+        let Some(next) = page["next"].as_i64() else { return Ok(again) };
+        before = next;
     }
 }
 
@@ -220,7 +198,7 @@ struct Place {
     kind: String,
 }
 
-fn export_running(node: &Running, out: &mut impl Write, from: i64, to: i64, unsent: bool) -> Result<(), Failure> {
+fn export_running(node: &Running, line: Line<'_>, from: i64, to: i64, unsent: bool) -> Result<(), Failure> {
     if unsent && node.get::<Value>("/ledger")?["events"]["unsent"] == 0 {
         return Ok(());
     }
@@ -234,14 +212,15 @@ fn export_running(node: &Running, out: &mut impl Write, from: i64, to: i64, unse
     let head = head.min(to);
     let lane = |lane: &str| health["cursors"][lane].as_i64().unwrap_or(0);
     let cursors = [lane("scan"), lane("fix")];
+    let again = if unsent { sent_again(node)? } else { BTreeSet::new() };
     // What is no longer in the log cannot be asked for.
     let mut seen = oldest.max(from - 1);
     while seen < head {
         let page: EventPage = node.get(&format!("/events?after={epoch}.{seen}&limit={PAGE}"))?;
         for event in &page.items {
             let Place { seq, kind } = serde_json::from_str(event.get()).map_err(strange)?;
-            if seq <= to && (!unsent || seq > cursors[usize::from(kind == "fix")]) {
-                writeln!(out, "{event}")?;
+            if seq <= to && (!unsent || seq > cursors[usize::from(kind == "fix")] || again.contains(&seq)) {
+                line(event)?;
             }
         }
         say_damaged(page.damaged.iter().copied().filter(|seq| *seq <= to));

@@ -9,7 +9,7 @@ use super::owner::{become_owner, who};
 use super::run::not_opened;
 use super::{Failure, exit, load};
 use crate::app;
-use crate::domain::{ListForm, Order, Refused, Which, Why};
+use crate::domain::{ListForm, Order, Refused, Why};
 use crate::wire;
 
 /// A request of the running node.
@@ -62,21 +62,9 @@ fn request(order: Order) -> Request {
             call("POST", format!("/assets/{}/place", encoded(&asset)), json!({ "place": place, "note": note }))
         }
         Order::Scan { code, place } => call("POST", "/scans".to_owned(), json!({ "code": code, "place": place })),
-        Order::Retry { which, expect, note } => call("POST", LETTERS.to_owned(), action("retry", which, expect, &note)),
-        Order::Discard { which, expect, note } => {
-            call("POST", LETTERS.to_owned(), action("discard", which, expect, &note))
-        }
-    }
-}
-
-const LETTERS: &str = "/letters/actions";
-
-fn action(action: &str, which: Which, expect: Option<usize>, note: &str) -> Value {
-    match which {
-        Which::Numbers(ids) => json!({ "action": action, "ids": ids, "expect": expect, "note": note }),
-        Which::All { reason, source } => {
-            let filter = json!({ "reason": reason.map(crate::domain::Reason::as_str), "source": source });
-            json!({ "action": action, "filter": filter, "expect": expect, "note": note })
+        Order::Letters(bulk) => super::letters::request(&bulk),
+        Order::Stop(job) => {
+            Request { method: "DELETE", path: format!("/letters/actions/{job}"), mime: "", body: Vec::new() }
         }
     }
 }

@@ -22,6 +22,11 @@ impl Progress {
         Self { unit, begun: Instant::now(), last: None, is_terminal: io::stderr().is_terminal() }
     }
 
+    /// Whether there is a terminal to be told.
+    pub(super) const fn is_watched(&self) -> bool {
+        self.is_terminal
+    }
+
     /// Tells that `done` are through; `of` how many there are, when that is known.
     pub(super) fn tell(&mut self, done: u64, of: Option<u64>) {
         let now = Instant::now();

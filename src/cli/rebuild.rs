@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::ask::Running;
 use super::offline::{closed, failure};
 use super::owner::{become_owner, who};
+use super::progress::Progress;
 use super::{Done, Failure, exit, load, print};
 use crate::retention;
 
@@ -36,7 +37,7 @@ struct Item {
 
 pub(super) fn rebuild(config: &Path, args: &RebuildArgs) -> Done {
     let done = match Running::find(config)? {
-        Some(node) => node.post(if args.check { "/rebuild?check=1" } else { "/rebuild" })?,
+        Some(node) => node.post(if args.check { "/rebuild?check=1" } else { "/rebuild" }, "rebuild", "events")?,
         None => offline(config, args.check)?,
     };
     print(&words(&done))?;
@@ -46,7 +47,10 @@ pub(super) fn rebuild(config: &Path, args: &RebuildArgs) -> Done {
 fn offline(config: &Path, check: bool) -> Result<Rebuilt, Failure> {
     let who = who();
     become_owner(&load(config)?.config.store.dir)?;
-    let report = retention::rebuild_closed(&closed(config)?, !check, &who).map_err(failure)?;
+    let mut progress = Progress::new("events");
+    let told = |done, of| progress.tell(done, Some(of));
+    let report = retention::rebuild_closed(&closed(config)?, !check, &who, told).map_err(failure)?;
+    progress.end();
     let items = report.different.into_iter().map(|one| Item { asset: one.asset, how: one.how });
     Ok(Rebuilt {
         assets: report.assets,

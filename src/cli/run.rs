@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::{Done, Failure, exit};
 use crate::app::{App, control_path};
 use crate::config::{self, Loaded, Machine};
-use crate::store::StoreError;
+use crate::store::{StoreError, is_disk_shut};
 
 #[derive(Args)]
 pub(super) struct RunArgs {
@@ -41,8 +41,12 @@ pub(super) fn run(file: &Path, args: &RunArgs) -> Done {
 /// Runs a node until it is told to stop.
 pub(super) fn serve(loaded: Loaded, kept_because: Option<String>) -> Done {
     let dir = loaded.config.store.dir.clone();
-    std::fs::create_dir_all(&dir)
-        .map_err(|e| Failure::new(exit::IO, format!("store.dir {}: {e}; create it or name another", dir.display())))?;
+    if let Err(error) = std::fs::create_dir_all(&dir)
+        && !is_disk_shut(&dir)
+    {
+        let text = format!("store.dir {}: {error}; create it or name another", dir.display());
+        return Err(Failure::new(exit::IO, text));
+    }
     let app = App { control: control_path(&dir), config: loaded.config, kept_because: kept_because.clone() };
     let node = app.start().map_err(|error| not_opened(&error))?;
     if kept_because.is_none()

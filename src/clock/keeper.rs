@@ -1,66 +1,73 @@
-//! The node's own idea of true time: the wall clock, until a receiver has earned more trust.
+//! The node's own idea of true time: the wall clock, until a receiver or NTP has earned more trust. What was known once
+//! in a boot is kept by `CLOCK_BOOTTIME`, whatever becomes of the wall clock.
 //! It sets no clock and steers nothing; it only says what time something happened and how far to believe it.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{BUILD_FLOOR_MS, Clock};
+use super::anchor::{Anchor, STEP_MS};
+use super::ntp::{self, Ntp};
+use super::receivers::{Receivers, Witness};
+use super::{BUILD_FLOOR_MS, Clock, chrony, seam};
 use crate::domain::{Stamp, TimeQuality, UnixMs};
 
-/// Consistent epochs in a row that make a receiver's time the node's (contract section 5, `tq`).
-const EPOCHS_TO_TRUST: u32 = 10;
-/// How far two epochs may differ, after the time between them, and still be consistent. ms; a line at 4800 baud delays up to this.
-const CONSISTENT_MS: i64 = 1_000;
-/// A trusted time that moves by more than this has stepped. ms
-const STEP_MS: i64 = 10_000;
-/// Drift of a cheap crystal, used to let an old offset fade. Parts per million; source: Raspberry Pi datasheets.
-const DRIFT_PPM: i64 = 50;
-
 /// A step of the trusted time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// How far it moved. ms, positive is forward.
     pub by_ms: i64,
+    /// Whose word it is now: a receiver's id, or `ntp`.
+    pub by: String,
+}
+
+/// How the node's time stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// How far it can be believed.
+    pub tq: TimeQuality,
+    /// The point it rests on; none without trust.
+    pub anchor: Option<Anchor>,
+    /// A receiver that is sure of itself and contradicts it, and by how much that is ahead. ms
+    pub against: Option<(String, i64)>,
 }
 
 /// Keeps the node's time. Clones share it.
 #[derive(Clone)]
 pub struct Keeper {
     clock: Clock,
-    ntp_mark: Arc<PathBuf>,
     kept: Arc<Mutex<Kept>>,
 }
 
-#[derive(Default)]
 struct Kept {
-    /// UTC minus `CLOCK_BOOTTIME` by the trusted receiver, and when it last said so.
-    trusted: Option<Offset>,
-    candidate: Option<Candidate>,
+    receivers: Receivers,
+    ntp: Ntp,
     /// The newest trusted time the store knows: a true clock is not before it.
     newest_known_ms: UnixMs,
-    ntp: bool,
-    ntp_asked_us: Option<i64>,
+    /// The trusted time that was told last: true time less `CLOCK_BOOTTIME`, ms.
+    told_ms: Option<i64>,
 }
 
-#[derive(Clone, Copy)]
-struct Offset {
-    utc_minus_mono_ms: i64,
-    at_mono_ms: i64,
-}
+impl Kept {
+    /// What the time rests on: receivers, unless NTP contradicts them or is the better one by now.
+    fn best(&self, mono_ms: i64) -> Option<&Anchor> {
+        match (self.receivers.lead(), self.ntp.held()) {
+            (Some(lead), Some(ntp)) if ntp.contradicts(lead) || lead.err_at(mono_ms) > STEP_MS => Some(ntp),
+            (Some(lead), _) => Some(lead),
+            (None, ntp) => ntp,
+        }
+    }
 
-/// What a receiver says of the time, as long as it says the same.
-#[derive(Clone, Copy)]
-struct Candidate {
-    offset: Offset,
-    epochs: u32,
-    /// What the first epoch said: a recording that is played at once moves away from it, an epoch after the other.
-    first_ms: i64,
-}
+    fn untrusted(&self, at: Stamp) -> TimeQuality {
+        if at.wall_ms >= self.newest_known_ms { TimeQuality::Rtc } else { TimeQuality::None }
+    }
 
-impl Candidate {
-    fn agrees(&self, said: i64) -> bool {
-        let with = if self.epochs < EPOCHS_TO_TRUST { self.first_ms } else { self.offset.utc_minus_mono_ms };
-        (said - with).abs() <= CONSISTENT_MS
+    fn time_of(&self, at: Stamp) -> (UnixMs, TimeQuality) {
+        match self.best(at.mono_ms()) {
+            // What NTP disciplines is right by itself, unless it was stepped since or had not been set yet.
+            Some(best) if best.tq == TimeQuality::Ntp && ntp::is_near(best, at) => (at.wall_ms, best.tq),
+            Some(best) => (at.mono_ms() + best.utc_minus_mono_ms(), best.tq),
+            None => (at.wall_ms, self.untrusted(at)),
+        }
     }
 }
 
@@ -68,14 +75,34 @@ impl Keeper {
     /// A keeper that trusts nothing yet. `newest_known_ms` is the newest trusted time in the store, or 0.
     #[must_use]
     pub fn new(clock: Clock, newest_known_ms: UnixMs) -> Self {
-        Self::with_ntp_mark(clock, newest_known_ms, PathBuf::from("/run/systemd/timesync/synchronized"))
+        // A wall clock that a test sets is nobody's to vouch for.
+        let mark = if seam::is_set() { "" } else { "/run/systemd/timesync/synchronized" };
+        Self::with_ntp_mark(clock, newest_known_ms, PathBuf::from(mark))
     }
 
     /// As [`Keeper::new`], with the file whose presence says that NTP disciplines the clock.
     #[must_use]
     pub fn with_ntp_mark(clock: Clock, newest_known_ms: UnixMs, ntp_mark: PathBuf) -> Self {
-        let kept = Kept { newest_known_ms: newest_known_ms.max(BUILD_FLOOR_MS), ..Kept::default() };
-        Self { clock, ntp_mark: Arc::new(ntp_mark), kept: Arc::new(Mutex::new(kept)) }
+        let kept = Kept {
+            receivers: Receivers::default(),
+            ntp: Ntp::new(ntp_mark),
+            newest_known_ms: newest_known_ms.max(BUILD_FLOOR_MS),
+            told_ms: None,
+        };
+        Self { clock, kept: Arc::new(Mutex::new(kept)) }
+    }
+
+    /// Goes on with what a run before this one knew in the same boot.
+    #[must_use]
+    pub fn knowing(self, anchors: Vec<Anchor>) -> Self {
+        for anchor in anchors {
+            let mut kept = self.lock();
+            match anchor.tq {
+                TimeQuality::Ntp => kept.ntp.restore(anchor),
+                _ => kept.receivers.restore(anchor),
+            }
+        }
+        self
     }
 
     /// The clock behind it.
@@ -87,132 +114,72 @@ impl Keeper {
     /// The best known UTC of an instant of this boot, and how far to believe it.
     #[must_use]
     pub fn time_of(&self, at: Stamp) -> (UnixMs, TimeQuality) {
-        let mut kept = self.lock();
-        if let Some(trusted) = kept.trusted {
-            return (at.mono_ms() + trusted.utc_minus_mono_ms, TimeQuality::Gnss);
-        }
-        let quality = if self.ntp(&mut kept, at) {
-            TimeQuality::Ntp
-        } else if at.wall_ms >= kept.newest_known_ms {
-            TimeQuality::Rtc
-        } else {
-            TimeQuality::None
-        };
-        (at.wall_ms, quality)
+        self.look().time_of(at)
     }
 
     /// Hears the time of an epoch from a receiver whose time may become the node's.
-    /// Answers a step when the trusted time moved by more than 10 s.
-    pub fn hear(&self, epoch_ms: UnixMs, at: Stamp) -> Option<Step> {
+    /// Answers a step when the trusted time has moved by more than 10 s, by whomever.
+    pub fn hear(&self, receiver: &str, epoch_ms: UnixMs, at: Stamp) -> Option<Step> {
         if epoch_ms < BUILD_FLOOR_MS {
             return None;
         }
-        let mut kept = self.lock();
-        let said = epoch_ms - at.mono_ms();
-        let (ms, epochs, first_ms) = match kept.candidate {
-            Some(so_far) if so_far.agrees(said) => {
-                // What is heard comes late, never early: the largest offset is the truest, fading with the crystal's drift.
-                let age_ms = at.mono_ms() - so_far.offset.at_mono_ms;
-                let faded = so_far.offset.utc_minus_mono_ms - age_ms * DRIFT_PPM / 1_000_000;
-                (said.max(faded), so_far.epochs.saturating_add(1), so_far.first_ms)
-            }
-            _ => (said, 1, said),
-        };
-        let offset = Offset { utc_minus_mono_ms: ms, at_mono_ms: at.mono_ms() };
-        kept.candidate = Some(Candidate { offset, epochs, first_ms });
-        if epochs < EPOCHS_TO_TRUST {
-            return None;
-        }
-        let before = kept.trusted.replace(offset)?;
-        let by_ms = offset.utc_minus_mono_ms - before.utc_minus_mono_ms;
-        (by_ms.abs() > STEP_MS).then_some(Step { by_ms })
+        let mut guard = self.look();
+        let kept = &mut *guard;
+        let rtc_ms = (kept.untrusted(at) == TimeQuality::Rtc).then_some(at.wall_ms - at.mono_ms());
+        kept.receivers.hear(receiver, epoch_ms, at.mono_ms(), Witness { ntp: kept.ntp.held(), rtc_ms });
+        let (now_ms, by) = kept.best(at.mono_ms()).map(|best| (best.utc_minus_mono_ms(), best.by.clone()))?;
+        let by_ms = now_ms - kept.told_ms.replace(now_ms)?;
+        (by_ms.abs() > STEP_MS).then_some(Step { by_ms, by })
     }
 
-    /// How far the wall clock is from the trusted time; none when nothing vouches for either.
+    /// Asks chrony whether it vouches for the machine's wall clock. Blocks for a tenth of a second at most.
+    pub fn ask_chrony(&self) {
+        if self.clock.is_system()
+            && !seam::is_set()
+            && let Some(mark) = chrony::mark(chrony::PORT)
+        {
+            self.lock().ntp.vouched(mark, self.clock.now());
+        }
+    }
+
+    /// How the time stands now.
     #[must_use]
-    pub fn wall_error_ms(&self, at: Stamp) -> Option<i64> {
-        match self.time_of(at) {
-            (utc, TimeQuality::Gnss) => Some(at.wall_ms - utc),
-            (_, TimeQuality::Ntp) => Some(0),
-            _ => None,
-        }
+    pub fn standing(&self) -> Standing {
+        let at = self.clock.now();
+        let kept = self.look();
+        let best = kept.best(at.mono_ms()).cloned();
+        let tq = best.as_ref().map_or_else(|| kept.untrusted(at), |best| best.tq);
+        let rtc = (tq == TimeQuality::Rtc).then(|| Anchor {
+            mono_ms: at.mono_ms(),
+            utc_ms: at.wall_ms,
+            err_ms: 0,
+            tq,
+            by: "rtc".to_owned(),
+        });
+        let against = best.as_ref().or(rtc.as_ref()).and_then(|held| kept.receivers.against(held, at.mono_ms()));
+        Standing { tq, anchor: best, against }
     }
 
-    /// Looks at the mark of timesyncd once a second; `adjtimex` is closed to the service.
-    fn ntp(&self, kept: &mut Kept, at: Stamp) -> bool {
-        if kept.ntp_asked_us.is_none_or(|asked| at.mono_us - asked > 1_000_000) {
-            kept.ntp = self.ntp_mark.exists();
-            kept.ntp_asked_us = Some(at.mono_us);
-        }
-        kept.ntp
+    /// The points that are known now, one of NTP and one of the receivers at most.
+    #[must_use]
+    pub fn anchors(&self) -> Vec<Anchor> {
+        let kept = self.look();
+        [kept.receivers.lead(), kept.ntp.held()].into_iter().flatten().cloned().collect()
+    }
+
+    /// The state, with a look at what NTP says.
+    fn look(&self) -> MutexGuard<'_, Kept> {
+        // Every change is one assignment: a panic elsewhere leaves it whole.
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.ntp.look(self.clock.now());
+        kept
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        // Every change is one assignment: a panic elsewhere leaves it whole.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn keeper(wall_ms: i64) -> (Clock, Keeper) {
-        let clock = Clock::manual(Stamp { mono_us: 1_000_000, wall_ms });
-        (clock.clone(), Keeper::with_ntp_mark(clock, 0, PathBuf::from("/nonexistent/mark")))
-    }
-
-    #[test]
-    fn a_recording_that_is_played_at_once_is_no_clock() {
-        let (clock, keeper) = keeper(0);
-        for second in 0..100 {
-            clock.advance_ms(1);
-            assert_eq!(keeper.hear(BUILD_FLOOR_MS + 5_000 + second * 1000, clock.now()), None);
-        }
-        assert_ne!(keeper.time_of(clock.now()).1, TimeQuality::Gnss);
-    }
-
-    #[test]
-    fn nine_epochs_are_not_enough_and_ten_are() {
-        let (clock, keeper) = keeper(0);
-        let utc = BUILD_FLOOR_MS + 5_000;
-        for n in 0..9 {
-            assert_eq!(keeper.hear(utc + n * 1000, clock.now()), None);
-            clock.advance_ms(1000);
-        }
-        assert_eq!(keeper.time_of(clock.now()), (9_000, TimeQuality::None));
-        keeper.hear(utc + 9_000, clock.now());
-        assert_eq!(keeper.time_of(clock.now()), (utc + 9_000, TimeQuality::Gnss));
-    }
-
-    #[test]
-    fn one_wild_epoch_does_not_move_the_trusted_time_but_ten_are_a_step() {
-        let (clock, keeper) = keeper(0);
-        let utc = BUILD_FLOOR_MS + 5_000;
-        for n in 0..10 {
-            keeper.hear(utc + n * 1000, clock.now());
-            clock.advance_ms(1000);
-        }
-        assert_eq!(keeper.hear(utc + 86_400_000, clock.now()), None);
-        assert_eq!(keeper.time_of(clock.now()).0, utc + 10_000);
-        let steps: Vec<_> = (0..10)
-            .filter_map(|n| {
-                let step = keeper.hear(utc + 86_400_000 + n * 1000, clock.now());
-                clock.advance_ms(1000);
-                step
-            })
-            .collect();
-        assert_eq!(steps.len(), 1);
-        assert!((steps[0].by_ms - 86_400_000).abs() < 20_000, "{steps:?}");
-    }
-
-    #[test]
-    fn a_replayed_capture_of_old_days_never_becomes_the_time() {
-        let (clock, keeper) = keeper(BUILD_FLOOR_MS + 77);
-        for n in 0..20 {
-            keeper.hear(1_300_000_000_000 + n * 1000, clock.now());
-            clock.advance_ms(1000);
-        }
-        assert_eq!(keeper.time_of(clock.now()).1, TimeQuality::Rtc);
-    }
-}
+#[path = "keeper_tests.rs"]
+mod tests;

@@ -1,14 +1,22 @@
 //! The only room that asks the time. Durations come from `CLOCK_BOOTTIME`, which counts suspend and never steps;
 //! the wall clock is a fact to be stored, never a reason to act.
 
+mod anchor;
+mod chrony;
 mod keeper;
+mod ntp;
+mod receivers;
+mod seam;
+mod spans;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::domain::Stamp;
 
-pub use keeper::{Keeper, Step};
+pub use anchor::Anchor;
+pub use keeper::{Keeper, Standing, Step};
+pub use spans::{BootTime, Span, WALL_STEP_MS, Wall, news};
 
 /// Asks the time, or a time that a test sets.
 #[derive(Clone, Debug)]
@@ -42,11 +50,19 @@ impl Clock {
         })))
     }
 
+    /// Whether it is the machine's.
+    const fn is_system(&self) -> bool {
+        matches!(self.0, Source::System)
+    }
+
     /// Both clocks now.
     #[must_use]
     pub fn now(&self) -> Stamp {
         match &self.0 {
-            Source::System => Stamp { mono_us: boottime_us(), wall_ms: wall_ms() },
+            Source::System => {
+                let mono_us = boottime_us();
+                Stamp { mono_us, wall_ms: wall_ms() + seam::off_ms(mono_us) }
+            }
             Source::Manual(time) => {
                 Stamp { mono_us: time.mono_us.load(Ordering::Acquire), wall_ms: time.wall_ms.load(Ordering::Acquire) }
             }

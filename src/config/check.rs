@@ -146,11 +146,6 @@ fn not_yet(table: &View<'_>, keys: &[&str], reader: &mut Reader) {
 
 fn store(doc: &MergedDoc, reader: &mut Reader) -> Store {
     let table = view(doc, "store");
-    not_yet(&table, &["full_policy"], reader);
-    if table.is_changed("max_mib") {
-        let does = "keeps nothing within it in this version yet: the screen shows how full it is";
-        reader.warn(&table, "max_mib", does, "watch the free space of the disk: waypost status prints it");
-    }
     if reader.text(&table, "dir") == Some("") {
         reader.error(&table, "dir", "is empty", "write a folder, as in /var/lib/waypost");
     }
@@ -230,7 +225,7 @@ fn pair(table: &View<'_>, keys: [&str; 2], reader: &mut Reader) -> Option<(PathB
 
 fn uplink(doc: &MergedDoc, node_id: &str, reader: &mut Reader) -> Option<Uplink> {
     let table = view(doc, "uplink");
-    not_yet(&table, &["hold_untrusted_s", "confirm"], reader);
+    not_yet(&table, &["confirm"], reader);
     if !table.is_set("url") && !reader.is_broken && table.own.is_some_and(|own| !own.entries.is_empty()) {
         let remedy = "write url = \"mqtt://host:1883\", or url = \"\" for a node without upstream";
         reader.error(&table, "url", "is missing", remedy);

@@ -14,6 +14,12 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// The stage of a word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Source, Self::Decoder, Self::Store, Self::Uplink].into_iter().find(|stage| stage.as_str() == word)
+    }
+
     /// The word in logs and letters.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -36,6 +42,12 @@ pub enum Class {
 }
 
 impl Class {
+    /// The class of a word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Decide, Self::Noise].into_iter().find(|class| class.as_str() == word)
+    }
+
     /// The word in the store and on the page.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -129,7 +141,7 @@ reasons! {
     BrokerRefused, "broker_refused", Decide, true, "The broker refused it ten times.", "Look at the broker's log, then retry.";
     TopicRefused, "topic_refused", Decide, true, "The broker does not take the topic.", "Check the broker's rules for the prefix, then retry.";
     BadFormat, "bad_format", Decide, true, "The broker does not take the payload's format.", "Look at the broker's rules, then retry.";
-    DigestMismatch, "digest_mismatch", Decide, false, "The stored bytes changed on the disk.", "Replace the card; the event is kept as it was found.";
+    DigestMismatch, "digest_mismatch", Decide, true, "The stored bytes changed on the disk.", "Replace the card; retry sends the event if its bytes are sound again.";
     Poison, "poison", Decide, true, "The connection ended each time it was sent.", "Look at the broker's log, then retry.";
 }
 

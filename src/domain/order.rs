@@ -1,6 +1,6 @@
 //! What a person asks of a running node, and what became of it.
 
-use super::{EventId, Reason};
+use super::{Bulk, EventId, Job};
 
 /// An asset as it stands in the register: a thing that people name, and the codes it can be known by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,20 +22,6 @@ pub enum ListForm {
     Csv,
     /// An array of objects.
     Json,
-}
-
-/// Some letters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// These.
-    Numbers(Vec<i64>),
-    /// All open ones of a reason, of a source, or of both.
-    All {
-        /// The reason.
-        reason: Option<Reason>,
-        /// The source.
-        source: Option<String>,
-    },
 }
 
 /// What a person asks for.
@@ -70,24 +56,10 @@ pub enum Order {
         /// Where it is.
         place: Option<String>,
     },
-    /// To try letters again, each with its original time.
-    Retry {
-        /// The letters.
-        which: Which,
-        /// How many the person believes they are.
-        expect: Option<usize>,
-        /// Why, for the audit.
-        note: String,
-    },
-    /// To give letters up.
-    Discard {
-        /// The letters.
-        which: Which,
-        /// How many the person believes they are.
-        expect: Option<usize>,
-        /// Why.
-        note: String,
-    },
+    /// To do something with letters; what becomes of it is a [`Job`].
+    Letters(Bulk),
+    /// To do no more of a job.
+    Stop(i64),
 }
 
 /// What became of an asset of the register.
@@ -137,22 +109,8 @@ pub enum Done {
         /// Its canonical key.
         key: String,
     },
-    /// Letters were tried again.
-    Retried {
-        /// Events that came of them.
-        retried: usize,
-        /// Letters that are still open, and why.
-        failed: Vec<(i64, Reason)>,
-        /// Letters that cannot be tried here, and why not.
-        skipped: Vec<(i64, &'static str)>,
-    },
-    /// Letters were given up.
-    Discarded {
-        /// How many.
-        discarded: usize,
-        /// Letters that were not open.
-        skipped: Vec<(i64, &'static str)>,
-    },
+    /// Something is being done with letters.
+    Letters(Job),
 }
 
 /// An order that was carried out.
@@ -175,6 +133,8 @@ pub struct Refused {
     pub hint: String,
     /// Every mistake of a list, with line or item, field, value and remedy.
     pub findings: Vec<String>,
+    /// How many there are, when that is not what the person believes.
+    pub now: Option<usize>,
 }
 
 /// A kind of refusal.
@@ -216,6 +176,6 @@ impl Refused {
     /// A refusal without findings.
     #[must_use]
     pub fn new(why: Why, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { why, message: message.into(), hint: hint.into(), findings: Vec::new() }
+        Self { why, message: message.into(), hint: hint.into(), findings: Vec::new(), now: None }
     }
 }

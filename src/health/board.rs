@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::domain::{AssetState, UnixMs};
+use super::ChoreState;
+use crate::domain::{AssetState, Job, UnixMs};
 
 /// The state of one input.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -145,13 +146,25 @@ pub struct DiskState {
 }
 
 /// The state of the node's time.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ClockState {
     /// How far the time can be believed: `gnss`, `ntp`, `rtc`, `none`.
     pub tq: &'static str,
     /// How far the wall clock is from the best known time, ms; absent when nothing vouches for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub err_ms: Option<i64>,
+    /// Whose word it is: a receiver's id, or `ntp`; absent when nothing vouches for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// How often this boot's times were put right on the topic `clock`; absent until its time is known and noted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rev: Option<i64>,
+    /// Which events were stamped by a wrong clock, for people; empty when none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    /// True time less `CLOCK_BOOTTIME`, ms; none when nothing vouches for it.
+    #[serde(skip)]
+    pub utc_minus_mono_ms: Option<i64>,
 }
 
 /// The state of one worker.
@@ -214,6 +227,10 @@ pub enum State {
     Alarm(Alarm),
     /// The newest position of one of the node's own assets, also when its fix was thinned.
     Asset(AssetState),
+    /// What is being done with letters: the newest of such jobs.
+    Job(Job),
+    /// A chore of the node's own that runs.
+    Chore(ChoreState),
 }
 
 impl State {
@@ -228,6 +245,7 @@ impl State {
             Self::Worker(_) => "worker",
             Self::Alarm(_) => "alarm",
             Self::Asset(_) => "asset",
+            Self::Job(_) | Self::Chore(_) => "job",
         }
     }
 
@@ -239,7 +257,8 @@ impl State {
             Self::Worker(v) => &v.worker,
             Self::Alarm(v) => &v.name,
             Self::Asset(v) => &v.asset,
-            Self::Uplink(_) | Self::Disk(_) | Self::Clock(_) => "",
+            Self::Chore(v) => v.job,
+            Self::Uplink(_) | Self::Disk(_) | Self::Clock(_) | Self::Job(_) => "",
         }
     }
 
@@ -252,7 +271,7 @@ impl State {
             Self::Disk(v) => !v.writable || v.used_pct >= 95 || v.intake == "refused",
             Self::Worker(v) => !matches!(v.state, "fresh" | "ended"),
             Self::Alarm(_) => true,
-            Self::Clock(_) | Self::Asset(_) => false,
+            Self::Clock(_) | Self::Asset(_) | Self::Job(_) | Self::Chore(_) => false,
         }
     }
 }
@@ -270,16 +289,24 @@ pub struct Posted {
     pub state: Option<State>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Slots {
     version: u64,
     by_key: BTreeMap<(&'static str, String), (u64, Option<State>)>,
 }
 
+impl Slots {
+    fn put(&mut self, key: (&'static str, String), state: Option<State>) -> u64 {
+        self.version += 1;
+        self.by_key.insert(key, (self.version, state));
+        self.version
+    }
+}
+
 /// Where every part posts its present state and readers see what changed.
 ///
 /// Shape: one slot a (kind, key); kinds are a closed list and keys come from the configuration, so it is bounded.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Board {
     slots: Arc<Mutex<Slots>>,
     moved: watch::Sender<u64>,
@@ -296,6 +323,20 @@ impl Board {
     pub fn post(&self, state: State) {
         let key = (state.kind(), state.key().to_owned());
         self.set(key, Some(state));
+    }
+
+    /// Posts a state where none stands under its key. Answers whether it did.
+    pub(super) fn post_new(&self, state: State) -> bool {
+        let key = (state.kind(), state.key().to_owned());
+        let version = {
+            let mut slots = self.lock();
+            if slots.by_key.get(&key).is_some_and(|(_, standing)| standing.is_some()) {
+                return false;
+            }
+            slots.put(key, Some(state))
+        };
+        self.moved.send_replace(version);
+        true
     }
 
     /// Takes a state off: an alarm that is over, a source that is gone.
@@ -351,10 +392,7 @@ impl Board {
                 None if state.is_none() => return,
                 _ => {}
             }
-            slots.version += 1;
-            let version = slots.version;
-            slots.by_key.insert(key, (version, state));
-            version
+            slots.put(key, state)
         };
         self.moved.send_replace(version);
     }

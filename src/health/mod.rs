@@ -2,6 +2,7 @@
 
 mod beat;
 mod board;
+pub mod chore;
 pub mod export;
 mod labels;
 mod light;
@@ -19,6 +20,7 @@ pub use board::{
     Alarm, Board, ClockState, DiskState, Posted, Severity, SourceCondition, SourceState, State, UplinkState,
     WorkerState,
 };
+pub use chore::{AlreadyRunning, Chore, ChoreState};
 pub use labels::{
     FrameOutcome, LetterState, PortOutcome, ReconnectReason, RestartReason, StoreFile, StreamDrop, StreamOpen,
     publish_code,

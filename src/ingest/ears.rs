@@ -293,10 +293,11 @@ impl Ears {
         let Feed::Gps(gps) = &self.feed else { return Heard::Counted { reason: None, is_frame: true } };
         if gps.clock
             && fix.has_date
-            && let Some(step) = self.keeper.hear(fix.time_ms, at)
+            && let Some(step) = self.keeper.hear(&gps.id, fix.time_ms, at)
         {
-            tracing::warn!(source = %gps.id, by_ms = step.by_ms, "the trusted time has stepped");
-            let sentence = format!("The trusted time moved by {} ms, as {} says.", step.by_ms, gps.id);
+            tracing::warn!(by = step.by, by_ms = step.by_ms, "the trusted time has stepped");
+            let who = if step.by == "ntp" { "NTP" } else { &step.by };
+            let sentence = format!("The trusted time moved by {} ms, as {who} says.", step.by_ms);
             let when = self.keeper.time_of(at);
             self.notes.push(Heard::Frame(Frame::Note { name: "clock_stepped", sentence, at, when }, None));
         }

@@ -1,6 +1,7 @@
 //! The way in: what a source reads is decoded, named, folded and stored in one transaction; then the readers wake.
 //! One worker a source, so that a stuck one holds up nobody else. It holds nothing back but an unfinished frame.
 
+mod bulk;
 mod carrier;
 mod csv;
 mod ears;
@@ -411,6 +412,8 @@ impl Intake {
     }
 }
 
+#[cfg(test)]
+mod bulk_tests;
 #[cfg(test)]
 pub(crate) mod history_tests;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The worker `desk`: what people ask of the node, carried out one after the other, each in a transaction of its own.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,22 +8,19 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::clock::Keeper;
 use crate::config::{Scanner, Unknown};
-use crate::domain::{Carried, Done, Order, Reason, Refused, Which, Why};
-use crate::health::{Ctx, Outcome, PARKED_MAX, Worker, wedge};
+use crate::domain::{Carried, Done, Job, JobState, Order, Refused, Why};
+use crate::health::{Board, Ctx, Outcome, PARKED_MAX, Worker, wedge};
 use crate::store::{Group, Store, StoreError, Txn};
 
 use super::carrier::Carriers;
 use super::hand::{self, Hand};
 use super::list::{self, Row};
 use super::register;
-use super::retry::{Tried, retry};
 
 /// Orders that may wait for the desk; more are refused.
 pub const ORDERS_MAX: usize = 16;
-/// Letters that one order may be about.
-const LETTERS_MAX: usize = 10_000;
-/// Letters that share a transaction: so many, that a scan need not wait long behind them.
-const BATCH: usize = 500;
+/// How long a job waits for a store that takes nothing.
+const STORE_WAIT: Duration = Duration::from_secs(10);
 /// Text of a note. Characters.
 const NOTE_MAX: usize = 500;
 /// What an order may take before the worker counts as stalled: a long list on a slow card.
@@ -49,13 +47,15 @@ pub struct Clerk {
     pub carriers: Carriers,
     /// The truth.
     pub store: Store,
+    /// Where a job says how far it is.
+    pub board: Board,
     /// The node's time.
     pub keeper: Keeper,
 }
 
-/// The worker `desk`. Waits for: an order, the word to stop.
+/// The worker `desk`. Waits for: an order, the word to stop; between them it carries jobs on, a slice at a time.
 ///
-/// A restart loses the answer of the order it broke on, never an order that was answered.
+/// A restart loses the answer of the order it broke on, never an order that was answered: a job goes on where it was.
 pub fn worker(clerk: Clerk, rx: mpsc::Receiver<Asked>) -> Worker {
     let held = Arc::new(Mutex::new((clerk, rx)));
     Worker::task("desk", move |ctx| {
@@ -68,20 +68,69 @@ pub fn worker(clerk: Clerk, rx: mpsc::Receiver<Asked>) -> Worker {
 }
 
 async fn run(clerk: &Clerk, rx: &mut mpsc::Receiver<Asked>, ctx: &Ctx) -> Outcome {
+    // What a restart left half done goes on.
+    let mut jobs: VecDeque<i64> = clerk.running().await.unwrap_or_else(unread).into();
+    let mut pause = Duration::ZERO;
     loop {
         wedge::hang(ctx.beat.worker()).await;
-        let wait = ctx.beat.parked(PARKED_MAX);
+        let wait = if jobs.is_empty() { ctx.beat.parked(PARKED_MAX) } else { ctx.beat.parked(pause) };
         let asked = tokio::select! {
             biased;
             () = ctx.stop.cancelled() => return Ok(()),
-            asked = rx.recv() => asked,
-            () = tokio::time::sleep(wait) => continue,
+            asked = rx.recv() => Some(asked),
+            () = tokio::time::sleep(wait) => None,
         };
-        let Some((order, who, reply)) = asked else { return Ok(()) };
         ctx.beat.working(ORDER_BUDGET);
-        let answer = clerk.carry_out(order, &who).await;
-        // Whoever asked may have gone; what was carried out stays, and the audit names it.
-        drop(reply.send(answer));
+        match asked {
+            Some(None) => return Ok(()),
+            Some(Some((order, who, reply))) => {
+                let answer = clerk.carry_out(order, &who).await;
+                if let Ok(Carried { done: Done::Letters(job), .. }) = &answer
+                    && job.state == JobState::Running
+                    && !jobs.contains(&job.job)
+                {
+                    jobs.push_back(job.job);
+                }
+                // Whoever asked may have gone; what was carried out stays, and the audit names it.
+                drop(reply.send(answer));
+            }
+            None => pause = carry_on(clerk, &mut jobs).await,
+        }
+    }
+}
+
+/// A store that cannot be read is no reason to end the desk: it would be none the better for it.
+fn unread(error: StoreError) -> Vec<i64> {
+    tracing::warn!(%error, "jobs that a restart broke off cannot be looked up; they go on at the next start");
+    Vec::new()
+}
+
+/// Carries the oldest job on; answers how long to wait before the next slice.
+async fn carry_on(clerk: &Clerk, jobs: &mut VecDeque<i64>) -> Duration {
+    let Some(job) = jobs.front().copied() else { return Duration::ZERO };
+    match clerk.step(job).await {
+        Ok(Some(Job { state: JobState::Running, .. })) => Duration::ZERO,
+        Ok(_) => {
+            jobs.pop_front();
+            Duration::ZERO
+        }
+        Err(error) if error.may_pass() => {
+            tracing::warn!(job, %error, "a job waits for the store");
+            STORE_WAIT
+        }
+        Err(error) => {
+            // It would fail again for ever: it ends here, and its row says how far it came.
+            tracing::error!(job, %error, "a job hit a bug and is ended; please report this");
+            jobs.pop_front();
+            if let Err(refused) = clerk.stop(job, "desk").await {
+                tracing::error!(
+                    job,
+                    why = refused.message,
+                    "it could not be ended either; the next start tries it again"
+                );
+            }
+            Duration::ZERO
+        }
     }
 }
 
@@ -89,7 +138,7 @@ impl Clerk {
     /// Carries out an order for somebody. The audit keeps who it was, in the transaction of what was done.
     ///
     /// # Errors
-    /// [`Refused`]; then nothing of it was kept, but for letters that were tried before the store failed.
+    /// [`Refused`]; then nothing of it was kept.
     pub async fn carry_out(&self, order: Order, who: &str) -> Answer {
         match order {
             Order::Register(thing) => {
@@ -116,8 +165,8 @@ impl Clerk {
                 let detail = format!("{code} at {}", place.as_deref().unwrap_or("no place"));
                 self.audited(who, "scan", detail, move |txn, hand| hand::scan(txn, hand, &code, place.as_deref())).await
             }
-            Order::Retry { which, expect, note } => self.retry(which, expect, fits(note)?, who).await,
-            Order::Discard { which, expect, note } => self.discard(which, expect, fits(note)?, who).await,
+            Order::Letters(bulk) => self.begin(bulk, who).await,
+            Order::Stop(job) => self.stop(job, who).await,
         }
     }
 
@@ -155,85 +204,7 @@ impl Clerk {
         done.await.unwrap_or_else(|error| Err(unwell(&error)))
     }
 
-    async fn retry(&self, which: Which, expect: Option<usize>, note: String, who: &str) -> Answer {
-        let letters = self.letters(which, expect).await?;
-        let (mut retried, mut failed, mut skipped) = (0, Vec::new(), Vec::new());
-        for some in letters.chunks(BATCH) {
-            let (clerk, who, note, some) = (self.clone(), who.to_owned(), note.clone(), some.to_vec());
-            let tried = self.store.submit(Group::Now, move |txn| {
-                let hand = clerk.hand();
-                let tries = some.iter().map(|letter| {
-                    let tried = retry(txn, &hand, &clerk.scanners, &clerk.keeper, *letter, &note)?;
-                    Ok((*letter, tried))
-                });
-                let tried = tries.collect::<crate::store::Result<Vec<_>>>()?;
-                txn.audit(&who, "retry", &format!("{} {note}", numbers(&some)))?;
-                Ok(tried)
-            });
-            for (letter, tried) in tried.await.map_err(|error| unwell(&error))? {
-                match tried {
-                    Tried::Event => retried += 1,
-                    Tried::Failed(reason) => failed.push((letter, reason)),
-                    Tried::Skipped(why) => skipped.push((letter, why)),
-                }
-            }
-        }
-        // Their events tell which assets they touched.
-        Ok(Carried { done: Done::Retried { retried, failed, skipped }, touched: Vec::new() })
-    }
-
-    async fn discard(&self, which: Which, expect: Option<usize>, note: String, who: &str) -> Answer {
-        let letters = self.letters(which, expect).await?;
-        let (mut discarded, mut skipped) = (0, Vec::new());
-        for some in letters.chunks(BATCH) {
-            let (who, note, some) = (who.to_owned(), note.clone(), some.to_vec());
-            let ended = self.store.submit(Group::Now, move |txn| {
-                let ended = some.iter().map(|letter| Ok((*letter, give_up(txn, *letter, &note)?)));
-                let ended = ended.collect::<crate::store::Result<Vec<_>>>()?;
-                txn.audit(&who, "discard", &format!("{} {note}", numbers(&some)))?;
-                Ok(ended)
-            });
-            for (letter, why_not) in ended.await.map_err(|error| unwell(&error))? {
-                match why_not {
-                    None => discarded += 1,
-                    Some(why) => skipped.push((letter, why)),
-                }
-            }
-        }
-        Ok(Carried { done: Done::Discarded { discarded, skipped }, touched: Vec::new() })
-    }
-
-    /// The letters that are meant, oldest first.
-    async fn letters(&self, which: Which, expect: Option<usize>) -> std::result::Result<Vec<i64>, Refused> {
-        let letters = match which {
-            Which::Numbers(mut letters) => {
-                letters.sort_unstable();
-                letters.dedup();
-                letters
-            }
-            Which::All { reason, source } => {
-                let found = self.store.submit(Group::Now, move |txn| {
-                    txn.open_letters(reason.map(Reason::as_str), source.as_deref(), LETTERS_MAX + 1)
-                });
-                found.await.map_err(|error| unwell(&error))?
-            }
-        };
-        if let Some(expect) = expect.filter(|expect| *expect != letters.len()) {
-            let message = format!("{} letters are meant, not {expect}", letters.len());
-            return Err(Refused::new(
-                Why::CountChanged,
-                message,
-                "Look at the list again, then ask with the new count.",
-            ));
-        }
-        if letters.len() > LETTERS_MAX {
-            let message = format!("more than {LETTERS_MAX} letters are meant");
-            return Err(Refused::new(Why::Invalid, message, "Name a source, or their numbers."));
-        }
-        Ok(letters)
-    }
-
-    fn hand(&self) -> Hand<'_> {
+    pub(super) fn hand(&self) -> Hand<'_> {
         let at = self.keeper.clock().now();
         Hand {
             node: &self.node,
@@ -246,15 +217,6 @@ impl Clerk {
     }
 }
 
-/// Gives a letter up; why not, when it cannot be.
-fn give_up(txn: &mut Txn<'_>, letter: i64, note: &str) -> crate::store::Result<Option<&'static str>> {
-    let Some(kept) = txn.letter(letter)? else { return Ok(Some("there is no such letter")) };
-    if kept.stage == "uplink" {
-        return Ok(Some("the letter of an event cannot be discarded in this version"));
-    }
-    Ok((!txn.end_letter(letter, "discarded", note)?).then_some("it is no longer open"))
-}
-
 /// A list of one, told as that one.
 fn one_of(done: &Done) -> Done {
     use crate::domain::Registered::{Added, Changed, Unchanged};
@@ -265,20 +227,16 @@ fn one_of(done: &Done) -> Done {
     }
 }
 
-fn numbers(letters: &[i64]) -> String {
-    let shown: Vec<String> = letters.iter().take(100).map(ToString::to_string).collect();
-    let more = if letters.len() > shown.len() { " …" } else { "" };
-    format!("{} letters: {}{more}", letters.len(), shown.join(" "))
-}
-
-fn fits(note: String) -> std::result::Result<String, Refused> {
+/// A note that can be kept.
+pub(super) fn fits(note: String) -> std::result::Result<String, Refused> {
     if note.chars().count() <= NOTE_MAX && !note.chars().any(char::is_control) {
         return Ok(note);
     }
     Err(Refused::new(Why::Invalid, "the note does not fit", format!("Write at most {NOTE_MAX} printable characters.")))
 }
 
-fn unwell(error: &StoreError) -> Refused {
+/// A store that does not take it.
+pub(super) fn unwell(error: &StoreError) -> Refused {
     tracing::warn!(%error, "an order could not be carried out");
     let hint = if error.may_pass() { "Try again; it may pass." } else { "Run `waypost status` on the gateway." };
     Refused::new(Why::Store, error.to_string(), hint)

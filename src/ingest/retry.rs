@@ -5,10 +5,10 @@
 use crate::clock::Keeper;
 use crate::config::{Scanner, Unknown};
 use crate::decoder::scan::classify;
-use crate::domain::{By, Kind, Reason, Scan, Stamp, TimeQuality, UnixMs};
+use crate::domain::{By, Class, Kind, Reason, Scan, Stamp, TimeQuality, UnixMs};
 use crate::identity;
 use crate::projection::Sighting;
-use crate::store::{Append, Draft, Kept, Result, Txn};
+use crate::store::{Act, Append, Draft, Kept, Result, Txn};
 use crate::wire;
 
 use super::ears::profile;
@@ -27,6 +27,13 @@ pub(super) enum Tried {
     Skipped(&'static str),
 }
 
+impl Tried {
+    /// Of what the store says why it did not do it.
+    pub(super) fn of(why_not: Option<&'static str>) -> Self {
+        why_not.map_or(Self::Event, Self::Skipped)
+    }
+}
+
 /// Tries one letter.
 pub(super) fn retry(
     txn: &mut Txn<'_>,
@@ -34,9 +41,12 @@ pub(super) fn retry(
     scanners: &[Scanner],
     keeper: &Keeper,
     letter: i64,
-    note: &str,
+    act: &Act<'_>,
 ) -> Result<Tried> {
     let Some(kept) = txn.letter(letter)? else { return Ok(Tried::Skipped("there is no such letter")) };
+    if kept.stage == "uplink" {
+        return Ok(Tried::of(txn.resend(letter, act)?));
+    }
     if let Some(why) = why_not(&kept) {
         return Ok(Tried::Skipped(why));
     }
@@ -57,12 +67,11 @@ pub(super) fn retry(
     match tried {
         Ok((scan, asset)) => {
             store(txn, hand, scanner, keeper, &kept, &scan, &asset)?;
-            txn.end_letter(letter, "retried", note)?;
+            txn.retried(letter, act)?;
             Ok(Tried::Event)
         }
         Err(reason) => {
-            let at = wire::rfc3339(hand.when.0);
-            txn.note_letter(letter, &format!("tried again {at}: {}", reason.as_str()))?;
+            txn.step(letter, act, reason.as_str())?;
             Ok(Tried::Failed(reason))
         }
     }
@@ -70,16 +79,22 @@ pub(super) fn retry(
 
 /// Why a letter cannot be tried here; none when it can.
 fn why_not(kept: &Kept) -> Option<&'static str> {
-    let helps = Reason::from_code(&kept.reason).is_some_and(Reason::retry_helps);
+    let reason = Reason::from_code(&kept.reason);
     match kept.state.as_str() {
         "open" => {}
         "retried" => return Some("it was retried already"),
         _ => return Some("it is no longer open"),
     }
-    if !matches!(kept.stage.as_str(), "store" | "decoder") {
-        return Some("only letters of scanners can be tried here");
+    if kept.seq.is_some() {
+        return Some("its event stands in the log; this letter only tells of it");
     }
-    if !helps {
+    if !matches!(kept.stage.as_str(), "store" | "decoder") {
+        return Some("of this only that it happened was kept");
+    }
+    if reason.is_some_and(|reason| reason.class() == Class::Noise) {
+        return Some("a sentence alone is no position; the receiver has told its position anew since");
+    }
+    if !reason.is_some_and(Reason::retry_helps) {
         return Some("trying again cannot help with this reason");
     }
     (!kept.whole || kept.bytes.is_empty()).then_some("not all of its bytes were kept")

@@ -26,7 +26,7 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = Clock::manual(Stamp { mono_us: 1_000_000, wall_ms: BUILD_FLOOR_MS + 3_600_000 });
         Self::open(tempfile::tempdir().unwrap(), clock)
     }
@@ -90,7 +90,7 @@ impl Bench {
     }
 
     /// Sends inputs through the whole intake of one source, to its end.
-    async fn take(&self, feed: Feed, inputs: Vec<Input>) {
+    pub(crate) async fn take(&self, feed: Feed, inputs: Vec<Input>) {
         let (tx, rx) = mpsc::channel(inputs.len().max(1));
         for input in inputs {
             tx.try_send(input).unwrap();
@@ -103,7 +103,7 @@ impl Bench {
         run(ctx).await.unwrap();
     }
 
-    async fn rows(&self) -> Vec<Row> {
+    pub(crate) async fn rows(&self) -> Vec<Row> {
         self.node.store.read(|reader| reader.after(Seq(0), 10_000, &Filter::default())).await.unwrap().rows
     }
 
@@ -112,12 +112,12 @@ impl Bench {
         self.node.store.read(|reader| reader.ledger()).await.unwrap()
     }
 
-    pub(super) fn bytes(&self, bytes: &[u8]) -> Input {
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Input {
         Input::Bytes { conn: Conn(1), bytes: bytes.to_vec(), at: self.clock.now(), peer: None, waited: true }
     }
 
     /// Stops the writer and opens the same store again, as after a restart.
-    fn reopen(mut self) -> Self {
+    pub(crate) fn reopen(mut self) -> Self {
         self.halt();
         let clock = self.clock.clone();
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
@@ -151,7 +151,7 @@ pub(super) fn carriers(receivers: &[&str], plan: Plan, now: Stamp) -> Carriers {
     Arc::new(BTreeMap::from([("TRK-07".to_owned(), truck)]))
 }
 
-pub(super) fn gps() -> Feed {
+pub(crate) fn gps() -> Feed {
     Feed::Gps(Gps {
         id: "gps0".into(),
         port: Port::Serial("/dev/null".into()),
@@ -165,7 +165,7 @@ pub(super) fn gps() -> Feed {
     })
 }
 
-pub(super) fn door(change: impl FnOnce(&mut Scanner)) -> Feed {
+pub(crate) fn door(change: impl FnOnce(&mut Scanner)) -> Feed {
     let mut scanner = Scanner {
         id: "door-3".into(),
         port: Port::Serial("/dev/null".into()),
@@ -190,7 +190,7 @@ pub(super) fn door(change: impl FnOnce(&mut Scanner)) -> Feed {
     Feed::Scanner(scanner)
 }
 
-pub(super) fn sentence(body: &str) -> String {
+pub(crate) fn sentence(body: &str) -> String {
     let sum = body.bytes().fold(0, |sum, byte| sum ^ byte);
     format!("${body}*{sum:02X}\r\n")
 }

@@ -90,3 +90,7 @@ impl Retention {
         self.store.submit(Group::Now, noted).await.map_err(Into::into)
     }
 }
+
+#[cfg(test)]
+#[path = "clear_tests.rs"]
+mod tests;

@@ -22,7 +22,7 @@ use tokio::sync::{Mutex, watch};
 use crate::clock::Keeper;
 use crate::config;
 use crate::domain::{Epoch, Seq, UnixMs};
-use crate::health::{Alarm, Board, Ctx, Outcome, PARKED_MAX, Severity, Worker, wedge};
+use crate::health::{Alarm, Board, Ctx, Outcome, PARKED_MAX, Severity, Worker, chore, wedge};
 use crate::projection::Rebuild;
 use crate::store::{Damaged, Filter, Group, Look, Moved, Page, Reader, Slice, Store, StoreError, Txn};
 
@@ -166,7 +166,9 @@ impl Retention {
             if !self.store.read(|reader| reader.wants_rebuild()).await? {
                 return Ok(None);
             }
-            let report = rebuild(&self.store, true, "after a loss").await?;
+            // A person has begun one: the next start looks again.
+            let Ok(chore) = self.board.begin(chore::REBUILD, self.keeper.clock()) else { return Ok(None) };
+            let report = rebuild(&self.store, true, "after a loss", chore).await?;
             self.change(|txn| txn.rebuilt()).await?;
             Ok::<_, StoreError>(Some(report.written))
         };
@@ -179,6 +181,7 @@ impl Retention {
 
     /// One pass; says what came of it.
     async fn pass(&mut self, ctx: &Ctx) -> Option<Passed> {
+        let Ok(_chore) = self.board.begin(chore::RETENTION, self.keeper.clock()) else { return None };
         match self.try_pass(ctx).await {
             Ok(passed) => {
                 self.board.clear(ALARM);

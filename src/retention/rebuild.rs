@@ -1,11 +1,13 @@
 //! `waypost rebuild`: the places told anew from the base and the events, and held against the table.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::domain::{AssetState, Seq, Stage};
+use crate::health::Chore;
 use crate::projection::{Rebuild, difference};
-use crate::store::{Closed, Filter, Group, Look, Reader, Result, Store, StoreError, Txn};
+use crate::store::{Closed, Filter, Group, Look, Reader, Result, Span, Store, StoreError, Txn};
 
 /// Events read at once.
 const PAGE: usize = 2_000;
@@ -47,13 +49,17 @@ struct Comparison {
     report: Report,
 }
 
-/// Compares on a running node, beside its writer; with `write` sets right what differs. `who` asked for it.
+/// Compares on a running node, beside its writer; with `write` sets right what differs. `who` asked for it. The chore is
+/// over when nothing works on it any more, also for who went away before that.
 ///
 /// # Errors
 /// As the store says; nothing was written then.
-pub async fn rebuild(store: &Store, write: bool, who: &str) -> Result<Report> {
+pub async fn rebuild(store: &Store, write: bool, who: &str, chore: Chore) -> Result<Report> {
+    let chore = Arc::new(chore);
     for _ in 0..TRIES {
-        let Some(found) = store.read(compare).await? else { continue };
+        let told = Arc::clone(&chore);
+        let compared = store.read(move |reader| compare(reader, |done, total| told.at(done, Some(total)))).await?;
+        let Some(found) = compared else { continue };
         if !write || found.names.is_empty() {
             return Ok(found.report);
         }
@@ -65,12 +71,12 @@ pub async fn rebuild(store: &Store, write: bool, who: &str) -> Result<Report> {
     Err(moved_on())
 }
 
-/// As [`rebuild`], for a store that nobody runs.
+/// As [`rebuild`], for a store that nobody runs. `told` hears how many events are heard, of how many.
 ///
 /// # Errors
 /// As the store says; nothing was written then.
-pub fn rebuild_closed(store: &Closed, write: bool, who: &str) -> Result<Report> {
-    let Some(found) = store.read(compare)? else { return Err(moved_on()) };
+pub fn rebuild_closed(store: &Closed, write: bool, who: &str, told: impl FnMut(u64, u64)) -> Result<Report> {
+    let Some(found) = store.read(|reader| compare(reader, told))? else { return Err(moved_on()) };
     if !write || found.names.is_empty() {
         return Ok(found.report);
     }
@@ -83,12 +89,15 @@ fn moved_on() -> StoreError {
 }
 
 /// Tells the places from the log and compares. None: events left the log meanwhile.
-fn compare(reader: &Reader<'_>) -> Look<Option<Comparison>> {
-    let (base, told, names) =
-        reader.snapshot(|reader| Ok((reader.span()?.base, reader.all_told()?, reader.names(None)?)))?;
+fn compare(reader: &Reader<'_>, mut progress: impl FnMut(u64, u64)) -> Look<Option<Comparison>> {
+    let (Span { base, head, .. }, told, names) =
+        reader.snapshot(|reader| Ok((reader.span()?, reader.all_told()?, reader.names(None)?)))?;
     let mut rebuild = Rebuild::new(told, names);
     let mut at = base;
-    while hear_page(reader, &mut rebuild, &mut at)? {}
+    let events = |upto: Seq| u64::try_from(upto.0 - base.0).unwrap_or(0);
+    while hear_page(reader, &mut rebuild, &mut at)? {
+        progress(events(at), events(head).max(events(at)));
+    }
     reader.snapshot(|reader| {
         if reader.span()?.base != base {
             return Ok(None);

@@ -22,8 +22,10 @@ const SLACK_PCT: u64 = 5;
 const WAL_MIN: u64 = 4 << 20;
 /// What is left free on the disk for whoever writes a line there. Bytes.
 const SPARE: u64 = 1 << 20;
-/// A write-ahead log that is longer than this is told. Bytes.
+/// The most that is kept free for it. Bytes.
 const WAL_MAX: u64 = 64 << 20;
+/// A write-ahead log that is longer than what is kept free for it, and than this, is told. Bytes.
+const WAL_TOLD: u64 = 12 << 20;
 /// The part of the store that acknowledgements, letters and removals may have beyond intake: one in so many.
 const RESERVE: u64 = 32;
 /// Fixes as room ends, and later. A fix that changes a place or a motion is never thinned.
@@ -88,10 +90,10 @@ pub struct Verdict {
 /// Judges the room. `before` is the last verdict: what was begun goes on until it is enough, so that nothing flaps.
 #[must_use]
 pub fn judge(now: &Figures, policy: FullPolicy, before: &Verdict) -> Verdict {
-    let wal_max = wal_max(now);
+    let reserve = wal_reserve(now);
     let files = now.fill.file + now.archive + now.other;
     let used = files - now.fill.free;
-    let room = room(now, wal_max);
+    let room = room(now, reserve);
     let pct_of = |pct: u64| room / 100 * pct;
     let used_pct = (used.saturating_mul(100) / room.max(1)).min(100);
     let level = [FAULT_PCT, WARN_PCT, TELL_PCT]
@@ -107,7 +109,15 @@ pub fn judge(now: &Figures, policy: FullPolicy, before: &Verdict) -> Verdict {
         // A little more, for the archive of them takes some of it.
         rows: if now.archive > 0 { 0 } else { too_much + too_much / 4 },
     };
-    Verdict { used, room, used_pct, level, need, thin: thin(used_pct, policy, before.thin), wal_max }
+    Verdict {
+        used,
+        room,
+        used_pct,
+        level,
+        need,
+        thin: thin(used_pct, policy, before.thin),
+        wal_max: reserve.max(WAL_TOLD),
+    }
 }
 
 /// What of the room the intake may fill, and the file of the database at all. Bytes
@@ -131,14 +141,15 @@ pub const fn has_room_for_ballast(disk_free: u64, wal: u64) -> bool {
 }
 
 /// The room for database, archive and the rest, without the write-ahead log and the reserve.
-fn room(now: &Figures, wal_max: u64) -> u64 {
-    let ours = now.quota.saturating_sub(wal_max + BALLAST_BYTES);
+fn room(now: &Figures, reserve: u64) -> u64 {
+    let ours = now.quota.saturating_sub(reserve + BALLAST_BYTES);
     let Some(free) = now.disk_free else { return ours };
-    let wanted = wal_max.saturating_sub(now.wal) + if now.has_ballast { 0 } else { BALLAST_BYTES };
+    let wanted = reserve.saturating_sub(now.wal) + if now.has_ballast { 0 } else { BALLAST_BYTES };
     ours.min(now.fill.file + now.archive + now.other + free.saturating_sub(wanted))
 }
 
-fn wal_max(now: &Figures) -> u64 {
+/// What is kept free for the write-ahead log: an eighth of a small room.
+fn wal_reserve(now: &Figures) -> u64 {
     let files = now.fill.file + now.archive + now.other + now.wal;
     let all = now.disk_free.map_or(now.quota, |free| now.quota.min(files + free));
     (all / 8).clamp(WAL_MIN, WAL_MAX)

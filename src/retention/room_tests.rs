@@ -238,10 +238,9 @@ fn the_log_of_writes_gets_an_eighth_of_a_small_room_and_no_more_than_64_mib() {
     let of = |quota, disk_free| {
         judge(&Figures { quota, disk_free, ..Figures::default() }, FullPolicy::Refuse, &Verdict::default())
     };
-    assert_eq!(of(64 * MIB, None).wal_max, 8 * MIB);
-    assert_eq!(of(2048 * MIB, None).wal_max, 64 * MIB);
-    assert_eq!(of(2048 * MIB, Some(16 * MIB)).wal_max, 4 * MIB, "a small disk");
-    assert_eq!(of(64 * MIB, None).room, 54 * MIB);
+    assert_eq!((of(64 * MIB, None).room, of(64 * MIB, None).wal_max), (54 * MIB, 12 * MIB));
+    assert_eq!((of(2048 * MIB, None).room, of(2048 * MIB, None).wal_max), (1982 * MIB, 64 * MIB));
+    assert_eq!(of(2048 * MIB, Some(16 * MIB)).room, (16 - 4 - 2) * MIB, "a small disk");
 }
 
 #[test]

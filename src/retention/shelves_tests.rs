@@ -7,7 +7,7 @@ use flate2::read::GzDecoder;
 use super::tests::{DAY_MS, Log, alarm, ctx, days, ledger};
 use super::*;
 use crate::domain::{Kind, Loss, Reason, Stage, TimeQuality};
-use crate::store::{Origin, Outbound, Shelf};
+use crate::store::{Act, Origin, Outbound, Shelf};
 
 async fn write(log: &Log, n: usize) {
     let work = move |txn: &mut Txn<'_>| {
@@ -80,8 +80,9 @@ async fn noise_expires_ended_letters_leave_after_their_time_to_be_restored_and_w
     park(&log, Reason::BadChecksum, 7).await;
     park(&log, Reason::BadCheck, 5).await;
     let end = |txn: &mut Txn<'_>| {
-        txn.end_letter(8, "discarded", "torn")?;
-        txn.end_letter(9, "retried", "")
+        let by = Act { who: "uid 7", what: "test", note: "torn" };
+        assert_eq!(txn.discard(8, &by)?, None);
+        txn.retried(9, &by)
     };
     log.store.submit(Group::Now, end).await.unwrap();
     assert_eq!(log.pass_after(&mut retention, 29).await.unwrap(), Passed::default());
@@ -102,7 +103,7 @@ async fn noise_expires_ended_letters_leave_after_their_time_to_be_restored_and_w
 
 #[tokio::test]
 async fn a_clock_that_jumps_takes_no_line_and_says_so() {
-    let log = Log::open(false);
+    let mut log = Log::open(false);
     let mut retention = log.retention(&days(30, 365));
     for _ in 0..10 {
         write(&log, 10).await;
@@ -112,6 +113,8 @@ async fn a_clock_that_jumps_takes_no_line_and_says_so() {
     let right = log.clock.now();
     for years in [20, 1] {
         log.clock.set_wall_ms(right.wall_ms + years * 365 * DAY_MS);
+        log.believe_wall();
+        retention.keeper = log.keeper.clone();
         let mut restarted = log.retention(&days(30, 365));
         for retention in [&mut retention, &mut restarted] {
             assert_eq!(retention.pass(&ctx(&log.clock)).await, None);
@@ -125,6 +128,7 @@ async fn a_clock_that_jumps_takes_no_line_and_says_so() {
         park(&log, Reason::BadChecksum, 10).await;
     }
     log.clock.set_wall_ms(right.wall_ms);
+    log.believe_wall();
     let mut restarted = log.retention(&days(30, 365));
     assert_eq!(restarted.pass(&ctx(&log.clock)).await, Some(Passed::default()));
     assert_eq!(counts(&log), [120; 5]);

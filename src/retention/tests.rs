@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::clock::{BUILD_FLOOR_MS, Clock};
 use crate::domain::{EventId, Kind, Lane, Loss, Reason, Row, Stage, Stamp, TimeQuality};
-use crate::health::Beat;
+use crate::health::{Beat, Chore};
 use crate::ingest::history_tests::{self, MORNING_MS, Read, drive_in, take_reads};
 use crate::ingest::tests::Bench;
 use crate::plan::Plan;
@@ -43,21 +43,21 @@ pub(super) fn ctx(clock: &Clock) -> Ctx {
     Ctx { beat: Beat::new("retention", clock.clone()), stop: CancellationToken::new() }
 }
 
-fn yard(days: &config::Store) -> (Bench, Retention) {
+pub(super) fn yard(days: &config::Store) -> (Bench, Retention) {
     let bench = Bench::trusted_on(Plan::empty(), &["gps0"], START_MS);
     let retention = retention(&bench.node.store, &bench.node.board, &bench.node.keeper, days);
     (bench, retention)
 }
 
-fn read(code: impl Into<String>, place: &str, at: Stamp) -> Read {
+pub(super) fn read(code: impl Into<String>, place: &str, at: Stamp) -> Read {
     (code.into(), place.into(), at, TimeQuality::Ntp)
 }
 
-fn after(stamp: Stamp, ms: i64) -> Stamp {
+pub(super) fn after(stamp: Stamp, ms: i64) -> Stamp {
     Stamp { mono_us: stamp.mono_us + ms * 1000, wall_ms: stamp.wall_ms + ms }
 }
 
-async fn all(store: &Store) -> Vec<Row> {
+pub(super) async fn all(store: &Store) -> Vec<Row> {
     let (mut rows, mut at): (Vec<Row>, _) = (Vec::new(), Seq(0));
     loop {
         let page = store.read(move |reader| reader.after(at, 5_000, &Filter::default())).await.unwrap();
@@ -69,9 +69,13 @@ async fn all(store: &Store) -> Vec<Row> {
     }
 }
 
+fn chore() -> Chore {
+    Board::default().begin(chore::REBUILD, &Clock::system()).unwrap()
+}
+
 /// What a rebuild finds.
-async fn assert_rebuilt(store: &Store) -> usize {
-    let report = rebuild(store, false, "test").await.unwrap();
+pub(super) async fn assert_rebuilt(store: &Store) -> usize {
+    let report = rebuild(store, false, "test", chore()).await.unwrap();
     assert_eq!(report.different, []);
     report.assets
 }
@@ -83,7 +87,7 @@ pub(super) async fn ledger(store: &Store) -> Ledger {
 }
 
 /// The seqs in the archive, file after file, each as its manifest lists it.
-fn archived(store: &Store) -> Vec<i64> {
+pub(super) fn archived(store: &Store) -> Vec<i64> {
     let folder = archive::folder(store.path());
     let mut found = Vec::new();
     for entry in archive::entries(&folder).unwrap() {
@@ -282,6 +286,11 @@ impl Log {
         Self { dir, clock, board: Board::default(), keeper, store, stop, writer, n: 0 }
     }
 
+    /// NTP vouches for the wall clock as it is now.
+    pub(super) fn believe_wall(&mut self) {
+        self.keeper = Keeper::with_ntp_mark(self.clock.clone(), 0, self.dir.path().to_owned());
+    }
+
     pub(super) fn retention(&self, days: &config::Store) -> Retention {
         retention(&self.store, &self.board, &self.keeper, days)
     }
@@ -318,7 +327,7 @@ impl Log {
         self.store.submit(Group::Now, work).await.unwrap();
     }
 
-    async fn seqs(&self) -> Vec<i64> {
+    pub(super) async fn seqs(&self) -> Vec<i64> {
         all(&self.store).await.iter().map(|row| row.seq.0).collect()
     }
 
@@ -434,6 +443,9 @@ async fn a_clock_that_jumps_ahead_removes_nothing_until_it_has_stood_for_a_day()
     }
     let right = log.clock.now();
     log.clock.set_wall_ms(right.wall_ms + 20 * 365 * DAY_MS);
+    assert_eq!(retention.pass(&ctx(&log.clock)).await, Some(Passed::default()), "NTP has not said so");
+    log.believe_wall();
+    retention.keeper = log.keeper.clone();
     log.append(1, Kind::Scan, TimeQuality::Ntp).await;
     assert_eq!(retention.pass(&ctx(&log.clock)).await, None);
     assert!(alarm(&log.board).is_some_and(|text| text.contains("stepped")), "{:?}", alarm(&log.board));
@@ -443,8 +455,36 @@ async fn a_clock_that_jumps_ahead_removes_nothing_until_it_has_stood_for_a_day()
     assert!(alarm(&log.board).is_some_and(|text| text.contains("100 of 101")), "{:?}", alarm(&log.board));
     assert_eq!(log.seqs().await.len(), 101);
     log.clock.set_wall_ms(right.wall_ms);
+    log.believe_wall();
+    restarted.keeper = log.keeper.clone();
     assert_eq!(restarted.pass(&ctx(&log.clock)).await, Some(Passed::default()));
     assert_eq!(alarm(&log.board), None);
+}
+
+#[tokio::test]
+async fn a_wall_clock_that_is_set_about_removes_nothing_whoever_knows_the_time() {
+    for who in ["nobody", "ntp", "gnss"] {
+        let mut log = Log::open(false);
+        if who != "ntp" {
+            log.keeper = Keeper::with_ntp_mark(log.clock.clone(), 0, "/nonexistent/mark".into());
+        }
+        for second in 0..10 {
+            if who == "gnss" {
+                log.keeper.hear("gps0", START_MS + second * 1_000, log.clock.now());
+            }
+            log.clock.advance_ms(1_000);
+        }
+        let mut retention = log.retention(&days(30, 365));
+        let tq = log.keeper.time_of(log.clock.now()).1;
+        log.append(100, Kind::Scan, tq).await;
+        for by_ms in [20 * 365 * DAY_MS, -3_600_000, 1024 * 7 * DAY_MS, -56 * 365 * DAY_MS] {
+            log.clock.set_wall_ms(log.clock.now().wall_ms + by_ms);
+            log.append(10, Kind::Scan, log.keeper.time_of(log.clock.now()).1).await;
+            log.pass_after(&mut retention, 2).await;
+        }
+        assert_eq!(log.seqs().await, (1..=140).collect::<Vec<_>>(), "{who}");
+        assert_eq!(archived(&log.store), Vec::<i64>::new(), "{who}");
+    }
 }
 
 #[tokio::test]
@@ -635,11 +675,11 @@ async fn a_rebuild_finds_what_differs_and_sets_it_right() {
     sql.execute("delete from places where asset = 'raw:B'", []).unwrap();
     sql.execute("insert into places (asset, id, seq, ts_ms, tq, boot, mono_ms) values ('ghost', zeroblob(16), 0, 0, 'none', 1, 0)", [])
         .unwrap();
-    let found = rebuild(&store, false, "test").await.unwrap();
+    let found = rebuild(&store, false, "test", chore()).await.unwrap();
     let names: Vec<&str> = found.different.iter().map(|one| one.asset.as_str()).collect();
     assert_eq!((names, found.assets), (vec!["TRL-1", "ghost", "raw:B"], 4), "{found:?}");
     assert_eq!(found.written, 0);
-    let mended = rebuild(&store, true, "test").await.unwrap();
+    let mended = rebuild(&store, true, "test", chore()).await.unwrap();
     assert_eq!(mended.written, found.n_different);
     assert_eq!(assert_rebuilt(&store).await, 3);
     let now = store.read(|reader| reader.assets(10)).await.unwrap();

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tracing::warn;
 
 use crate::domain::{Cursor, Refused, Why};
+use crate::health::AlreadyRunning;
 use crate::store::StoreError;
 
 /// The answer of a call.
@@ -20,10 +21,19 @@ pub(super) struct Fault {
     pub(super) code: &'static str,
     pub(super) message: String,
     pub(super) hint: String,
-    /// Where the log begins now, for who asked for something before that.
-    pub(super) oldest: Option<Cursor>,
+    /// What would have been right.
+    pub(super) right: Option<Right>,
     /// Every mistake of a list.
     pub(super) findings: Vec<String>,
+}
+
+/// What would have been right, for who asked for something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    /// Where the log begins now.
+    Oldest(Cursor),
+    /// How many there are now.
+    Now(usize),
 }
 
 #[derive(Serialize)]
@@ -40,6 +50,8 @@ struct Words<'a> {
     oldest: Option<String>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     findings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    now: Option<usize>,
 }
 
 impl Fault {
@@ -49,7 +61,7 @@ impl Fault {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Self { status, code, message: message.into(), hint: hint.into(), oldest: None, findings: Vec::new() }
+        Self { status, code, message: message.into(), hint: hint.into(), right: None, findings: Vec::new() }
     }
 
     /// A request that cannot be understood.
@@ -71,6 +83,14 @@ impl From<StoreError> for Fault {
     }
 }
 
+impl From<AlreadyRunning> for Fault {
+    fn from(running: AlreadyRunning) -> Self {
+        let text = running.to_string();
+        let (message, hint) = text.split_once("; ").unwrap_or((&text, ""));
+        Self::new(StatusCode::CONFLICT, "already_running", message, hint)
+    }
+}
+
 impl From<Refused> for Fault {
     fn from(refused: Refused) -> Self {
         let status = match refused.why {
@@ -80,7 +100,7 @@ impl From<Refused> for Fault {
             Why::Busy | Why::Store => StatusCode::SERVICE_UNAVAILABLE,
         };
         let fault = Self::new(status, refused.why.as_str(), refused.message, refused.hint);
-        Self { findings: refused.findings, ..fault }
+        Self { findings: refused.findings, right: refused.now.map(Right::Now), ..fault }
     }
 }
 
@@ -90,8 +110,9 @@ impl IntoResponse for Fault {
             code: self.code,
             message: &self.message,
             hint: &self.hint,
-            oldest: self.oldest.map(|cursor| cursor.to_string()),
+            oldest: if let Some(Right::Oldest(cursor)) = self.right { Some(cursor.to_string()) } else { None },
             findings: &self.findings,
+            now: if let Some(Right::Now(n)) = self.right { Some(n) } else { None },
         };
         let mut response = json(text(&Envelope { error: words }));
         *response.status_mut() = self.status;

@@ -180,7 +180,7 @@ fn named(listen: &Listen) -> String {
 }
 
 /// Listens on an address, or on every address of an interface and on no other.
-fn bind(listen: &Listen) -> io::Result<TcpListener> {
+pub(super) fn bind(listen: &Listen) -> io::Result<TcpListener> {
     match listen {
         Listen::Addr(addr) => listen_on(*addr, None),
         Listen::Interface(name, port) => {

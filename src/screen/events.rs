@@ -9,7 +9,7 @@ use crate::domain::{Cursor, Kind, Seq};
 use crate::store::Filter;
 use crate::wire;
 
-use super::answer::{Answer, Fault, json};
+use super::answer::{Answer, Fault, Right, json};
 use super::front::Front;
 use super::query::{Asked, cut};
 
@@ -80,5 +80,5 @@ fn gone(oldest: Cursor) -> Fault {
         "the events after this cursor are no longer in the log, or it is of another life of the store",
         hint,
     );
-    Fault { oldest: Some(oldest), ..fault }
+    Fault { right: Some(Right::Oldest(oldest)), ..fault }
 }

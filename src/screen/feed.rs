@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use axum::body::Bytes;
 use tokio::sync::watch;
 
-use crate::domain::{Cursor, Seq, UnixMs};
+use crate::domain::{Cursor, Seq, Stamp, UnixMs};
 
 use super::sheet::Counts;
 
@@ -75,7 +75,7 @@ impl Item {
 pub(super) struct Frame {
     /// The events it covers; none for states.
     pub(super) span: Option<Span>,
-    t: UnixMs,
+    at: Stamp,
     id: Option<Cursor>,
     items: Vec<(&'static str, Range<usize>)>,
     whole: Bytes,
@@ -83,10 +83,10 @@ pub(super) struct Frame {
 
 impl Frame {
     /// Writes a frame. `id` is the cursor of its last event.
-    pub(super) fn new(t: UnixMs, span: Option<Span>, id: Option<Cursor>, items: &[Item]) -> Self {
+    pub(super) fn new(at: Stamp, span: Option<Span>, id: Option<Cursor>, items: &[Item]) -> Self {
         let length = items.iter().map(|item| item.value.len() + 40).sum::<usize>() + 96;
         let mut text = String::with_capacity(length);
-        begin(&mut text, t, id);
+        begin(&mut text, at.wall_ms, id);
         let mut ranges = Vec::with_capacity(items.len());
         for (at, item) in items.iter().enumerate() {
             if at > 0 {
@@ -101,7 +101,7 @@ impl Frame {
             ranges.push((item.kind, start..text.len()));
         }
         text.push_str(END);
-        Self { span, t, id, items: ranges, whole: Bytes::from(text) }
+        Self { span, at, id, items: ranges, whole: Bytes::from(text) }
     }
 
     /// The frame for who wants these kinds: shared bytes where they want all, none where nothing is left.
@@ -116,7 +116,7 @@ impl Frame {
         // Only what has an event carries an id.
         let id = self.id.filter(|_| wanted.iter().any(|(kind, _)| *kind == "event"));
         let mut frame = String::new();
-        begin(&mut frame, self.t, id);
+        begin(&mut frame, self.at.wall_ms, id);
         let mut bytes = frame.into_bytes();
         for (at, (_, range)) in wanted.iter().enumerate() {
             if at > 0 {
@@ -257,10 +257,11 @@ impl Feed {
     }
 
     /// Where a stream that opens now begins.
-    pub(super) fn enter(&self, now: UnixMs) -> Place {
+    pub(super) fn enter(&self, now: Stamp) -> Place {
         let ring = self.read();
         let live = ring.end();
-        let stale = ring.frames.iter().take_while(|frame| now - frame.t > FRESH_MS).count();
+        let is_stale = |frame: &&Arc<Frame>| now.mono_ms() - frame.at.mono_ms() > FRESH_MS;
+        let stale = ring.frames.iter().take_while(is_stale).count();
         Place { next: ring.first + stale as u64, live }
     }
 
@@ -338,14 +339,19 @@ mod tests {
     use super::*;
     use crate::domain::Epoch;
 
+    /// The wall clock steps back by an hour at each instant: nothing here may go by it.
+    fn at(ms: i64) -> Stamp {
+        Stamp { mono_us: ms * 1000, wall_ms: 5 - ms * 3600 }
+    }
+
     fn frame(t: i64, after: i64, upto: i64) -> Frame {
         let id = Cursor { epoch: Epoch(1), seq: Seq(upto) };
         let items = [Item::put("event", format!("{{\"seq\":{upto}}}")), Item::put("asset", "{}".into())];
-        Frame::new(t, Some(Span { after: Seq(after), upto: Seq(upto) }), Some(id), &items)
+        Frame::new(at(t), Some(Span { after: Seq(after), upto: Seq(upto) }), Some(id), &items)
     }
 
     fn state(t: i64) -> Frame {
-        Frame::new(t, None, None, &[Item::put("clock", "{\"tq\":\"ntp\"}".into())])
+        Frame::new(at(t), None, None, &[Item::put("clock", "{\"tq\":\"ntp\"}".into())])
     }
 
     fn feed(upto: i64) -> Feed {
@@ -358,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_narrowed_frame_without_events_carries_no_id() {
-        let frame = frame(5, 0, 1);
+        let frame = frame(0, 0, 1);
         let only = text(frame.bytes(Kinds::parse("asset").unwrap()));
         assert_eq!(only, "event: delta\ndata: {\"t\":5,\"items\":[{\"k\":\"asset\",\"op\":\"put\",\"v\":{}}]}\n\n");
         let events = text(frame.bytes(Kinds::parse("event, ledger").unwrap()));
@@ -370,7 +376,7 @@ mod tests {
     #[test]
     fn a_stream_is_sent_to_the_store_for_exactly_what_the_feed_does_not_hold() {
         let feed = feed(10);
-        let mut place = feed.enter(0);
+        let mut place = feed.enter(at(0));
         feed.push(frame(0, 10, 12));
         feed.push(frame(0, 12, 15));
         assert!(matches!(feed.step(&mut place, Seq(7)), Step::Read(Span { after: Seq(7), upto: Seq(10) })));
@@ -384,7 +390,7 @@ mod tests {
     #[test]
     fn frames_are_bounded_and_who_missed_some_is_told_so() {
         let feed = feed(0);
-        let mut place = feed.enter(0);
+        let mut place = feed.enter(at(0));
         for n in 0..1000 {
             feed.push(frame(0, n, n + 1));
         }
@@ -400,7 +406,7 @@ mod tests {
         feed.push(frame(1_000, 0, 1));
         feed.push(frame(9_000, 1, 2));
         feed.push(state(9_000));
-        let mut place = feed.enter(10_000);
+        let mut place = feed.enter(at(10_000));
         assert!(matches!(feed.step(&mut place, Seq(0)), Step::Read(Span { after: Seq(0), upto: Seq(1) })));
         assert!(matches!(feed.step(&mut place, Seq(1)), Step::Send(_)));
         assert!(matches!(feed.step(&mut place, Seq(2)), Step::Wait));

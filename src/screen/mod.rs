@@ -5,6 +5,7 @@ pub mod assets;
 mod answer;
 mod api;
 mod bind;
+mod closed;
 mod conn;
 mod events;
 mod feed;
@@ -12,6 +13,7 @@ mod front;
 mod guard;
 mod history;
 mod holder;
+mod letters;
 mod probes;
 mod query;
 mod rebuild;
@@ -43,6 +45,8 @@ use crate::health::{Board, Roster, Tally, Worker};
 use crate::store::Store;
 
 use front::Front;
+
+pub use closed::Closed;
 
 /// An order of a person: what is asked, by whom, and where the answer goes.
 pub type Asked = (Order, String, oneshot::Sender<Result<Carried, Refused>>);

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use serde::Serialize;
 
+use crate::health::chore;
 use crate::retention;
 
 use super::answer::{Answer, json, text};
@@ -39,7 +40,8 @@ pub(super) async fn rebuild(
         return Err(pin_not_set());
     }
     let check = Asked::of(&uri, &["check"])?.number("check", 0, 0, 1)? == 1;
-    let report = retention::rebuild(&front.store, !check, "on the control socket").await?;
+    let chore = front.board.begin(chore::REBUILD, &front.clock)?;
+    let report = retention::rebuild(&front.store, !check, "on the control socket", chore).await?;
     Ok(json(text(&Rebuilt {
         assets: report.assets,
         different: report.n_different,

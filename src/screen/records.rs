@@ -1,4 +1,4 @@
-//! What a person reads afterwards: the dead letters, the three logs, what a source said of late. Read-only: what changes them needs the operator.
+//! What a person reads afterwards: the three logs, what a source said of late. Read-only: what changes them needs the operator.
 
 use std::sync::Arc;
 
@@ -7,83 +7,18 @@ use axum::http::Uri;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::domain::{Reason, UnixMs};
-use crate::store::{Entry, Letter, Log};
+use crate::domain::UnixMs;
+use crate::store::{Entry, Log};
 
 use super::answer::{Answer, Fault, json, text, typed};
 use super::conn::Conn;
 use super::front::Front;
 use super::guard::pin_not_set;
 use super::query::{Asked, cut};
-use super::sheet::{self, Counts};
-
-#[derive(Serialize)]
-struct LetterItem {
-    letter: i64,
-    state: String,
-    stage: String,
-    reason: String,
-    class: String,
-    retry: bool,
-    text: &'static str,
-    advice: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seq: Option<i64>,
-    length: i64,
-    detail: String,
-    received_ms: UnixMs,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peer: Option<String>,
-    /// What arrived, with C escapes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<String>,
-}
 
 #[derive(Serialize)]
 struct Items<T> {
     items: Vec<T>,
-}
-
-/// Answers the open letters, newest first; with `all=1` noise too. What arrived, and from whom, needs the operator.
-pub(super) async fn letters(
-    State(front): State<Arc<Front>>,
-    Extension(conn): Extension<Arc<Conn>>,
-    uri: Uri,
-) -> Answer {
-    let asked = Asked::of(&uri, &["all", "limit"])?;
-    let (noise, limit) = (asked.number("all", 0, 0, 1)? == 1, asked.limit(50, 500)?);
-    let letters = front.look(move |reader| reader.letters(noise, limit)).await?;
-    let items = letters.into_iter().map(|letter| letter_item(letter, conn.is_control())).collect();
-    Ok(json(text(&Items { items })))
-}
-
-fn letter_item(letter: Letter, whole: bool) -> LetterItem {
-    let reason = Reason::from_code(&letter.reason);
-    LetterItem {
-        letter: letter.letter,
-        state: letter.state,
-        stage: letter.stage,
-        reason: letter.reason,
-        class: letter.class,
-        retry: reason.is_some_and(Reason::retry_helps),
-        text: reason.map_or("", Reason::sentence),
-        advice: reason.map_or("", Reason::advice),
-        source: letter.source,
-        seq: letter.seq,
-        length: letter.length,
-        detail: letter.detail,
-        received_ms: letter.received_ms,
-        peer: letter.peer.filter(|_| whole),
-        bytes: whole.then(|| letter.bytes.escape_ascii().to_string()),
-    }
-}
-
-/// Answers how many letters are open, by reason, with what happened and what to do.
-pub(super) async fn summary(State(front): State<Arc<Front>>) -> Answer {
-    let counts = front.look(|reader| Ok(Counts { letters: reader.letters_by_reason()?, ..Counts::default() })).await?;
-    Ok(json(sheet::letters(&counts)))
 }
 
 #[derive(Serialize)]

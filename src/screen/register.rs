@@ -1,4 +1,4 @@
-//! The register, and what people ask of the node: to name a thing, to place it, to enter a label, to try letters again.
+//! The register, and what people ask of the node: to name a thing, to place it, to enter a label.
 //! Reads are for everybody; whatever changes something needs the operator, and goes to the desk as an order.
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::domain::{ListForm, Order, Reason, Refused, Thing, UnixMs, Which, Why};
+use crate::domain::{ListForm, Order, Refused, Thing, UnixMs, Why};
 use crate::store::Listed;
 use crate::wire;
 
@@ -177,71 +177,27 @@ pub(super) async fn scan(State(front): Here, Extension(conn): Asker, request: Re
     order(&front, &conn, Order::Scan { code, place }).await
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ActionBody {
-    action: String,
-    ids: Option<Vec<i64>>,
-    filter: Option<FilterBody>,
-    expect: Option<usize>,
-    #[serde(default)]
-    note: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FilterBody {
-    reason: Option<String>,
-    source: Option<String>,
-}
-
-/// Tries letters again, or gives them up.
-pub(super) async fn letters(State(front): Here, Extension(conn): Asker, request: Request) -> Answer {
-    const SHAPE: &str =
-        r#"{"action":"retry","ids":[1,2]} or {"action":"retry","filter":{"reason":"unknown_tag"},"expect":2}"#;
-    let asked: ActionBody = parsed(&body(&conn, request, BODY_MAX).await?, SHAPE)?;
-    let shape = |what: &str| Fault::bad(what, format!("Send {SHAPE}."));
-    let which = match (asked.ids, asked.filter) {
-        (Some(ids), None) => Which::Numbers(ids),
-        (None, Some(FilterBody { reason, source })) => {
-            let reason = reason
-                .map(|word| Reason::from_code(&word).ok_or_else(|| shape(&format!("{:?} is no reason", cut(&word)))))
-                .transpose()?;
-            if asked.expect.is_none() || (reason.is_none() && source.is_none()) {
-                return Err(shape("a filter needs a reason or a source, and how many letters are expected"));
-            }
-            Which::All { reason, source }
-        }
-        _ => return Err(shape("either ids or a filter says which letters are meant")),
-    };
-    let (expect, note) = (asked.expect, asked.note);
-    match asked.action.as_str() {
-        "retry" => order(&front, &conn, Order::Retry { which, expect, note }).await,
-        "discard" => order(&front, &conn, Order::Discard { which, expect, note }).await,
-        other => Err(shape(&format!("there is no action {:?}", cut(other)))),
-    }
-}
-
 /// Refuses who is not the operator: until there is a PIN, that is who reaches the control socket.
-fn operator(conn: &Conn) -> Result<(), Fault> {
+pub(super) fn operator(conn: &Conn) -> Result<(), Fault> {
     if conn.is_control() { Ok(()) } else { Err(pin_not_set()) }
 }
 
 /// The body of a request of the operator; a stranger's is not read.
-async fn body(conn: &Conn, request: Request, most: usize) -> Result<Bytes, Fault> {
+pub(super) async fn body(conn: &Conn, request: Request, most: usize) -> Result<Bytes, Fault> {
     operator(conn)?;
     let slow = || Fault::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the body did not come", "Send it at once.");
     let read = timeout(BODY_WAIT, to_bytes(request.into_body(), most)).await.map_err(|_| slow())?;
     read.map_err(|error| too_large(&format!("the body cannot be read: {error}"), most))
 }
 
-fn parsed<T: DeserializeOwned>(bytes: &[u8], shape: &str) -> Result<T, Fault> {
+/// A body as what it says.
+pub(super) fn parsed<T: DeserializeOwned>(bytes: &[u8], shape: &str) -> Result<T, Fault> {
     serde_json::from_slice(bytes)
         .map_err(|error| Fault::bad(format!("the body cannot be understood: {error}"), format!("Send {shape}.")))
 }
 
 /// Hands an order to the desk and answers what became of it.
-async fn order(front: &Front, conn: &Conn, order: Order) -> Answer {
+pub(super) async fn order(front: &Front, conn: &Conn, order: Order) -> Answer {
     operator(conn)?;
     let who = conn.uid.map_or_else(|| "an unknown user".to_owned(), |uid| format!("uid {uid}"));
     let (reply, answer) = oneshot::channel();
@@ -273,7 +229,7 @@ async fn tell(front: &Front, assets: &[String]) {
             names.iter().map(item).collect::<crate::store::Look<Vec<_>>>()
         });
         match items.await {
-            Ok(items) => front.feed.push(Frame::new(front.now_ms(), None, None, &items)),
+            Ok(items) => front.feed.push(Frame::new(front.clock.now(), None, None, &items)),
             Err(error) => {
                 tracing::warn!(%error, "streams were not told of an asset; a page shows it when it is loaded anew")
             }

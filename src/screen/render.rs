@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::{AssetState, Cursor, Row, Seq, Stamp, UnixMs};
+use crate::domain::{AssetState, Cursor, Row, Seq, Stamp};
 use crate::health::{Board, State};
 use crate::store::{Filter, Look, Reader};
 use crate::wire;
@@ -28,7 +28,7 @@ pub(super) struct Page {
 }
 
 /// Reads the events of a span, or as many as a frame holds, and the assets they touched as they are now.
-pub(super) fn page(reader: &Reader<'_>, board: &Board, span: Span, t: UnixMs, own: Cursor) -> Look<Page> {
+pub(super) fn page(reader: &Reader<'_>, board: &Board, span: Span, at: Stamp, own: Cursor) -> Look<Page> {
     let limit = usize::try_from((span.upto.0 - span.after.0).clamp(1, ROWS_MAX)).unwrap_or(1);
     let read = reader.after(span.after, limit, &Filter::default())?;
     let whole = read.rows.len() < limit;
@@ -54,7 +54,7 @@ pub(super) fn page(reader: &Reader<'_>, board: &Board, span: Span, t: UnixMs, ow
     items.extend(gone_ones.iter().map(|name| gone("asset", name)));
     items.extend(assets.iter().map(|asset| Item::put("asset", wire::asset(asset))));
     let covered = Span { after: span.after, upto: seen };
-    let frame = last.map(|row| Frame::new(t, Some(covered), Some(Cursor { seq: row.seq, ..own }), &items));
+    let frame = last.map(|row| Frame::new(at, Some(covered), Some(Cursor { seq: row.seq, ..own }), &items));
     Ok(Page { frame, seen, assets })
 }
 
@@ -92,6 +92,8 @@ pub(super) fn state(state: &State, counts: Option<&Counts>, boot: i64, now: Stam
         State::Worker(v) => text(v),
         State::Alarm(v) => text(v),
         State::Asset(v) => wire::asset(v),
+        State::Job(v) => wire::job(v),
+        State::Chore(v) => text(v),
     }
 }
 
@@ -102,6 +104,7 @@ pub(super) fn gone(kind: &'static str, key: &str) -> Item {
         "worker" => "worker",
         "alarm" => "name",
         "asset" => "asset",
+        "job" => "job",
         _ => "key",
     };
     let name = std::collections::BTreeMap::from([(field, key)]);

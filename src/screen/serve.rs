@@ -15,7 +15,7 @@ use crate::health::{Ctx, Outcome, wedge};
 use super::answer::Fault;
 use super::bind::Doors;
 use super::front::Front;
-use super::{api, assets, conn, events, guard, history, probes, rebuild, records, recount, register, stream};
+use super::{api, assets, conn, events, guard, history, letters, probes, rebuild, records, recount, register, stream};
 
 /// What one turn of the accept loop may take.
 const TURN: Duration = Duration::from_secs(10);
@@ -99,9 +99,12 @@ pub(super) fn router(front: &Arc<Front>) -> Router {
         .route("/ledger/walk", get(recount::walk))
         .route("/ledger/close", get(recount::close))
         .route("/ledger/lanes", get(recount::lanes))
-        .route("/letters", get(records::letters))
-        .route("/letters/summary", get(records::summary))
-        .route("/letters/actions", post(register::letters))
+        .route("/letters", get(letters::list))
+        .route("/letters/summary", get(letters::summary))
+        .route("/letters/export", get(letters::export))
+        .route("/letters/actions", post(letters::act))
+        .route("/letters/actions/{job}", get(letters::job).delete(letters::stop))
+        .route("/letters/{id}", get(letters::one))
         .route("/logs/{log}", get(records::log))
         .route("/captures/{source}", get(records::capture))
         .route("/rebuild", post(rebuild::rebuild))

@@ -40,9 +40,9 @@ impl Counts {
             if ledger.unsent.get(lane.as_str()).copied().unwrap_or(0) <= 0 {
                 continue;
             }
-            let first = reader.lane_after(lane, reader.cursor(lane)?, 1)?.rows.into_iter().next();
-            let waits = first.map(|row| (row.boot, row.mono_ms, row.received_ms));
-            oldest = [oldest, waits].into_iter().flatten().min();
+            let pages = [reader.lane_after(lane, reader.cursor(lane)?, 1)?, reader.waiting(lane, 1)?];
+            let waits = pages.into_iter().flat_map(|page| page.rows);
+            oldest = waits.map(|row| (row.boot, row.mono_ms, row.received_ms)).chain(oldest).min();
         }
         Ok(Self { ledger, letters, oldest_unsent: oldest })
     }

@@ -51,7 +51,7 @@ pub(super) async fn open(
     };
     // Registered before anything is read: what is committed meanwhile wakes the stream.
     let moved = front.feed.watch();
-    let now = front.now_ms();
+    let now = front.clock.now();
     let head = front.store.cursor_now();
     let oldest = match front.look(|reader| reader.oldest()).await {
         Ok(oldest) => oldest,
@@ -67,7 +67,7 @@ pub(super) async fn open(
         (Some(_), Ok(_)) => StreamOpen::Replay,
         (None, Ok(_)) => StreamOpen::Head,
     });
-    let mut hello = format!("retry: {RETRY_MS}\n{}", greeting(&front, now, begin.unwrap_or(head.seq), oldest));
+    let mut hello = format!("retry: {RETRY_MS}\n{}", greeting(&front, now.wall_ms, begin.unwrap_or(head.seq), oldest));
     if let Err(reason) = begin {
         hello.push_str(&format!("event: reset\ndata: {{\"reason\":\"{reason}\"}}\n\n"));
     }
@@ -227,8 +227,8 @@ impl Stream {
 
     /// Reads what the feed does not hold.
     async fn read(&mut self, span: Span) -> Result<Option<Bytes>, Bytes> {
-        let (board, t, own) = (self.front.board.clone(), self.front.now_ms(), self.front.store.cursor_now());
-        match self.front.look(move |reader| render::page(reader, &board, span, t, own)).await {
+        let (board, at, own) = (self.front.board.clone(), self.front.clock.now(), self.front.store.cursor_now());
+        match self.front.look(move |reader| render::page(reader, &board, span, at, own)).await {
             Ok(page) => {
                 self.seq = page.seen;
                 Ok(page.frame.and_then(|frame| frame.bytes(self.kinds)))
@@ -242,9 +242,9 @@ impl Stream {
 
     /// Puts every state that stands in front of what follows.
     fn tell_states(&mut self) {
-        let t = self.front.now_ms();
+        let at = self.front.clock.now();
         for some in render::standing(&self.front).chunks(ITEMS_MAX) {
-            self.out.extend(Frame::new(t, None, None, some).bytes(self.kinds));
+            self.out.extend(Frame::new(at, None, None, some).bytes(self.kinds));
         }
     }
 

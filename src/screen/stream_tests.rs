@@ -250,7 +250,7 @@ async fn a_narrowed_stream_carries_only_the_kinds_that_were_asked_for() {
     let mut narrow = rig.stream("?items=event", None).await;
     let mut clock = rig.stream("?items=clock", None).await;
     rig.scans(1, 1).await;
-    rig.board.post(State::Clock(ClockState { tq: "ntp", err_ms: None }));
+    rig.board.post(State::Clock(ClockState { tq: "ntp", ..ClockState::default() }));
     let event = narrow.until("delta").await;
     assert_eq!((event.seqs(), event.json()["items"].as_array().unwrap().len()), (vec![1], 1));
     let state = clock.until("delta").await;

@@ -126,8 +126,8 @@ impl Tail {
         if span.after >= span.upto {
             return Ok(false);
         }
-        let (board, t, own) = (self.front.board.clone(), self.front.now_ms(), self.front.store.cursor_now());
-        let page = self.front.store.read(move |reader| render::page(reader, &board, span, t, own)).await?;
+        let (board, at, own) = (self.front.board.clone(), self.front.clock.now(), self.front.store.cursor_now());
+        let page = self.front.store.read(move |reader| render::page(reader, &board, span, at, own)).await?;
         match page.frame {
             Some(frame) => self.front.feed.push(frame),
             None => self.front.feed.jump(page.seen),
@@ -275,7 +275,7 @@ impl Tail {
             }
         }
         for some in items.chunks(ITEMS_MAX) {
-            self.front.feed.push(Frame::new(self.front.now_ms(), None, None, some));
+            self.front.feed.push(Frame::new(self.front.clock.now(), None, None, some));
         }
     }
 

@@ -52,6 +52,18 @@ pub fn written_bytes() -> Option<u64> {
     io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok())
 }
 
+/// Whether the disk under a folder takes nothing, whatever is done: it is full, shut or broken.
+#[must_use]
+pub fn is_disk_shut(dir: &Path) -> bool {
+    let probed = std::fs::create_dir_all(dir).and_then(|()| {
+        let file = std::fs::File::options().create(true).truncate(false).write(true).open(dir.join(super::LOCK))?;
+        drop(file);
+        Ok(())
+    });
+    let errno = probed.err().and_then(|error| error.raw_os_error());
+    matches!(errno, Some(libc::EROFS | libc::ENOSPC | libc::EDQUOT | libc::EIO))
+}
+
 /// The archive may hold thousands of files that never change: they are not asked each second.
 struct Archive {
     path: PathBuf,

@@ -40,7 +40,7 @@ pub enum Log {
 /// A batch that the platform acknowledged, or something that happened to the connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outbound {
-    /// `connected`, `lost`, `refused`, `acknowledged`, `held`.
+    /// `connected`, `lost`, `refused`, `acknowledged`, `sent_again`, `held`.
     pub what: &'static str,
     /// The lane of a batch.
     pub lane: Option<Lane>,

@@ -92,7 +92,7 @@ fn span(conn: &Connection) -> rusqlite::Result<Span> {
     let head = Seq(conn
         .prepare_cached("select coalesce(max(n), 0) from ledger where scope = 'head' and outcome = 'seq'")?
         .query_row([], |row| row.get(0))?);
-    // A lane with unsent events has none of them before its cursor.
+    // A lane with unsent events has none of them before its cursor but those with an open letter, and these are held.
     let sent: Option<i64> = conn
         .prepare_cached(
             "select min(coalesce(c.seq, 0)) from ledger l left join cursors c on c.name = l.detail

@@ -8,6 +8,7 @@ mod digest;
 mod error;
 mod files;
 mod history;
+mod jobs;
 mod journal;
 mod keep;
 mod ledger;
@@ -20,17 +21,18 @@ mod outbox;
 mod pages;
 mod places;
 mod quarantine;
-mod recount;
 mod quota;
 mod readers;
+mod recount;
 mod register;
 mod retry;
 mod salvage;
 mod schema;
 mod settle;
 mod sheets;
-mod trouble;
 mod shelf;
+mod times;
+mod trouble;
 mod txn;
 mod walk;
 mod writer;
@@ -44,16 +46,17 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::domain::{AssetState, Cursor, Epoch, EventId, Lane, Reason, Row, Seq, Thing, UnixMs};
+use crate::domain::{AssetState, Cursor, Epoch, EventId, Lane, Row, Seq, Thing, UnixMs};
 
 pub use backup::{Copied, copy};
 pub use error::{Result, StoreError};
-pub use files::{Files, written_bytes};
+pub use files::{Files, is_disk_shut, written_bytes};
 pub use history::{FenceMark, Told};
+pub use jobs::{Asked, Task};
 pub use journal::{Entry, Log, Outbound};
 pub use keep::{Leaving, Left, Moved, Receipt, Slice, Span};
 pub use ledger::{Gone, Ledger, Line, Outcome, SourceLedger};
-pub use letters::{Letter, OPEN_MAX, Origin};
+pub use letters::{OPEN_MAX, Origin};
 pub use lost::{Lost, Past};
 pub use outbox::{Acknowledged, Damaged, Filter, Page, SCAN_MAX, StoredFix, Verified};
 pub use places::Window;
@@ -62,20 +65,20 @@ pub use quota::{BALLAST_BYTES, Fill, Limits};
 pub(crate) use recount::assert_recounted;
 pub use recount::{Account, Difference, Rows, recount};
 pub use register::{Listed, REGISTER_MAX};
-pub use retry::Kept;
+pub use retry::{Act, Kept, RESTORE_MS};
 pub use settle::Finding;
 pub use shelf::{LettersBefore, Parting, Shelf, Written};
 pub use txn::{Append, Draft, Txn};
 pub use walk::{Closing, LetterCount, Mark, Stretch};
 pub use writer::{Commit, Group, WriterSeat};
 
+use quota::Quota;
+use readers::Readers;
+
 /// The high-water mark is written after so many events …
 const MARK_EVENTS: i64 = 1_000;
 /// … or after this time, when there were any.
 const MARK_EVERY: Duration = Duration::from_secs(60);
-use quota::Quota;
-use readers::Readers;
-
 /// The file whose lock says that the store is in use.
 const LOCK: &str = "waypost.lock";
 /// Read connections open at once.
@@ -106,6 +109,7 @@ pub struct Store {
     readers: Arc<Readers>,
     quota: Quota,
     head: watch::Receiver<Seq>,
+    resends: watch::Receiver<u64>,
     epoch: Epoch,
     boot: i64,
     newest_trusted_ms: UnixMs,
@@ -133,9 +137,11 @@ impl Store {
         let begun = opening::open(dir, &path, who, clock, &quota)?;
         let (head_tx, head) = watch::channel(begun.head);
         let (door, rx) = writer::door();
+        let (resends_tx, resends) = watch::channel(0);
+        let wakes = writer::Wakes { head: head_tx, resends: resends_tx };
         let trouble = Trouble::new(dir);
         let seat =
-            WriterSeat::new(path.clone(), rx, head_tx, begun.run, clock.clone(), Arc::new(on_commit), trouble.clone())
+            WriterSeat::new(path.clone(), rx, wakes, begun.run, clock.clone(), Arc::new(on_commit), trouble.clone())
                 .under(quota.clone());
         let store = Self {
             path: Arc::new(path),
@@ -143,6 +149,7 @@ impl Store {
             readers: Arc::new(Readers::new(READERS)),
             quota,
             head,
+            resends,
             epoch: begun.epoch,
             boot: begun.boot,
             newest_trusted_ms: begun.newest_trusted_ms,
@@ -217,6 +224,12 @@ impl Store {
     #[must_use]
     pub fn head(&self) -> watch::Receiver<Seq> {
         self.head.clone()
+    }
+
+    /// Says that dead events are to be sent again; carries only a number that grows. Whoever wakes reads the rows.
+    #[must_use]
+    pub fn resends(&self) -> watch::Receiver<u64> {
+        self.resends.clone()
     }
 
     /// The cursor of the newest event.
@@ -449,30 +462,6 @@ impl Reader<'_> {
     /// As SQLite says.
     pub fn find_assets(&self, words: &[String], limit: usize) -> Look<(Vec<Listed>, i64)> {
         register::find(self.conn, words, limit)
-    }
-
-    /// Open letters, newest first; with noise or without.
-    ///
-    /// # Errors
-    /// As SQLite says.
-    pub fn letters(&self, noise: bool, limit: usize) -> Look<Vec<Letter>> {
-        letters::list(self.conn, noise, limit)
-    }
-
-    /// Open letters by reason, most first.
-    ///
-    /// # Errors
-    /// As SQLite says.
-    pub fn letters_by_reason(&self) -> Look<Vec<(Reason, i64)>> {
-        letters::open_by_reason(self.conn)
-    }
-
-    /// Events that were declared dead and not retried, in seq order, at most `limit`.
-    ///
-    /// # Errors
-    /// As SQLite says.
-    pub fn dead(&self, limit: usize) -> Look<Vec<(Seq, Reason)>> {
-        letters::dead(self.conn, limit)
     }
 
     /// Lines of a log before an entry, newest first.

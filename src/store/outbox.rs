@@ -10,6 +10,7 @@ use super::digest::{self, FROZEN};
 use super::error::Result;
 use super::ledger::Count;
 use super::txn::Txn;
+use super::{Look, Reader};
 
 /// Rows that one page may look at; a page may be short for it.
 pub const SCAN_MAX: i64 = 20_000;
@@ -238,6 +239,37 @@ pub(super) fn verify(conn: &Connection, after: Seq, limit: usize) -> rusqlite::R
     let page = self::after(conn, after, limit, &Filter::default())?;
     let (rows, Page { damaged, seen, more, .. }) = (page.len(), page);
     Ok(Verified { rows, damaged, seen, more })
+}
+
+/// The lane of a kind as it lies in the log, a damaged one too.
+pub(super) const fn lane_of(kind: i64) -> Lane {
+    if kind <= Kind::Fix as i64 { Lane::Fix } else { Lane::Scan }
+}
+
+/// The events of a lane that are to be sent again, in seq order.
+fn waiting(conn: &Connection, lane: Lane, limit: usize) -> rusqlite::Result<Page> {
+    let (low, high) = kinds(lane);
+    let sql = format!(
+        "select {COLUMNS} from letters l join outbox o on o.seq = l.seq left join runs r on r.run = o.run
+         where l.resend = 1 and o.kind between ?1 and ?2 order by l.seq limit ?3"
+    );
+    let mut stmt = conn.prepare_cached(&sql)?;
+    let mut rows = stmt.query((low, high, i64::try_from(limit).unwrap_or(i64::MAX)))?;
+    let mut page = Page::default();
+    while let Some(row) = rows.next()? {
+        page.take(row)?;
+    }
+    Ok(page)
+}
+
+impl Reader<'_> {
+    /// The events of a lane that a person wants sent again, in the order of `seq`, at most `limit`.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn waiting(&self, lane: Lane, limit: usize) -> Look<Page> {
+        waiting(self.conn, lane, limit)
+    }
 }
 
 /// A fix as it lies in the log.

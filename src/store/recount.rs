@@ -254,18 +254,20 @@ impl Account {
         }
     }
 
-    /// Where events stand, as far as rows tell: what waits lies after the cursors, what is dead has a letter.
+    /// Where events stand, as far as rows tell: what waits lies after the cursors, or is to be sent again; what is dead has a
+    /// letter.
     fn stands(&mut self, closing: &Closing, ledger: &Ledger, waiting: [i64; 2]) {
         let graves = |state: &str| -> i64 {
             closing.letters.iter().filter(|one| one.is_grave && one.state == state).map(|one| one.n).sum()
         };
-        for (lane, n) in Lane::ALL.iter().zip(waiting) {
+        for ((lane, n), again) in Lane::ALL.iter().zip(waiting).zip(closing.again) {
             let says = get(&ledger.unsent, lane.as_str());
-            let n = if closing.uplink { n } else { 0 };
+            let n = again + if closing.uplink { n } else { 0 };
             self.compare(&format!("events, unsent, lane {}", lane.as_str()), says, n, COUNTED_WRONG);
         }
+        let dead = graves("open") - closing.again.iter().sum::<i64>();
         let discarded = graves("discarded") + get(&ledger.left.graves, "discarded");
-        self.compare("events, dead", get(&ledger.events, "dead"), graves("open"), COUNTED_WRONG);
+        self.compare("events, dead", get(&ledger.events, "dead"), dead, COUNTED_WRONG);
         self.compare("events, discarded", get(&ledger.events, "discarded"), discarded, COUNTED_WRONG);
     }
 

@@ -47,10 +47,11 @@ async fn filled() -> Bench {
         }
         txn.sampled("door-3", Reason::BadCheck, 7);
         txn.frames("door-3", Outcome::Rejected(Reason::BadCheck), 7);
-        txn.end_letter(1, "discarded", "")?;
+        let by = crate::store::Act { who: "uid 7", what: "test", note: "" };
+        txn.discard(1, &by)?;
         let retried = crate::store::Draft { id: crate::domain::EventId([0xee; 16]), ..draft(200, Kind::Scan) };
         txn.append_retried(&retried, 1, 0)?;
-        txn.end_letter(2, "retried", "")?;
+        txn.retried(2, &by)?;
         let loss = Loss { stage: Stage::Uplink, ..Loss::decoder(Reason::TooLarge, b"", 10) };
         txn.bury(Lane::Fix, Seq(7), &loss, "")?;
         let fixes = Acknowledged { from: Seq(0), through: Seq(7), sent: 2, unheard: 0 };

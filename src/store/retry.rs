@@ -2,12 +2,19 @@
 
 use rusqlite::{Connection, OptionalExtension, named_params};
 
-use crate::domain::{Loss, TimeQuality, UnixMs};
+use crate::domain::{Lane, LetterStand, Loss, Reason, Seq, TimeQuality, UnixMs};
 
 use super::error::Result;
 use super::ledger::Count;
 use super::letters::Origin;
+use super::outbox;
 use super::txn::{Append, Draft, Txn};
+
+/// How long a letter that was given up can be opened again. ms
+pub const RESTORE_MS: i64 = 30 * 86_400_000;
+/// What was done with one letter: so much of it is kept.
+const STEPS_MAX: i64 = 32;
+const NOT_THERE: &str = "there is no such letter";
 
 /// What is kept of a letter to try it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +31,8 @@ pub struct Kept {
     pub source: Option<String>,
     /// Who sent it over the network.
     pub peer: Option<String>,
+    /// The event it is about, where there is one.
+    pub seq: Option<i64>,
     /// What arrived.
     pub bytes: Vec<u8>,
     /// Whether `bytes` is all of it.
@@ -38,9 +47,34 @@ pub struct Kept {
     pub repeats: i64,
 }
 
+/// Somebody does something with a letter.
+#[derive(Clone, Copy, Debug)]
+pub struct Act<'a> {
+    /// Who.
+    pub who: &'a str,
+    /// retry, discard, restore.
+    pub what: &'a str,
+    /// Why; empty when nothing was said.
+    pub note: &'a str,
+}
+
+/// The platform answers.
+const BROKER: Act<'static> = Act { who: "uplink", what: "sent", note: "" };
+
+/// How a letter stands.
+struct Found {
+    state: String,
+    resend: bool,
+    changed_ms: Option<UnixMs>,
+    /// The lane of the event that could not be sent, when it is the letter of one.
+    dead: Option<Lane>,
+    /// Whether that event has left the log.
+    is_gone: bool,
+}
+
 fn one(conn: &Connection, letter: i64) -> rusqlite::Result<Option<Kept>> {
     conn.prepare_cached(
-        "select letter, state, stage, reason, source, peer, bytes, length, received_ms, boot, mono_ms, ts_ms, tq, repeats
+        "select letter, state, stage, reason, source, peer, bytes, length, received_ms, boot, mono_ms, ts_ms, tq, repeats, seq
          from letters where letter = ?1",
     )?
     .query_row([letter], |row| {
@@ -53,6 +87,7 @@ fn one(conn: &Connection, letter: i64) -> rusqlite::Result<Option<Kept>> {
             reason: row.get(3)?,
             source: row.get(4)?,
             peer: row.get(5)?,
+            seq: row.get(14)?,
             whole: i64::try_from(bytes.len()).is_ok_and(|kept| row.get::<_, i64>(7).is_ok_and(|all| all == kept)),
             bytes,
             received_ms: row.get(8)?,
@@ -100,57 +135,230 @@ impl Txn<'_> {
         one(self.sql, letter).map_err(|e| self.err(&e))
     }
 
-    /// The numbers of the open letters of a reason and a source, oldest first, at most `limit`.
+    /// Ends an open letter: its event is in the log. Leaves the counts consistent.
     ///
     /// # Errors
     /// As every statement: the whole transaction is rolled back.
-    pub fn open_letters(&self, reason: Option<&str>, source: Option<&str>, limit: usize) -> Result<Vec<i64>> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    pub fn retried(&mut self, letter: i64, act: &Act<'_>) -> Result<()> {
+        if self.stands(letter, LetterStand::Open, LetterStand::Retried, act.note)? {
+            self.step(letter, act, "stored")?;
+        }
+        Ok(())
+    }
+
+    /// Gives an open letter up, and its dead event with it; why not, when it stays as it is. Leaves the counts consistent.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn discard(&mut self, letter: i64, act: &Act<'_>) -> Result<Option<&'static str>> {
+        let Some(found) = self.found(letter)? else { return Ok(Some(NOT_THERE)) };
+        if found.resend {
+            return Ok(Some("its event is on its way to the broker again"));
+        }
+        if !self.stands(letter, LetterStand::Open, LetterStand::Discarded, act.note)? {
+            return Ok(Some("it is no longer open"));
+        }
+        if let Some(lane) = found.dead {
+            self.event_moves(lane, "dead", "discarded");
+        }
+        self.step(letter, act, "")?;
+        Ok(None)
+    }
+
+    /// Opens a letter again that was given up within [`RESTORE_MS`]: its event is dead again; why not, when it stays as it
+    /// is. Leaves the counts consistent.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn restore(&mut self, letter: i64, act: &Act<'_>) -> Result<Option<&'static str>> {
+        let Some(found) = self.found(letter)? else { return Ok(Some(NOT_THERE)) };
+        if found.state != LetterStand::Discarded.as_str() {
+            return Ok(Some("it was not discarded"));
+        }
+        if found.changed_ms.is_some_and(|at| self.now.wall_ms.saturating_sub(at) > RESTORE_MS) {
+            return Ok(Some("it was discarded more than 30 days ago"));
+        }
+        if found.is_gone {
+            return Ok(Some("its event has left the log; it is in the archive if one is kept"));
+        }
+        if self.stands(letter, LetterStand::Discarded, LetterStand::Open, act.note)? {
+            if let Some(lane) = found.dead {
+                self.event_moves(lane, "discarded", "dead");
+            }
+            self.step(letter, act, "")?;
+        }
+        Ok(None)
+    }
+
+    /// Has the dead event of an open letter sent again, under the id and the seq it has: it is unsent, behind the cursor of
+    /// its lane, and its letter says so; why not, when it stays as it is. Leaves the counts consistent.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn resend(&mut self, letter: i64, act: &Act<'_>) -> Result<Option<&'static str>> {
+        let Some(found) = self.found(letter)? else { return Ok(Some(NOT_THERE)) };
+        let Some(lane) = found.dead.filter(|_| !found.is_gone) else {
+            return Ok(Some("its event is no longer in the log"));
+        };
+        if found.resend {
+            return Ok(Some("its event is on its way to the broker again"));
+        }
+        if !self.heads.uplink {
+            return Ok(Some("this node has no uplink to send it by"));
+        }
+        let marked = self
+            .sql
+            .prepare_cached("update letters set resend = 1 where letter = ?1 and state = 'open' and resend = 0")
+            .and_then(|mut stmt| stmt.execute([letter]))
+            .map_err(|e| self.err(&e))?;
+        if marked == 0 {
+            return Ok(Some("it is no longer open"));
+        }
+        self.event_moves(lane, "dead", "unsent");
+        self.heads.resends += 1;
+        self.step(letter, act, "to be sent again")?;
+        Ok(None)
+    }
+
+    /// The broker took an event that was sent again; whether anybody subscribes. Ends its letter. One that nobody waits for
+    /// any more changes nothing: a report that comes twice counts once. Leaves the counts consistent.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn resent(&mut self, lane: Lane, seq: Seq, heard: bool) -> Result<()> {
+        let Some(letter) = self.on_its_way(seq)? else { return Ok(()) };
+        self.stands(letter, LetterStand::Open, LetterStand::Retried, "")?;
+        self.event_moves(lane, "unsent", if heard { "sent" } else { "sent_unheard" });
+        self.step(letter, &BROKER, if heard { "" } else { "nobody subscribes" })
+    }
+
+    /// The broker refused an event again: it is dead again, and its letter says why this time. Leaves the counts consistent.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn bury_again(&mut self, lane: Lane, seq: Seq, reason: Reason, detail: &str) -> Result<()> {
+        let Some(letter) = self.on_its_way(seq)? else { return Ok(()) };
+        let (source, before) = self
+            .sql
+            .prepare_cached("select coalesce(source, ''), reason from letters where letter = ?1")
+            .and_then(|mut stmt| {
+                stmt.query_row([letter], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+            })
+            .map_err(|e| self.err(&e))?;
+        self.sql
+            .prepare_cached("update letters set resend = 0, reason = ?2, class = ?3, detail = ?4 where letter = ?1")
+            .and_then(|mut stmt| stmt.execute((letter, reason.as_str(), reason.class().as_str(), detail)))
+            .map_err(|e| self.err(&e))?;
+        if let Some(before) = Reason::from_code(&before) {
+            self.add(Count::refused(&source, before), -1);
+            self.add(Count::refused(&source, reason), 1);
+        }
+        self.event_moves(lane, "unsent", "dead");
+        self.step(letter, &Act { what: "refused", ..BROKER }, &format!("{} {detail}", reason.as_str()))
+    }
+
+    /// Takes back what waits to be sent again: without an uplink nobody sends it. Leaves the counts consistent.
+    pub(super) fn recall(&mut self) -> Result<()> {
+        let found: Vec<i64> = self
+            .sql
+            .prepare_cached("select letter from letters where resend = 1")
+            .and_then(|mut stmt| stmt.query_map([], |row| row.get(0))?.collect())
+            .map_err(|e| self.err(&e))?;
+        for letter in found {
+            if let Some(Found { dead: Some(lane), .. }) = self.found(letter)? {
+                self.event_moves(lane, "unsent", "dead");
+            }
+            self.sql
+                .prepare_cached("update letters set resend = 0 where letter = ?1")
+                .and_then(|mut stmt| stmt.execute([letter]))
+                .map_err(|e| self.err(&e))?;
+            self.step(letter, &Act { what: "refused", ..BROKER }, "the node has no uplink any more")?;
+        }
+        Ok(())
+    }
+
+    /// Notes what was done with a letter and what it came to. Of many the newest [`STEPS_MAX`] are kept.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn step(&mut self, letter: i64, act: &Act<'_>, came: &str) -> Result<()> {
+        let gap = if came.is_empty() || act.note.is_empty() { "" } else { ": " };
+        let came = format!("{came}{gap}{}", act.note);
         self.sql
             .prepare_cached(
-                "select letter from letters where state = 'open' and (?1 is null or reason = ?1)
-                 and (?2 is null or source = ?2) order by letter limit ?3",
+                "insert into steps select ?1, coalesce(max(nth), 0) + 1, ?2, ?3, ?4, ?5 from steps where letter = ?1",
             )
-            .and_then(|mut stmt| stmt.query_map((reason, source, limit), |row| row.get(0))?.collect())
+            .and_then(|mut stmt| stmt.execute((letter, self.now.wall_ms, act.who, act.what, came)))
+            .map_err(|e| self.err(&e))?;
+        self.sql
+            .prepare_cached(
+                "delete from steps where letter = ?1 and nth <= (select max(nth) from steps where letter = ?1) - ?2",
+            )
+            .and_then(|mut stmt| stmt.execute((letter, STEPS_MAX)))
+            .map(|_| ())
             .map_err(|e| self.err(&e))
     }
 
-    /// Ends an open letter as `retried` or `discarded`; false when it was not open. Leaves the counts consistent.
-    ///
-    /// # Errors
-    /// As every statement: the whole transaction is rolled back.
-    pub fn end_letter(&mut self, letter: i64, state: &'static str, note: &str) -> Result<bool> {
-        let ended = self
+    /// Moves a letter from one stand to another; false when it did not stand there.
+    fn stands(&mut self, letter: i64, from: LetterStand, to: LetterStand, note: &str) -> Result<bool> {
+        let moved = self
             .sql
             .prepare_cached(
-                "update letters set state = :state, changed_ms = :now, note = case when :note = '' then note else :note end
-                 where letter = :letter and state = 'open'",
+                "update letters set state = :to, changed_ms = :now, resend = 0,
+                   note = case when :note = '' then note else :note end
+                 where letter = :letter and state = :from",
             )
             .and_then(|mut stmt| {
                 stmt.execute(named_params! {
-                    ":state": state,
+                    ":from": from.as_str(),
+                    ":to": to.as_str(),
                     ":now": self.now.wall_ms,
                     ":note": note,
                     ":letter": letter,
                 })
             })
             .map_err(|e| self.err(&e))?;
-        if ended == 1 {
-            self.add(Count::letters("open", ""), -1);
-            self.add(Count::letters(state, ""), 1);
+        if moved == 1 {
+            self.add(Count::letters(from.as_str(), ""), -1);
+            self.add(Count::letters(to.as_str(), ""), 1);
         }
-        Ok(ended == 1)
+        Ok(moved == 1)
     }
 
-    /// Notes on an open letter what a try came to.
-    ///
-    /// # Errors
-    /// As every statement: the whole transaction is rolled back.
-    pub fn note_letter(&mut self, letter: i64, note: &str) -> Result<()> {
+    fn event_moves(&mut self, lane: Lane, from: &'static str, to: &'static str) {
+        self.add(Count::events(from, lane.as_str()), -1);
+        self.add(Count::events(to, lane.as_str()), 1);
+    }
+
+    /// The letter whose event is on its way again.
+    fn on_its_way(&self, seq: Seq) -> Result<Option<i64>> {
         self.sql
-            .prepare_cached("update letters set note = ?2 where letter = ?1 and state = 'open'")
-            .and_then(|mut stmt| stmt.execute((letter, note)))
-            .map(|_| ())
+            .prepare_cached("select letter from letters where seq = ?1 and resend = 1")
+            .and_then(|mut stmt| stmt.query_row([seq.0], |row| row.get(0)).optional())
+            .map_err(|e| self.err(&e))
+    }
+
+    fn found(&self, letter: i64) -> Result<Option<Found>> {
+        self.sql
+            .prepare_cached(
+                "select l.state, l.resend, l.changed_ms, l.stage = 'uplink' and l.seq is not null, o.seq is null, o.kind
+                 from letters l left join outbox o on o.seq = l.seq where l.letter = ?1",
+            )
+            .and_then(|mut stmt| {
+                stmt.query_row([letter], |row| {
+                    let (of_event, gone): (bool, bool) = (row.get(3)?, row.get(4)?);
+                    // A damaged row may hold anything; it is sent by the lane that would find it.
+                    let lane = outbox::lane_of(row.get_ref(5)?.as_i64().unwrap_or(i64::MAX));
+                    Ok(Found {
+                        state: row.get(0)?,
+                        resend: row.get(1)?,
+                        changed_ms: row.get(2)?,
+                        dead: of_event.then_some(lane),
+                        is_gone: of_event && gone,
+                    })
+                })
+                .optional()
+            })
             .map_err(|e| self.err(&e))
     }
 

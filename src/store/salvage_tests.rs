@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::tests::{identity, take};
 use super::*;
-use crate::domain::{EventId, Kind, Loss, Stage, Stamp, Thing, TimeQuality};
+use crate::domain::{EventId, Kind, Loss, Reason, Stage, Stamp, Thing, TimeQuality};
 
 /// A store that was filled and not closed well, and how it was then.
 struct Filled {

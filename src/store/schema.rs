@@ -23,7 +23,7 @@ pub(super) const PAGE_BYTES: i64 = PAGE as i64;
 /// Pages in the WAL before it is copied back and begun anew: 4 MiB.
 const WAL_PAGES: i64 = 4096;
 /// What the WAL is cut to after a long reader let it grow. Bytes; above the normal size, so that it is reused, not truncated.
-const WAL_KEEP_BYTES: i64 = 16 << 20;
+const WAL_KEEP_BYTES: i64 = 8 << 20;
 /// Pages of the writer that are kept in memory at most. KiB; the history of a few thousand assets is written all over its
 /// tables: with less, one transaction writes a page more than once.
 const CACHE_KIB: i64 = 8192;
@@ -37,7 +37,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection> {
         return Err(StoreError::Statement { cause: format!("SQLite {} has a known WAL bug", rusqlite::version()) });
     }
     let mut conn = Connection::open(path).map_err(err)?;
-    conn.pragma_update(None, "page_size", i64::try_from(PAGE_BYTES).unwrap_or(1024)).map_err(err)?;
+    conn.pragma_update(None, "page_size", PAGE_BYTES).map_err(err)?;
     conn.pragma_update(None, "journal_mode", "wal").map_err(err)?;
     conn.pragma_update(None, "synchronous", "full").map_err(err)?;
     conn.pragma_update(None, "wal_autocheckpoint", WAL_PAGES).map_err(err)?;

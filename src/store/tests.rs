@@ -6,8 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::domain::{Kind, Loss, Stage, Stamp, TimeQuality};
+use crate::domain::{Kind, Loss, Reason, Stage, Stamp, TimeQuality};
 use crate::health::{Beat, Ctx};
+
+#[cfg(test)]
+#[path = "letters_tests.rs"]
+mod letters;
 
 pub(super) struct Bench {
     dir: tempfile::TempDir,

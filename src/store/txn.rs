@@ -13,6 +13,7 @@ use super::digest;
 use super::error::{Result, StoreError};
 use super::ledger::{Count, Outcome};
 use super::quota::Quota;
+use super::times::Mark;
 
 /// Where the log ends: the newest seq, and the newest of each kind for `prev`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +21,10 @@ pub(super) struct Heads {
     pub(super) seq: Seq,
     of_kind: [Option<Seq>; 4],
     /// The run whose uplink setting decides whether a new event is unsent or local.
-    uplink: bool,
+    pub(super) uplink: bool,
+    /// How often the uplink was asked to send dead events again, since the store was opened.
+    pub(super) resends: u64,
+    wall: Option<Mark>,
 }
 
 impl Heads {
@@ -82,7 +86,7 @@ pub struct Txn<'a> {
     pub(super) sql: &'a Transaction<'a>,
     pub(super) now: Stamp,
     pub(super) run: i64,
-    heads: Heads,
+    pub(super) heads: Heads,
     counts: BTreeMap<Count, i64>,
     boot: Option<i64>,
     pub(super) quota: Option<Quota>,
@@ -94,20 +98,10 @@ impl<'a> Txn<'a> {
     }
 
     /// Writes the gathered counts; the caller commits.
-    pub(super) fn finish(self) -> Result<Heads> {
-        let Self { path, sql, heads, counts, .. } = self;
+    pub(super) fn finish(mut self) -> Result<Heads> {
+        self.write_counts()?;
+        let Self { path, sql, heads, .. } = self;
         let err = |e: rusqlite::Error| StoreError::of(path, &e);
-        let mut add = sql
-            .prepare_cached(
-                "insert into ledger (scope, name, outcome, detail, n) values (?1, ?2, ?3, ?4, ?5)
-                 on conflict do update set n = n + excluded.n",
-            )
-            .map_err(err)?;
-        for (count, n) in counts {
-            if n != 0 {
-                add.execute((count.scope, &count.name, count.outcome, count.detail, n)).map_err(err)?;
-            }
-        }
         let mut set = sql
             .prepare_cached(
                 "insert into ledger (scope, name, outcome, detail, n) values ('head', '', ?1, '', ?2)
@@ -121,6 +115,22 @@ impl<'a> Txn<'a> {
             }
         }
         Ok(heads)
+    }
+
+    /// Writes what was counted so far.
+    pub(super) fn write_counts(&mut self) -> Result<()> {
+        let counts = std::mem::take(&mut self.counts);
+        let mut add = self
+            .sql
+            .prepare_cached(
+                "insert into ledger (scope, name, outcome, detail, n) values (?1, ?2, ?3, ?4, ?5)
+                 on conflict do update set n = n + excluded.n",
+            )
+            .map_err(|e| self.err(&e))?;
+        for (count, n) in counts.into_iter().filter(|(_, n)| *n != 0) {
+            add.execute((count.scope, &count.name, count.outcome, count.detail, n)).map_err(|e| self.err(&e))?;
+        }
+        Ok(())
     }
 
     /// When the transaction began.
@@ -191,6 +201,7 @@ impl<'a> Txn<'a> {
         if added == 0 {
             return Ok(Append::Duplicate);
         }
+        self.note_wall(run, draft)?;
         self.heads.seq = seq;
         self.heads.of_kind[slot] = Some(seq);
         let lane = draft.kind.lane();
@@ -222,6 +233,7 @@ impl<'a> Txn<'a> {
             }
         }
         if on != self.heads.uplink {
+            self.recall()?;
             for lane in Lane::ALL {
                 let behind = self.count_after(lane)?;
                 let (from, to) = if on { ("local", "unsent") } else { ("unsent", "local") };
@@ -237,6 +249,11 @@ impl<'a> Txn<'a> {
                 .map_err(|e| self.err(&e))?;
         }
         Ok(())
+    }
+
+    /// Where the wall clock stands for the events that are appended now; gone again with a transaction that fails.
+    pub(super) const fn wall_mark(&mut self) -> &mut Option<Mark> {
+        &mut self.heads.wall
     }
 
     /// Counts something; written before the commit.

@@ -106,6 +106,8 @@ pub struct Closing {
     pub cursors: [i64; 2],
     /// Events of each lane after both its cursor and the mark.
     pub ahead: [i64; 2],
+    /// Events of each lane before its cursor that are to be sent again: unsent, and each with an open letter.
+    pub again: [i64; 2],
     /// Whether there is an uplink: what is after the cursors is unsent, else local.
     pub uplink: bool,
     /// What the heads of the kinds say and the log does not hold, and nothing names.
@@ -320,6 +322,7 @@ fn close(conn: &Connection, mark: Mark) -> rusqlite::Result<Closing> {
         [lanes(conn, cursors[0].max(mark.seq), i64::MAX)?[0], lanes(conn, cursors[1].max(mark.seq), i64::MAX)?[1]];
     Ok(Closing {
         uplink: head("uplink") == 1,
+        again: again(conn)?,
         cursors,
         ahead,
         heads,
@@ -340,6 +343,18 @@ fn letters(conn: &Connection) -> rusqlite::Result<Vec<LetterCount>> {
         Ok(LetterCount { state, is_grave, source, reason: row.get(3)?, n: row.get(4)? })
     })?
     .collect()
+}
+
+/// Dead events of each lane that a person wants sent again.
+fn again(conn: &Connection) -> rusqlite::Result<[i64; 2]> {
+    let count = |lane: Lane| {
+        let (low, high) = outbox::kinds(lane);
+        conn.prepare_cached(
+            "select count(*) from letters l join outbox o on o.seq = l.seq where l.resend = 1 and o.kind between ?1 and ?2",
+        )?
+        .query_row((low, high), |row| row.get(0))
+    };
+    Ok([count(Lane::ALL[0])?, count(Lane::ALL[1])?])
 }
 
 /// Things that point at what is not there.

@@ -105,11 +105,19 @@ impl Door {
     }
 }
 
+/// How the writer tells that there is something to read.
+pub(super) struct Wakes {
+    /// The log grew to here.
+    pub(super) head: watch::Sender<Seq>,
+    /// Events behind a lane's cursor wait again.
+    pub(super) resends: watch::Sender<u64>,
+}
+
 /// What the writer thread needs, kept so that it can be started again after a panic.
 pub struct WriterSeat {
     path: PathBuf,
     rx: Arc<Mutex<Receiver<Request>>>,
-    head: watch::Sender<Seq>,
+    wakes: Wakes,
     run: i64,
     clock: Clock,
     on_commit: Arc<dyn Fn(Commit) + Send + Sync>,
@@ -156,13 +164,13 @@ impl WriterSeat {
     pub(super) fn new(
         path: PathBuf,
         rx: Receiver<Request>,
-        head: watch::Sender<Seq>,
+        wakes: Wakes,
         run: i64,
         clock: Clock,
         on_commit: Arc<dyn Fn(Commit) + Send + Sync>,
         trouble: Trouble,
     ) -> Self {
-        Self { path, rx: Arc::new(Mutex::new(rx)), head, run, clock, on_commit, trouble, quota: None }
+        Self { path, rx: Arc::new(Mutex::new(rx)), wakes, run, clock, on_commit, trouble, quota: None }
     }
 
     /// Keeps to a quota.
@@ -256,7 +264,7 @@ impl WriterSeat {
 
     fn transact(&self, pen: &mut Pen, group: &mut [Request]) -> Result<()> {
         let begun = Instant::now();
-        let before = pen.heads.seq;
+        let (before, resends) = (pen.heads.seq, pen.heads.resends);
         let mut result = pen.files.in_place().and_then(|()| self.try_transact(pen, group));
         if matches!(result, Err(StoreError::Full { .. }))
             && self.quota.as_ref().is_some_and(|quota| quota.relieve(&pen.conn))
@@ -270,7 +278,10 @@ impl WriterSeat {
         let events = usize::try_from(pen.heads.seq.0 - before.0).unwrap_or(0);
         (self.on_commit)(Commit { took: begun.elapsed(), events, ok: result.is_ok() });
         if result.is_ok() && pen.heads.seq != before {
-            self.head.send_replace(pen.heads.seq);
+            self.wakes.head.send_replace(pen.heads.seq);
+        }
+        if result.is_ok() && pen.heads.resends != resends {
+            self.wakes.resends.send_modify(|n| *n += 1);
         }
         result
     }

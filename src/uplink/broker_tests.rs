@@ -15,8 +15,12 @@ use crate::domain::{EventId, Kind, Lane, Seq, TimeQuality};
 use crate::health::{Beat, Board, Body, Ctx, Sample, State, Tally, UplinkState, export};
 use crate::store::{Append, Draft, Group, Identity, Ledger, Log, Store};
 
-use super::fake_broker::{FakeBroker, Manner, Reply, Wire};
+use super::fake_broker::{FakeBroker, Got, Manner, Reply, Wire};
 use super::{Kit, Limits, NodeNames, seat};
+
+#[cfg(test)]
+#[path = "resend_tests.rs"]
+mod resend;
 
 /// A node with a store, a writer and an uplink, for one test.
 struct Rig {
@@ -27,7 +31,7 @@ struct Rig {
     tally: Tally,
     tasks: JoinSet<()>,
     writer: (CancellationToken, Option<std::thread::JoinHandle<()>>),
-    _dir: tempfile::TempDir,
+    dir: Arc<tempfile::TempDir>,
 }
 
 fn config(port: u16) -> Uplink {
@@ -67,12 +71,16 @@ fn quick() -> Limits {
 
 impl Rig {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::booted(Arc::new(tempfile::tempdir().unwrap()), "b")
+    }
+
+    /// A node in this boot.
+    fn booted(dir: Arc<tempfile::TempDir>, boot_id: &str) -> Self {
         let clock = Clock::system();
         let who = Identity {
             site: "halden".into(),
             node: "wp-t".into(),
-            boot_id: "b".into(),
+            boot_id: boot_id.into(),
             uplink: true,
             skip_kept: false,
         };
@@ -88,7 +96,7 @@ impl Rig {
             published: Arc::default(),
             tasks: JoinSet::new(),
             writer: (stop, Some(thread)),
-            _dir: dir,
+            dir,
         }
     }
 
@@ -233,7 +241,7 @@ async fn until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-fn always(code: u8) -> impl Fn(&super::fake_broker::Got, usize) -> Reply + Send + Sync + 'static {
+fn always(code: u8) -> impl Fn(&Got, usize) -> Reply + Send + Sync + 'static {
     move |got, _| Reply::Code(if got.topic.contains("/event/") { code } else { 0 })
 }
 
@@ -246,6 +254,11 @@ struct Mosquitto {
 
 impl Mosquitto {
     fn start() -> Option<Self> {
+        Self::start_with("")
+    }
+
+    /// With these lines in its configuration.
+    fn start_with(more: &str) -> Option<Self> {
         let found = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto", "/usr/local/sbin/mosquitto"];
         if !found.iter().any(|path| std::path::Path::new(path).exists()) {
             eprintln!("SKIPPED: mosquitto is not installed (apt-get install mosquitto)");
@@ -258,7 +271,7 @@ impl Mosquitto {
              max_queued_messages 0\nmax_inflight_messages 0\nuser root\n",
             dir.path().display()
         );
-        std::fs::write(dir.path().join("mosquitto.conf"), text).unwrap();
+        std::fs::write(dir.path().join("mosquitto.conf"), text + more).unwrap();
         let mut broker = Self { child: None, port, dir };
         broker.run();
         Some(broker)
@@ -353,6 +366,10 @@ fn assert_whole(events: &BTreeMap<i64, serde_json::Value>, head: i64) {
 }
 
 const MIX: [Kind; 5] = [Kind::Fix, Kind::Fix, Kind::Scan, Kind::Place, Kind::Fix];
+
+#[cfg(test)]
+#[path = "clock_tests.rs"]
+mod clock_tests;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_event_arrives_through_broker_restarts_and_cut_wires() {

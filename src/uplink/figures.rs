@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::clock::BootTime;
 use crate::domain::{AssetState, Class, Kind, Lane, Loss, Reason, Row, Seq, Stage};
 use crate::health::publish_code;
 use crate::store::{Acknowledged, Damaged, Group, Ledger, Look, Lost, Outbound, Page, Result, Store, Txn};
 
 use super::Kit;
-use super::lane::{Batch, Grave, Message, Queued};
+use super::lane::{Batch, Grave, Message, Queued, Track};
 use super::payload::{Figures, MISSING_MAX, PAST_MAX, Voice};
 
 /// A cursor commit waits this long to share the commit of what comes in.
@@ -21,8 +22,38 @@ const EVIDENCE: usize = 4096;
 /// Dead events that one watermark looks at to name ranges.
 const DEAD_MAX: usize = 2_000;
 
+/// Reads rows of a track.
+pub(super) async fn read(kit: Arc<Kit>, track: Track, after: Seq, limit: usize) -> Result<(Vec<Queued>, Seq)> {
+    let Track { lane, again } = track;
+    if !again {
+        return read_on(kit, lane, after, limit).await;
+    }
+    // Their bytes were frozen when they were read the first time.
+    let Page { rows, damaged, .. } = kit.store.read(move |reader| reader.waiting(lane, limit)).await?;
+    Ok((queued(&kit, &rows, damaged), after))
+}
+
+/// Rows as they are sent; those that are not as they were written become letters in their turn.
+fn queued(kit: &Kit, rows: &[Row], damaged: Vec<Damaged>) -> Vec<Queued> {
+    let queue = |row: &Row| Queued {
+        seq: row.seq,
+        message: Voice::event(&kit.config.prefix, row),
+        is_damaged: false,
+        patient_until_us: patient_until_us(kit, row),
+    };
+    let mut queued: Vec<Queued> = rows.iter().map(queue).collect();
+    if !damaged.is_empty() {
+        queued.extend(damaged.into_iter().map(|Damaged { seq, bytes }| {
+            let payload = String::from_utf8_lossy(&bytes).into_owned();
+            Queued { seq, message: Message { payload, ..Message::default() }, is_damaged: true, patient_until_us: None }
+        }));
+        queued.sort_by_key(|one| one.seq);
+    }
+    queued
+}
+
 /// Reads rows of a lane and freezes their bytes: from here on no repeat is counted onto them, so a resend is the same.
-pub(super) async fn read(kit: Arc<Kit>, lane: Lane, after: Seq, limit: usize) -> Result<(Vec<Queued>, Seq)> {
+async fn read_on(kit: Arc<Kit>, lane: Lane, after: Seq, limit: usize) -> Result<(Vec<Queued>, Seq)> {
     let Page { mut rows, damaged, seen, .. } =
         kit.store.read(move |reader| reader.lane_after(lane, after, limit)).await?;
     let scans: Vec<Seq> = rows.iter().filter(|row| row.kind == Kind::Scan).map(|row| row.seq).collect();
@@ -37,23 +68,29 @@ pub(super) async fn read(kit: Arc<Kit>, lane: Lane, after: Seq, limit: usize) ->
         let scans = rows.iter_mut().filter(|row| row.kind == Kind::Scan);
         scans.zip(repeats).for_each(|(row, repeats)| row.repeats = repeats);
     }
-    let queue = |row: &Row| Queued { seq: row.seq, message: Voice::event(&kit.config.prefix, row), is_damaged: false };
-    let mut queued: Vec<Queued> = rows.iter().map(queue).collect();
-    if !damaged.is_empty() {
-        queued.extend(damaged.into_iter().map(|Damaged { seq, bytes }| {
-            let payload = String::from_utf8_lossy(&bytes).into_owned();
-            Queued { seq, message: Message { payload, ..Message::default() }, is_damaged: true }
-        }));
-        queued.sort_by_key(|one| one.seq);
-    }
-    Ok((queued, seen))
+    Ok((queued(&kit, &rows, damaged), seen))
+}
+
+/// Until when a scan waits for a trusted time. One of an earlier boot does not: what is known of that is known.
+fn patient_until_us(kit: &Kit, row: &Row) -> Option<i64> {
+    let hold = kit.config.hold_untrusted;
+    let waits = !hold.is_zero() && row.kind == Kind::Scan && !row.tq.is_trusted() && row.boot == kit.store.boot();
+    let hold_us = i64::try_from(hold.as_micros()).unwrap_or(i64::MAX);
+    waits.then(|| row.mono_ms.saturating_mul(1000).saturating_add(hold_us))
+}
+
+/// What has been said of the time of this boot, and of those before it that have unsent events.
+pub(super) async fn times(store: Store) -> Result<Vec<BootTime>> {
+    let boot = store.boot();
+    store.read(move |reader| reader.times_of_unsent(boot)).await
 }
 
 /// Writes a batch: cursor, counts, letters and the log line together. False when somebody else has moved the cursor.
 pub(super) async fn commit(store: Store, batch: Batch, at_once: bool) -> Result<bool> {
-    let (lane, through) = (batch.lane, batch.through);
+    let (Track { lane, again }, through) = (batch.track, batch.through);
     let group = if at_once { Group::Now } else { Group::Within(SHARE) };
-    if store.submit(group, move |txn| write(txn, &batch)).await? {
+    let written = store.submit(group, move |txn| if again { write_again(txn, &batch) } else { write(txn, &batch) });
+    if written.await? {
         return Ok(true);
     }
     // An answer that was lost with the writer: the batch may be in all the same.
@@ -61,33 +98,55 @@ pub(super) async fn commit(store: Store, batch: Batch, at_once: bool) -> Result<
 }
 
 fn write(txn: &mut Txn<'_>, batch: &Batch) -> Result<bool> {
-    let Batch { lane, from, first, through, sent, unheard, slowest_us, ref graves } = *batch;
+    let Batch { track: Track { lane, .. }, from, first, through, sent, unheard, ref graves, .. } = *batch;
     if !txn.acknowledge(lane, &Acknowledged { from, through, sent, unheard })? {
         return Ok(false);
     }
     for Grave { seq, reason, code, payload } in graves {
         let mut loss = Loss::decoder(*reason, payload.as_bytes(), EVIDENCE);
         loss.stage = Stage::Uplink;
-        let code = match reason {
-            Reason::Poison => "the connection ended",
-            Reason::DigestMismatch => "the row is not as it was written",
-            _ => publish_code(*code),
-        };
-        txn.bury(lane, *seq, &loss, code)?;
+        txn.bury(lane, *seq, &loss, words(*reason, *code))?;
     }
-    let letters = graves.len();
+    log(txn, "acknowledged", batch, (first, through))?;
+    Ok(true)
+}
+
+/// Ends, or opens again, the letters of what was sent again. Said twice it counts once.
+fn write_again(txn: &mut Txn<'_>, batch: &Batch) -> Result<bool> {
+    let Batch { track: Track { lane, .. }, ref graves, ref taken, .. } = *batch;
+    for (seq, heard) in taken {
+        txn.resent(lane, *seq, *heard)?;
+    }
+    for Grave { seq, reason, code, .. } in graves {
+        txn.bury_again(lane, *seq, *reason, words(*reason, *code))?;
+    }
+    let seqs = || taken.iter().map(|(seq, _)| *seq).chain(graves.iter().map(|grave| grave.seq));
+    let span = seqs().min().unwrap_or(batch.first)..=seqs().max().unwrap_or(batch.through);
+    log(txn, "sent_again", batch, (*span.start(), *span.end()))?;
+    Ok(true)
+}
+
+fn words(reason: Reason, code: u8) -> &'static str {
+    match reason {
+        Reason::Poison => "the connection ended",
+        Reason::DigestMismatch => "the row is not as it was written",
+        _ => publish_code(code),
+    }
+}
+
+fn log(txn: &mut Txn<'_>, what: &'static str, batch: &Batch, seqs: (Seq, Seq)) -> Result<()> {
+    let letters = batch.graves.len();
     let mut detail = if letters > 0 { format!("{letters} letters") } else { String::new() };
-    if unheard > 0 {
-        detail = format!("{detail}{}{unheard} without subscriber", if letters > 0 { ", " } else { "" });
+    if batch.unheard > 0 {
+        detail = format!("{detail}{}{} without subscriber", if letters > 0 { ", " } else { "" }, batch.unheard);
     }
     txn.log_outbound(&Outbound {
-        what: "acknowledged",
-        lane: Some(lane),
-        seqs: Some((first, through)),
-        latency_ms: Some(slowest_us / 1000),
+        what,
+        lane: Some(batch.track.lane),
+        seqs: Some(seqs),
+        latency_ms: Some(batch.slowest_us / 1000),
         detail,
-    })?;
-    Ok(true)
+    })
 }
 
 /// Notes something that happened to the connection.
@@ -120,11 +179,8 @@ pub(super) async fn figures(store: Store) -> Result<Figures> {
             let backlog = unsent.values().sum();
             let mut oldest: Option<Row> = None;
             for lane in Lane::ALL {
-                let first = reader.lane_after(lane, reader.cursor(lane)?, 1)?.rows.pop();
-                oldest = match (oldest, first) {
-                    (Some(one), Some(other)) => Some(if one.seq < other.seq { one } else { other }),
-                    (one, other) => one.or(other),
-                };
+                let pages = [reader.lane_after(lane, reader.cursor(lane)?, 1)?, reader.waiting(lane, 1)?];
+                oldest = pages.into_iter().flat_map(|page| page.rows).chain(oldest).min_by_key(|row| row.seq);
             }
             let decide = |(reason, _): &&(Reason, i64)| reason.class() == Class::Decide;
             let letters = reader.letters_by_reason()?.iter().filter(decide).map(|(_, n)| n).sum();

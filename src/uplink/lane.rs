@@ -1,9 +1,43 @@
 //! One lane of the session: the rows read ahead, how each stands with the broker, and the group whose cursor commit is due.
 //! Pure: no clock, no I/O.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::domain::{Lane, Reason, Seq};
+
+/// One way through a lane: events in their order, or dead ones that a person wants sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Track {
+    pub lane: Lane,
+    /// Whether its events stand before the cursor, each with a letter that waits for its answer.
+    pub again: bool,
+}
+
+impl Track {
+    /// Every track, in the order of [`Track::index`].
+    pub const ALL: [Self; 4] =
+        [Self::first(Lane::Scan), Self::first(Lane::Fix), Self::again(Lane::Scan), Self::again(Lane::Fix)];
+
+    /// First publishes.
+    pub const fn first(lane: Lane) -> Self {
+        Self { lane, again: false }
+    }
+
+    /// Publishes of what was dead.
+    pub const fn again(lane: Lane) -> Self {
+        Self { lane, again: true }
+    }
+
+    /// Its place: the lanes first.
+    pub const fn index(self) -> usize {
+        match self {
+            Self { lane: Lane::Scan, again: false } => 0,
+            Self { lane: Lane::Fix, again: false } => 1,
+            Self { lane: Lane::Scan, again: true } => 2,
+            Self { lane: Lane::Fix, again: true } => 3,
+        }
+    }
+}
 
 /// What is handed to the broker: QoS 1 always.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +45,8 @@ pub(super) struct Message {
     pub topic: String,
     pub payload: String,
     pub retain: bool,
+    /// The boot that a retained message is about, where one a boot is to arrive; else 0.
+    pub about: i64,
 }
 
 impl Message {
@@ -25,6 +61,8 @@ impl Message {
 pub(super) struct Queued {
     pub seq: Seq,
     pub message: Message,
+    /// Until when it waits for a trusted time. µs; none: not at all.
+    pub patient_until_us: Option<i64>,
     /// Its row is not as it was written: a letter, never sent.
     pub is_damaged: bool,
 }
@@ -44,6 +82,8 @@ pub(super) enum Stand {
     Acked(bool),
     /// It will not be sent: a letter.
     Dead(Reason, u8),
+    /// Settled, while an older one is not: only where no cursor asks for the order.
+    Gone,
 }
 
 /// One event of the line.
@@ -54,6 +94,8 @@ pub(super) struct Item {
     /// See [`Queued`].
     pub is_damaged: bool,
     pub stand: Stand,
+    /// See [`Queued`].
+    pub patient_until_us: Option<i64>,
     /// Refusals, for the wait before the next try.
     pub refusals: u32,
     /// Refusals while others passed: these may end in a letter.
@@ -96,10 +138,10 @@ pub(super) struct Grave {
     pub payload: String,
 }
 
-/// What one cursor commit says.
+/// What one commit says: of a lane how far its cursor moves, of what was sent again which events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Batch {
-    pub lane: Lane,
+    pub track: Track,
     pub from: Seq,
     pub first: Seq,
     pub through: Seq,
@@ -107,6 +149,8 @@ pub(super) struct Batch {
     pub unheard: i64,
     pub slowest_us: i64,
     pub graves: Vec<Grave>,
+    /// Sent again and taken; whether anybody subscribes.
+    pub taken: Vec<(Seq, bool)>,
 }
 
 impl Batch {
@@ -119,7 +163,9 @@ impl Batch {
 /// One lane.
 #[derive(Debug)]
 pub(super) struct Line {
-    pub lane: Lane,
+    pub track: Track,
+    /// There may be events to be sent again that have not been read.
+    pub asked: bool,
     /// What the committed cursor says, or will once `committing` is answered.
     pub cursor: Seq,
     pub read_to: Seq,
@@ -133,6 +179,8 @@ pub(super) struct Line {
     /// Items that stand as [`Stand::Later`].
     pub later: usize,
     pub hold: Option<Hold>,
+    /// Whether the time is trusted and told: nothing waits for that any more.
+    pub trusted: bool,
     pub done: Option<Batch>,
     pub done_since_us: i64,
     pub committing: Option<Batch>,
@@ -140,9 +188,10 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub fn new(lane: Lane, cursor: Seq) -> Self {
+    pub fn new(track: Track, cursor: Seq) -> Self {
         Self {
-            lane,
+            track,
+            asked: track.again,
             cursor,
             read_to: cursor,
             reading: false,
@@ -152,6 +201,7 @@ impl Line {
             fresh: 0,
             later: 0,
             hold: None,
+            trusted: false,
             done: None,
             done_since_us: 0,
             committing: None,
@@ -173,12 +223,13 @@ impl Line {
     }
 
     pub fn push(&mut self, row: Queued) {
-        let Queued { seq, message, is_damaged } = row;
+        let Queued { seq, message, is_damaged, patient_until_us } = row;
         self.items.push_back(Item {
             seq,
             message,
             is_damaged,
             stand: Stand::Waiting,
+            patient_until_us,
             refusals: 0,
             attempts: 0,
             passed: 0,
@@ -220,7 +271,12 @@ impl Line {
                 return Some(number(index));
             }
         }
-        (self.fresh < self.end()).then_some(self.fresh)
+        (self.fresh < self.end() && self.patient_until_us().is_none_or(|until| until <= now_us)).then_some(self.fresh)
+    }
+
+    /// Until when the next event waits for a trusted time, and the lane behind it. µs.
+    fn patient_until_us(&self) -> Option<i64> {
+        self.index(self.fresh).and_then(|at| self.items.get(at)?.patient_until_us).filter(|_| !self.trusted)
     }
 
     /// When [`Line::candidate`] may next have one without anything else happening. µs.
@@ -228,10 +284,12 @@ impl Line {
         if let Some(hold) = self.hold {
             return hold.probe.is_none().then_some(hold.again_us);
         }
+        let patient = self.patient_until_us();
         if self.later == 0 {
-            return None;
+            return patient;
         }
-        self.items.iter().filter_map(|item| if let Stand::Later(at) = item.stand { Some(at) } else { None }).min()
+        let later = |item: &Item| if let Stand::Later(at) = item.stand { Some(at) } else { None };
+        self.items.iter().filter_map(later).chain(patient).min()
     }
 
     /// Lets the lane go on: what waited is published again, in seq order.
@@ -244,12 +302,24 @@ impl Line {
         }
     }
 
-    /// Takes settled events off the front into the next commit.
+    /// Takes settled events off the front into the next commit; what is sent again, in any order.
     pub fn advance(&mut self, now_us: i64) {
-        while let Some(Item { stand: Stand::Acked(_) | Stand::Dead(..), .. }) = self.items.front() {
+        if self.track.again {
+            for n in self.base..self.end() {
+                let Some(item) = self.item(n) else { continue };
+                if matches!(item.stand, Stand::Acked(_) | Stand::Dead(..)) {
+                    let settled = item.clone();
+                    (item.stand, item.message) = (Stand::Gone, Message::default());
+                    self.settle(&settled, now_us);
+                }
+            }
+        }
+        while let Some(Item { stand: Stand::Acked(_) | Stand::Dead(..) | Stand::Gone, .. }) = self.items.front() {
             let Some(item) = self.items.pop_front() else { return };
             self.base += 1;
-            self.settle(&item, now_us);
+            if item.stand != Stand::Gone {
+                self.settle(&item, now_us);
+            }
         }
         self.fresh = self.fresh.max(self.base);
     }
@@ -259,7 +329,7 @@ impl Line {
             self.done_since_us = now_us;
         }
         let batch = self.done.get_or_insert_with(|| Batch {
-            lane: self.lane,
+            track: self.track,
             from: self.cursor,
             first: item.seq,
             through: item.seq,
@@ -267,9 +337,13 @@ impl Line {
             unheard: 0,
             slowest_us: 0,
             graves: Vec::new(),
+            taken: Vec::new(),
         });
         batch.through = item.seq;
         batch.slowest_us = batch.slowest_us.max(item.took_us);
+        if let (Stand::Acked(heard), true) = (item.stand, self.track.again) {
+            batch.taken.push((item.seq, heard));
+        }
         match item.stand {
             Stand::Dead(reason, code) => {
                 let payload = item.message.payload.clone();
@@ -289,6 +363,9 @@ impl Line {
             self.commit_again_us = None;
             return self.committing.clone();
         }
+        if self.track.again && self.reading {
+            return None;
+        }
         let done = self.done.as_ref()?;
         let due = at_once || now_us >= self.done_since_us + gather_us || done.settled() >= gather_max;
         if self.committing.is_some() || !due {
@@ -305,17 +382,48 @@ impl Line {
         if self.committing.is_some() {
             return self.commit_again_us;
         }
-        self.done.as_ref().map(|_| self.done_since_us + gather_us)
+        self.done.as_ref().filter(|_| !(self.track.again && self.reading)).map(|_| self.done_since_us + gather_us)
     }
 
     /// Events that the broker has taken while an older one holds the cursor.
     pub fn acked(&self) -> usize {
-        self.items.iter().filter(|item| matches!(item.stand, Stand::Acked(_))).count()
+        self.items.iter().filter(|item| matches!(item.stand, Stand::Acked(_) | Stand::Gone)).count()
     }
 
-    /// Whether nothing waits and nothing is being committed.
+    /// Whether nothing waits.
     pub fn is_settled(&self, head: Seq) -> bool {
-        self.items.is_empty() && self.read_to >= head
+        self.items.is_empty() && !self.reading && if self.track.again { !self.asked } else { self.read_to >= head }
+    }
+
+    /// Whether there is more to read. Of what is sent again the rows that wait are read, and those that are known left out: so
+    /// no commit may come between the two, for after it an event would be neither.
+    pub fn wants_rows(&self, head: Seq) -> bool {
+        if self.track.again {
+            return self.asked && self.done.is_none() && self.committing.is_none();
+        }
+        self.read_to < head
+    }
+
+    /// Takes rows in; `seen` is how far the log was looked through.
+    pub fn read(&mut self, mut rows: Vec<Queued>, seen: Seq) {
+        self.reading = false;
+        self.read_to = self.read_to.max(seen);
+        if self.track.again {
+            let known = self.known();
+            rows.retain(|row| !known.contains(&row.seq));
+            // There may be more, until a look finds none.
+            self.asked |= !rows.is_empty();
+        }
+        rows.into_iter().for_each(|row| self.push(row));
+    }
+
+    /// The events that are being sent, or are settled and not yet in the store.
+    fn known(&self) -> BTreeSet<Seq> {
+        let done = self.done.iter().flat_map(|batch| {
+            batch.taken.iter().map(|(seq, _)| *seq).chain(batch.graves.iter().map(|grave| grave.seq))
+        });
+        let items = self.items.iter().filter(|item| item.stand != Stand::Gone);
+        items.map(|item| item.seq).chain(done).collect()
     }
 
     /// The first event that the broker has not taken.

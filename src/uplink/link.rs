@@ -101,7 +101,7 @@ impl Link {
 
     /// Hands a publish over; its answer comes under `ticket`. False when the client takes no more.
     pub fn publish(&mut self, ticket: u64, message: Message) -> bool {
-        let Message { topic, payload, retain } = message;
+        let Message { topic, payload, retain, .. } = message;
         let taken = match &self.client {
             Client::V5(client) => client.try_publish(topic, v5::mqttbytes::QoS::AtLeastOnce, retain, payload).is_ok(),
             Client::V4(client) => client.try_publish(topic, rumqttc::QoS::AtLeastOnce, retain, payload).is_ok(),
@@ -175,7 +175,7 @@ fn options_v5(config: &Uplink, greeting: Greeting) -> v5::MqttOptions {
         correlation_data: None,
         user_properties: Vec::new(),
     };
-    let Message { topic, payload, retain } = greeting.will;
+    let Message { topic, payload, retain, .. } = greeting.will;
     options.set_last_will(packet5::LastWill::new(topic, payload, v5::mqttbytes::QoS::AtLeastOnce, retain, Some(delay)));
     if let Some(user) = &config.username {
         options.set_credentials(user, greeting.password.unwrap_or_default());
@@ -190,7 +190,7 @@ fn options_v4(config: &Uplink, greeting: Greeting) -> rumqttc::MqttOptions {
         .set_clean_session(false)
         .set_inflight(greeting.window.saturating_add(1))
         .set_max_packet_size(usize::try_from(INCOMING_MAX).unwrap_or(PACKET_MAX), PACKET_MAX);
-    let Message { topic, payload, retain } = greeting.will;
+    let Message { topic, payload, retain, .. } = greeting.will;
     options.set_last_will(rumqttc::LastWill::new(topic, payload, rumqttc::QoS::AtLeastOnce, retain));
     if let Some(user) = &config.username {
         options.set_credentials(user, greeting.password.unwrap_or_default());

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::clock::{BootTime, Span};
 use crate::domain::{AssetState, Epoch, Kind, Row, Seq, UnixMs};
 use crate::health::{Alarm, ClockState, DiskState, SourceState};
 use crate::wire;
@@ -159,6 +160,16 @@ struct Watermark<'a> {
 }
 
 #[derive(Serialize)]
+struct Clock<'a> {
+    v: u8,
+    node: &'a str,
+    epoch: String,
+    boot: i64,
+    rev: i64,
+    spans: &'a [Span],
+}
+
+#[derive(Serialize)]
 struct Raised<'a> {
     severity: crate::health::Severity,
     since_ms: UnixMs,
@@ -172,7 +183,7 @@ impl Voice {
     pub fn event(prefix: &str, row: &Row) -> Message {
         let Row { site, node, kind, .. } = row;
         let topic = format!("{prefix}/v1/{site}/{node}/event/{}", Kind::as_str(*kind));
-        Message { topic, payload: wire::event(row, false), retain: false }
+        Message { topic, payload: wire::event(row, false), ..Message::default() }
     }
 
     /// Online or offline; the will, which has no time, is offline.
@@ -273,6 +284,14 @@ impl Voice {
         )
     }
 
+    /// By how much the times of a boot's events were off.
+    pub fn clock(&self, time: &BootTime) -> Message {
+        let BootTime { boot, rev, spans, .. } = time;
+        let (node, epoch) = (&*self.names.node, self.epoch.to_string());
+        let message = self.retained("clock", &Clock { v: 1, node, epoch, boot: *boot, rev: *rev, spans });
+        Message { about: *boot, ..message }
+    }
+
     /// A standing alarm.
     pub fn alarm(&self, alarm: &Alarm) -> Message {
         let Alarm { severity, since_ms, text, advice, count, .. } = alarm;
@@ -282,12 +301,12 @@ impl Voice {
 
     /// An alarm that is over.
     pub fn alarm_over(&self, name: &str) -> Message {
-        Message { topic: format!("{}/alarm/{name}", self.base), payload: String::new(), retain: true }
+        Message { topic: format!("{}/alarm/{name}", self.base), retain: true, ..Message::default() }
     }
 
     #[expect(clippy::expect_used, reason = "plain structs of strings and numbers always serialise")]
     fn retained<T: Serialize>(&self, topic: &str, value: &T) -> Message {
         let payload = serde_json::to_string(value).expect("a struct with string keys and numbers is JSON");
-        Message { topic: format!("{}/{topic}", self.base), payload, retain: true }
+        Message { topic: format!("{}/{topic}", self.base), payload, retain: true, about: 0 }
     }
 }

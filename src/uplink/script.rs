@@ -1,9 +1,18 @@
 //! What the session is told and what it tells to do, and what the broker's reason codes mean.
 
+use std::time::Duration;
+
+use crate::config::{NoSubscriber, Uplink};
 use crate::domain::{Lane, Reason, Seq};
 use crate::health::ReconnectReason;
 
-use super::lane::{Batch, Message, Queued};
+use super::Kit;
+use super::lane::{Batch, Message, Queued, Track};
+
+/// Acknowledgements that make a cursor commit due before its time.
+const GATHER_MAX: i64 = 64;
+/// The wait for them; the store adds as much to share a commit, 200 ms together.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// What the machine is set to. Times in µs.
 #[derive(Clone, Copy, Debug)]
@@ -29,18 +38,22 @@ pub(super) enum Input {
     Lost { by_peer: bool, code: Option<u8> },
     /// The log goes up to here.
     Head(Seq),
-    /// Rows of a lane and how far the log was looked through.
-    Read { lane: Lane, rows: Vec<Queued>, seen: Seq },
+    /// A person wants dead events sent again.
+    Resend,
+    /// Rows of a track and how far the log was looked through.
+    Read { track: Track, rows: Vec<Queued>, seen: Seq },
     /// The rows could not be read.
-    ReadFailed(Lane),
+    ReadFailed(Track),
     /// The broker answered a publish.
     Answered { ticket: u64, code: u8 },
-    /// A message that is not of the log, to be sent before any that is; replaces one that waits for the same topic.
+    /// A message that is not of the log, to be sent before any that is; replaces one that waits for the same topic and boot.
     Say(Message),
     /// A batch is in the store.
-    Committed(Lane),
+    Committed(Track),
     /// A batch could not be written.
-    CommitFailed(Lane),
+    CommitFailed(Track),
+    /// The time is trusted, and what that means for older events has been said: none waits for it.
+    Trusted,
     /// Send no more events.
     Stop,
 }
@@ -50,8 +63,8 @@ pub(super) enum Input {
 pub(super) enum Effect {
     /// Hand a message to the client; its answer comes under the ticket.
     Publish { ticket: u64, message: Message, event: Option<(Lane, Seq)> },
-    /// Read rows of a lane.
-    Read { lane: Lane, after: Seq, limit: usize },
+    /// Read rows of a track; of a lane those after a place.
+    Read { track: Track, after: Seq, limit: usize },
     /// Write a batch.
     Commit(Batch),
     /// Give the connection up.
@@ -81,5 +94,27 @@ pub(super) const fn letter_of(code: u8) -> Option<Reason> {
         0x95 => Some(Reason::TooLarge),
         0x99 => Some(Reason::BadFormat),
         _ => None,
+    }
+}
+
+/// A span in µs.
+pub(super) fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX / 4)
+}
+
+/// What a configuration sets the machine to.
+pub(super) fn rules(kit: &Kit) -> Rules {
+    let Uplink { window, no_subscriber, max_per_s, mib_per_day, .. } = kit.config;
+    Rules {
+        window: usize::from(window.max(1)),
+        hold_unheard: no_subscriber == NoSubscriber::Hold,
+        no_ack_us: micros(kit.limits.no_ack),
+        retry_base_us: micros(kit.limits.retry_base),
+        retry_cap_us: micros(kit.limits.retry_cap),
+        attempts: kit.limits.attempts,
+        gather_us: micros(GATHER),
+        gather_max: GATHER_MAX,
+        max_per_s,
+        mib_per_day,
     }
 }

@@ -9,7 +9,7 @@ use crate::domain::{Lane, Reason, Seq};
 use crate::health::{ReconnectReason, publish_code};
 
 use super::conn::Conn;
-use super::lane::{Cause, Hold, Item, Line, Message, Stand};
+use super::lane::{Cause, Hold, Item, Line, Message, Stand, Track};
 use super::ration::Ration;
 use super::script::{Answer, Effect, Input, Rules, Trouble, letter_of};
 
@@ -29,10 +29,13 @@ const STRIKES: u32 = 3;
 pub(super) struct Session {
     rules: Rules,
     head: Seq,
-    lines: [Line; 2],
+    /// In the order of [`Track::ALL`].
+    lines: [Line; 4],
     conn: Option<Conn>,
     desk: VecDeque<Message>,
     in_row: u32,
+    /// Of a lane: whether what is sent again is next.
+    again_next: [bool; 2],
     /// Events the broker has taken, ever.
     passed: u64,
     refused: bool,
@@ -47,13 +50,6 @@ pub(super) struct Session {
     stopping: bool,
 }
 
-const fn index(lane: Lane) -> usize {
-    match lane {
-        Lane::Scan => 0,
-        Lane::Fix => 1,
-    }
-}
-
 impl Session {
     /// A session that goes on behind the stored cursors.
     pub fn new(rules: Rules, head: Seq, scan: Seq, fix: Seq) -> Self {
@@ -61,10 +57,11 @@ impl Session {
         Self {
             rules,
             head,
-            lines: [Line::new(Lane::Scan, scan), Line::new(Lane::Fix, fix)],
+            lines: Track::ALL.map(|track| Line::new(track, if track.lane == Lane::Scan { scan } else { fix })),
             conn: None,
             desk: VecDeque::new(),
             in_row: 0,
+            again_next: [false; 2],
             passed: 0,
             refused: false,
             suspect: None,
@@ -87,27 +84,27 @@ impl Session {
             }
             Input::Lost { by_peer, code } => self.lost(by_peer, code, now_us),
             Input::Head(seq) => self.head = self.head.max(seq),
-            Input::Read { lane, rows, seen } => {
-                let line = &mut self.lines[index(lane)];
-                line.reading = false;
-                line.read_to = line.read_to.max(seen);
-                rows.into_iter().for_each(|row| line.push(row));
+            Input::Resend => self.lines.iter_mut().for_each(|line| line.asked = line.track.again),
+            Input::Read { track, rows, seen } => {
+                self.lines[track.index()].read(rows, seen);
             }
-            Input::ReadFailed(lane) => {
-                let line = &mut self.lines[index(lane)];
+            Input::ReadFailed(track) => {
+                let line = &mut self.lines[track.index()];
                 line.reading = false;
+                line.asked = line.track.again;
                 line.read_again_us = now_us + self.rules.retry_base_us;
             }
             Input::Answered { ticket, code } => return self.answered(ticket, code, now_us),
             Input::Say(message) => self.say(message),
-            Input::Committed(lane) => {
-                self.lines[index(lane)].committing = None;
+            Input::Committed(track) => {
+                self.lines[track.index()].committing = None;
                 self.stuck = self.lines.iter().any(|line| line.commit_again_us.is_some());
             }
-            Input::CommitFailed(lane) => {
-                self.lines[index(lane)].commit_again_us = Some(now_us + self.rules.retry_base_us);
+            Input::CommitFailed(track) => {
+                self.lines[track.index()].commit_again_us = Some(now_us + self.rules.retry_base_us);
                 self.stuck = true;
             }
+            Input::Trusted => self.lines.iter_mut().for_each(|line| line.trusted = true),
             Input::Stop => self.stopping = true,
         }
         None
@@ -139,7 +136,7 @@ impl Session {
         let Some(conn) = &self.conn else { return commits };
         let retries = self.lines.iter().filter_map(Line::due_us).min();
         let retries = retries.filter(|_| conn.flights.len() < conn.window && self.suspect.is_none());
-        let reads = self.lines.iter().filter(|line| line.read_to < self.head && !line.reading);
+        let reads = self.lines.iter().filter(|line| line.wants_rows(self.head) && !line.reading);
         let reads = reads.map(|line| line.read_again_us).filter(|at| *at > i64::MIN).min();
         let silence = (!conn.flights.is_empty()).then(|| conn.heard_us + self.rules.no_ack_us);
         let ration = self.rate.ready_us().max(self.budget.ready_us()).filter(|_| self.waits());
@@ -164,7 +161,7 @@ impl Session {
 
     /// Of a lane: the first event the broker has not taken, and the cursor.
     pub fn lane(&self, lane: Lane) -> (Option<Seq>, Seq) {
-        let line = &self.lines[index(lane)];
+        let line = &self.lines[Track::first(lane).index()];
         (line.first_unacked(), line.cursor)
     }
 
@@ -206,7 +203,8 @@ impl Session {
     }
 
     fn say(&mut self, message: Message) {
-        if let Some(waiting) = self.desk.iter_mut().find(|waiting| waiting.topic == message.topic) {
+        let is_same = |waiting: &&mut Message| waiting.topic == message.topic && waiting.about == message.about;
+        if let Some(waiting) = self.desk.iter_mut().find(is_same) {
             *waiting = message;
         } else if self.desk.len() < DESK_MAX {
             self.desk.push_back(message);
@@ -277,7 +275,7 @@ impl Session {
         };
         let took_us = now_us - flight.at_us;
         self.settle((lane, n), code, took_us, now_us);
-        Some(Answer { lane: self.lines[lane].lane, took_us })
+        Some(Answer { lane: self.lines[lane].track.lane, took_us })
     }
 
     fn settle(&mut self, event: (usize, u64), code: u8, took_us: i64, now_us: i64) {
@@ -398,7 +396,7 @@ impl Session {
             self.rate.take(1.0);
             #[expect(clippy::cast_precision_loss, reason = "a message is far below 2^52 bytes")]
             self.budget.take(message.wire_bytes() as f64);
-            let event = Some((line.lane, seq));
+            let event = Some((line.track.lane, seq));
             self.launch(Some((lane, n)), message, event, now_us, effects);
         }
     }
@@ -424,15 +422,23 @@ impl Session {
             let ready = conn.events == 0 && conn.answers > 0;
             return ready.then_some((lane, n));
         }
-        let aside = |lane: usize| self.aside.filter(|(at, _)| *at == lane).map(|(_, n)| n);
-        let scan = self.lines[0].candidate(now_us, aside(0)).map(|n| (0, n));
-        let fix = self.lines[1].candidate(now_us, aside(1)).map(|n| (1, n));
+        let aside = |line: usize| self.aside.filter(|(at, _)| *at == line).map(|(_, n)| n);
+        let of = |line: usize| self.lines[line].candidate(now_us, aside(line)).map(|n| (line, n));
+        // Both get on: a person need not wait for the end of a backlog, nor a backlog for ten thousand letters.
+        let next = |lane: usize| match (of(lane), of(lane + 2)) {
+            (Some(_), Some(again)) if self.again_next[lane] => Some(again),
+            (first, again) => first.or(again),
+        };
+        let (scan, fix) = (next(0), next(1));
         let chosen = match (scan, fix) {
             (Some(_), Some(fix)) if self.in_row >= TURN => Some(fix),
             (Some(scan), _) => Some(scan),
             (None, fix) => fix.or_else(|| self.aside.filter(|_| conn.events == 0 && conn.answers > 0)),
         };
         self.in_row = if fix.is_some() && chosen == scan { self.in_row + 1 } else { 0 };
+        if let Some((line, _)) = chosen {
+            self.again_next[line % 2] = line < 2;
+        }
         chosen
     }
 
@@ -443,11 +449,13 @@ impl Session {
         let ahead = self.ahead();
         for line in &mut self.lines {
             let room = ahead.saturating_sub(line.items.len());
-            if line.reading || line.read_to >= self.head || room < ahead / 2 || now_us < line.read_again_us {
+            if line.reading || !line.wants_rows(self.head) || room < ahead / 2 || now_us < line.read_again_us {
                 continue;
             }
-            line.reading = true;
-            effects.push(Effect::Read { lane: line.lane, after: line.read_to, limit: room });
+            (line.reading, line.asked) = (true, false);
+            // Those that are known come again among the others.
+            let limit = if line.track.again { room + line.items.len() } else { room };
+            effects.push(Effect::Read { track: line.track, after: line.read_to, limit });
         }
     }
 

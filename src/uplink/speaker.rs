@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::clock::BootTime;
 use crate::domain::{AssetState, Seq, Stamp};
 use crate::health::{Alarm, Board, ClockState, DiskState, Severity, SourceState, State};
 
@@ -33,6 +34,8 @@ pub(super) struct Wants {
     pub health: bool,
     /// The figures for a watermark.
     pub watermark: bool,
+    /// What has been said of the time of boots.
+    pub clock: bool,
 }
 
 /// The part that speaks.
@@ -56,6 +59,9 @@ pub(super) struct Speaker {
     said_alarm: Option<&'static str>,
     said_marks: Option<Marks>,
     early: Ration,
+    /// Whether more is known of the time than was said, and the revision that was said of each boot.
+    is_clock_new: bool,
+    said_times: BTreeMap<i64, i64>,
     passed: (u64, i64),
     per_s: f64,
 }
@@ -85,6 +91,8 @@ impl Speaker {
             said_alarm: None,
             said_marks: None,
             early,
+            is_clock_new: false,
+            said_times: BTreeMap::new(),
             passed: (0, 0),
             per_s: 0.0,
         }
@@ -105,8 +113,11 @@ impl Speaker {
                 }
                 Some(State::Source(source)) => drop(self.sources.insert(source.id.clone(), source)),
                 Some(State::Disk(disk)) => self.disk = Some(disk),
-                Some(State::Clock(clock)) => self.clock = Some(clock),
-                Some(State::Uplink(_) | State::Worker(_)) => {}
+                Some(State::Clock(clock)) => {
+                    self.is_clock_new |= self.clock.as_ref().is_none_or(|old| old.rev != clock.rev);
+                    self.clock = Some(clock);
+                }
+                Some(State::Uplink(_) | State::Worker(_) | State::Job(_) | State::Chore(_)) => {}
                 None => self.over(posted.kind, &posted.key),
             }
         }
@@ -134,6 +145,8 @@ impl Speaker {
         self.look();
         self.said_state.clear();
         self.said_marks = None;
+        self.said_times.clear();
+        self.is_clock_new = false;
         self.health_at_us = now.mono_us;
         self.changed_alarms.clear();
         let mut messages: Vec<Message> = self.state(placed, now).into_iter().collect();
@@ -197,7 +210,8 @@ impl Speaker {
             self.watermark_at_us = now_us;
             self.said_marks = Some(*marks);
         }
-        Wants { state, health, watermark }
+        let clock = std::mem::take(&mut self.is_clock_new);
+        Wants { state, health, watermark, clock }
     }
 
     /// When something may be due without any input. µs.
@@ -226,6 +240,24 @@ impl Speaker {
         self.said_state = assets;
         self.state_at_us = now.mono_us;
         Some(message)
+    }
+
+    /// What is new of the time of boots, oldest first: the one that stays at the broker is of this boot. And whether the
+    /// time of this boot is trusted and told now.
+    pub fn times(&mut self, times: &[BootTime]) -> (Vec<Message>, bool) {
+        let mut messages = Vec::new();
+        for (at, time) in times.iter().enumerate() {
+            let is_last = at + 1 == times.len();
+            if self.said_times.insert(time.boot, time.rev) != Some(time.rev) || is_last && !messages.is_empty() {
+                messages.push(self.voice.clock(time));
+            }
+        }
+        (messages, self.clock.as_ref().is_some_and(|clock| clock.rev.is_some()))
+    }
+
+    /// The times of boots are to be asked for again.
+    pub const fn ask_times(&mut self) {
+        self.is_clock_new = true;
     }
 
     /// A health message; `passed` counts the events that went through so far.
@@ -257,6 +289,8 @@ impl Speaker {
     }
 
     fn when(&self, now: Stamp) -> When {
-        When { ts_ms: now.wall_ms, tq: self.clock.as_ref().map_or("none", |clock| clock.tq) }
+        let trusted = self.clock.as_ref().and_then(|clock| clock.utc_minus_mono_ms);
+        let ts_ms = trusted.map_or(now.wall_ms, |minus_mono_ms| now.mono_ms() + minus_mono_ms);
+        When { ts_ms, tq: self.clock.as_ref().map_or("none", |clock| clock.tq) }
     }
 }

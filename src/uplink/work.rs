@@ -7,7 +7,8 @@ use std::time::Duration;
 use ::backoff::backoff::Backoff;
 use tokio::task::JoinSet;
 
-use crate::config::{NoSubscriber, Protocol, Uplink};
+use crate::clock::BootTime;
+use crate::config::{Protocol, Uplink};
 use crate::domain::{AssetState, Lane, Seq, Stamp};
 use crate::health::{Ctx, Outcome, ReconnectReason, wedge};
 use crate::store;
@@ -16,18 +17,14 @@ use super::Kit;
 use super::backoff::Decorrelated;
 use super::fault::{Fault, Mend};
 use super::figures;
-use super::lane::Queued;
+use super::lane::{Queued, Track};
 use super::link::{Greeting, Link, Said};
 use super::payload::{Figures, Voice};
-use super::script::{Effect, Input, Rules};
+use super::script::{Effect, Input, micros, rules};
 use super::session::Session;
 use super::sign::{Sign, Way};
 use super::speaker::{Marks, Speaker, Wants};
 
-/// Acknowledgements that make a cursor commit due before its time.
-const GATHER_MAX: i64 = 64;
-/// The wait for them; the store adds as much to share a commit, 200 ms together.
-const GATHER: Duration = Duration::from_millis(100);
 /// How long one round of the loop may take.
 const ROUND: Duration = Duration::from_secs(20);
 /// How long the last word may take after everything else is done.
@@ -35,11 +32,12 @@ const LAST_WORD_US: i64 = 500_000;
 
 /// An answer of the store.
 enum Done {
-    Read(Lane, store::Result<(Vec<Queued>, Seq)>),
-    Committed(Lane, store::Result<bool>),
+    Read(Track, store::Result<(Vec<Queued>, Seq)>),
+    Committed(Track, store::Result<bool>),
     Placed(store::Result<Vec<AssetState>>),
     Counted(Wants, Marks, store::Result<Figures>),
     Noted(store::Result<()>),
+    Timed(store::Result<Vec<BootTime>>),
 }
 
 /// How far a stop has come.
@@ -77,7 +75,7 @@ struct Run {
 /// # Errors
 /// When the store's cursors cannot be read or somebody else has moved one: the supervisor restarts it.
 pub(super) async fn run(kit: Arc<Kit>, ctx: Ctx) -> Outcome {
-    let mut head = kit.store.head();
+    let (mut head, mut resends) = (kit.store.head(), kit.store.resends());
     let mut board = kit.board.watch();
     let mut run = Run::begin(Arc::clone(&kit)).await?;
     loop {
@@ -95,6 +93,10 @@ pub(super) async fn run(kit: Arc<Kit>, ctx: Ctx) -> Outcome {
             Some(done) = run.jobs.join_next() => run.done(done?)?,
             moved = head.changed() => moved?,
             moved = board.changed() => moved?,
+            moved = resends.changed() => {
+                moved?;
+                run.resend();
+            }
             () = tokio::time::sleep(wait) => {}
             () = ctx.stop.cancelled(), if run.stopping == Stopping::No => run.stop(),
         }
@@ -105,26 +107,6 @@ async fn said(link: &mut Option<Link>, into: &mut Vec<Said>) {
     match link {
         Some(link) => link.said(into).await,
         None => std::future::pending().await,
-    }
-}
-
-fn micros(span: Duration) -> i64 {
-    i64::try_from(span.as_micros()).unwrap_or(i64::MAX / 4)
-}
-
-fn rules(kit: &Kit) -> Rules {
-    let Uplink { window, no_subscriber, max_per_s, mib_per_day, .. } = kit.config;
-    Rules {
-        window: usize::from(window.max(1)),
-        hold_unheard: no_subscriber == NoSubscriber::Hold,
-        no_ack_us: micros(kit.limits.no_ack),
-        retry_base_us: micros(kit.limits.retry_base),
-        retry_cap_us: micros(kit.limits.retry_cap),
-        attempts: kit.limits.attempts,
-        gather_us: micros(GATHER),
-        gather_max: GATHER_MAX,
-        max_per_s,
-        mib_per_day,
     }
 }
 
@@ -185,6 +167,12 @@ impl Run {
         self.part();
         self.show();
         Ok(())
+    }
+
+    /// Somebody wants dead events sent again. What was asked before the session began it reads at its connect.
+    fn resend(&mut self) {
+        let now_us = self.now().mono_us;
+        self.session.step(Input::Resend, now_us);
     }
 
     fn marks(&self) -> Marks {
@@ -280,6 +268,8 @@ impl Run {
         for message in self.speaker.greet(&placed, now) {
             self.session.step(Input::Say(message), now.mono_us);
         }
+        let times = figures::times(self.kit.store.clone()).await;
+        self.timed(times);
     }
 
     /// The connection, or the try to make one, is over: what waits for it, and when the next is.
@@ -331,6 +321,10 @@ impl Run {
                 async move { Done::Placed(figures::places(store, assets).await) }
             });
         }
+        if wants.clock {
+            let store = store.clone();
+            self.jobs.spawn(async move { Done::Timed(figures::times(store).await) });
+        }
         if wants.health || wants.watermark {
             self.jobs.spawn(async move { Done::Counted(wants, marks, figures::figures(store).await) });
         }
@@ -357,13 +351,13 @@ impl Run {
                     self.lost(&Fault::given_up(ReconnectReason::Client, "the client takes no publish".to_owned()));
                 }
             }
-            Effect::Read { lane, after, limit } => {
-                self.jobs.spawn(async move { Done::Read(lane, figures::read(kit, lane, after, limit).await) });
+            Effect::Read { track, after, limit } => {
+                self.jobs.spawn(async move { Done::Read(track, figures::read(kit, track, after, limit).await) });
             }
             Effect::Commit(batch) => {
-                let (lane, at_once) = (batch.lane, self.stopping != Stopping::No);
+                let (track, at_once) = (batch.track, self.stopping != Stopping::No);
                 let store = kit.store.clone();
-                self.jobs.spawn(async move { Done::Committed(lane, figures::commit(store, batch, at_once).await) });
+                self.jobs.spawn(async move { Done::Committed(track, figures::commit(store, batch, at_once).await) });
             }
             Effect::Drop(reason) => {
                 let silent = self.kit.limits.no_ack.as_secs_f64();
@@ -375,21 +369,21 @@ impl Run {
     fn done(&mut self, done: Done) -> anyhow::Result<()> {
         let now = self.now();
         let input = match done {
-            Done::Read(lane, Ok((rows, seen))) => Input::Read { lane, rows, seen },
-            Done::Read(lane, Err(error)) => {
-                tracing::warn!(%error, lane = lane.as_str(), "the log cannot be read; trying again");
-                Input::ReadFailed(lane)
+            Done::Read(track, Ok((rows, seen))) => Input::Read { track, rows, seen },
+            Done::Read(track, Err(error)) => {
+                tracing::warn!(%error, lane = track.lane.as_str(), "the log cannot be read; trying again");
+                Input::ReadFailed(track)
             }
-            Done::Committed(lane, Ok(true)) => Input::Committed(lane),
-            Done::Committed(lane, Ok(false)) => {
+            Done::Committed(track, Ok(true)) => Input::Committed(track),
+            Done::Committed(track, Ok(false)) => {
                 anyhow::bail!(
                     "the cursor of lane {} was moved by somebody else; beginning anew behind it",
-                    lane.as_str()
+                    track.lane.as_str()
                 )
             }
-            Done::Committed(lane, Err(error)) if error.may_pass() => {
-                tracing::warn!(%error, lane = lane.as_str(), "the cursor cannot be written; sending waits for it");
-                Input::CommitFailed(lane)
+            Done::Committed(track, Err(error)) if error.may_pass() => {
+                tracing::warn!(%error, lane = track.lane.as_str(), "the cursor cannot be written; sending waits for it");
+                Input::CommitFailed(track)
             }
             Done::Committed(_, Err(error)) => return Err(error.into()),
             Done::Placed(placed) => match self.speaker.state(&placed.unwrap_or_else(unplaced), now) {
@@ -411,9 +405,33 @@ impl Run {
                 return Ok(());
             }
             Done::Noted(Ok(())) => return Ok(()),
+            Done::Timed(times) => {
+                self.timed(times);
+                return Ok(());
+            }
         };
         self.session.step(input, now.mono_us);
         Ok(())
+    }
+
+    /// Says what is new of the time of boots, before the events that it is about.
+    fn timed(&mut self, times: store::Result<Vec<BootTime>>) {
+        let now_us = self.now().mono_us;
+        match times {
+            Ok(times) => {
+                let (messages, is_trusted) = self.speaker.times(&times);
+                for message in messages {
+                    self.session.step(Input::Say(message), now_us);
+                }
+                if is_trusted {
+                    self.session.step(Input::Trusted, now_us);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what is known of the time cannot be read; trying again");
+                self.speaker.ask_times();
+            }
+        }
     }
 
     fn stop(&mut self) {

@@ -1,7 +1,7 @@
 //! The register and what became of an order, as JSON and as the lists that people edit.
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::domain::{AssetState, Carried, Done, Registered, Thing};
 
@@ -78,11 +78,11 @@ pub fn assets_csv(things: &[Thing]) -> String {
 }
 
 /// A field that a spreadsheet does not take for a formula.
-fn guarded(field: &str) -> String {
-    if field.starts_with(['=', '+', '-', '@', '\'']) { format!("'{field}") } else { field.to_owned() }
+pub(super) fn guarded(field: &str) -> String {
+    if field.starts_with(['=', '+', '-', '@', '\'', '\t', '\r']) { format!("'{field}") } else { field.to_owned() }
 }
 
-fn quoted(field: &str) -> String {
+pub(super) fn quoted(field: &str) -> String {
     let plain = !field.contains(['"', ',', ';', '\t', '\r', '\n']) && field.trim() == field;
     if plain { field.to_owned() } else { format!("\"{}\"", field.replace('"', "\"\"")) }
 }
@@ -121,9 +121,6 @@ pub fn printable_text(text: &str) -> String {
 /// What became of an order, as a JSON object.
 #[must_use]
 pub fn carried(carried: &Carried) -> String {
-    let skipped = |letters: &[(i64, &'static str)]| -> Vec<Value> {
-        letters.iter().map(|(letter, why)| json!({ "letter": letter, "why": why })).collect()
-    };
     let value = match &carried.done {
         Done::Registered(what) => {
             let what = match what {
@@ -141,20 +138,15 @@ pub fn carried(carried: &Carried) -> String {
             json!({ "asset": asset, "was": was, "moved": id.is_some(), "id": id.map(|id| id.to_string()) })
         }
         Done::Scanned { id, asset, key } => json!({ "id": id.to_string(), "asset": asset, "key": key }),
-        Done::Retried { retried, failed, skipped: not_tried } => {
-            let failed: Vec<Value> =
-                failed.iter().map(|(letter, reason)| json!({ "letter": letter, "reason": reason.as_str() })).collect();
-            json!({ "retried": retried, "failed": failed, "skipped": skipped(not_tried) })
-        }
-        Done::Discarded { discarded, skipped: not_open } => {
-            json!({ "discarded": discarded, "skipped": skipped(not_open) })
-        }
+        Done::Letters(job) => return super::job(job),
     };
     value.to_string()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]

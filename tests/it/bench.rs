@@ -415,6 +415,8 @@ pub fn epoch(second: u32) -> Vec<u8> {
 /// A private mosquitto on a loopback port.
 pub struct Broker {
     pub port: u16,
+    /// The largest packet it takes from its next start on; 0 for any. Bytes
+    pub packet_max: u32,
     dir: tempfile::TempDir,
     child: Option<Child>,
 }
@@ -422,11 +424,16 @@ pub struct Broker {
 impl Broker {
     /// None, said aloud, when mosquitto is not installed.
     pub fn start() -> Option<Self> {
+        Self::start_with(0)
+    }
+
+    /// One that takes packets up to a size.
+    pub fn start_with(packet_max: u32) -> Option<Self> {
         if program("mosquitto").is_none() {
             eprintln!("SKIPPED: mosquitto is not installed; `make test` installs it");
             return None;
         }
-        let mut broker = Self { port: free_port(), dir: tempfile::tempdir().unwrap(), child: None };
+        let mut broker = Self { port: free_port(), packet_max, dir: tempfile::tempdir().unwrap(), child: None };
         broker.up();
         Some(broker)
     }
@@ -434,8 +441,9 @@ impl Broker {
     /// Starts it, or starts it again with what it had kept.
     pub fn up(&mut self) {
         let conf = self.dir.path().join("mosquitto.conf");
+        let size = if self.packet_max > 0 { format!("max_packet_size {}\n", self.packet_max) } else { String::new() };
         let text = format!(
-            "listener {} 127.0.0.1\nallow_anonymous true\nuser root\npersistence true\npersistence_location {}/\nmax_queued_messages 0\n",
+            "{size}listener {} 127.0.0.1\nallow_anonymous true\nuser root\npersistence true\npersistence_location {}/\nmax_queued_messages 0\n",
             self.port,
             self.dir.path().display()
         );

@@ -31,7 +31,7 @@ impl Mount {
         std::fs::create_dir(mount.path()).unwrap();
         File::create(mount.image()).unwrap().set_len(mib << 20).unwrap();
         assert!(done("mkfs.ext4", &["-q", "-m", "0", text(&mount.image())]), "mkfs.ext4");
-        if !mount.mount("loop") {
+        if !mount.mount("loop,errors=remount-ro") {
             eprintln!("SKIPPED: a loop device cannot be mounted here");
             return None;
         }
@@ -50,6 +50,10 @@ impl Mount {
         done("mount", &["-o", options, text(&self.image()), text(&self.path())])
     }
 
+    fn mount_again(&self, options: &str) -> bool {
+        done("mount", &["-o", options, text(&self.path())])
+    }
+
     fn umount(&self) -> bool {
         done("umount", &[text(&self.path())])
     }
@@ -60,11 +64,6 @@ impl Mount {
         let device = String::from_utf8(found.stdout).unwrap();
         let device = device.trim().trim_start_matches("/dev/");
         std::fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "1").unwrap();
-    }
-
-    fn free(&self) -> u64 {
-        let found = Command::new("df").args(["--output=avail", "-B1", text(&self.path())]).output().unwrap();
-        String::from_utf8(found.stdout).unwrap().lines().nth(1).unwrap().trim().parse().unwrap()
     }
 
     /// Takes all that is free, to the last byte that the file system gives.
@@ -86,6 +85,14 @@ impl Drop for Mount {
         let path = self.path();
         drop(Command::new("umount").args(["-l", text(&path)]).output());
     }
+}
+
+/// A node whose store alone is on that disk: its log and its word to systemd go elsewhere.
+fn site_on(mount: &Mount) -> Site {
+    let site = Site::new();
+    std::fs::remove_dir(site.path("store")).unwrap();
+    std::os::unix::fs::symlink(mount.path(), site.path("store")).unwrap();
+    site
 }
 
 fn text(path: &Path) -> &str {
@@ -150,11 +157,9 @@ fn a_disk_filled_to_the_last_byte_under_load_and_freed_loses_nothing_and_is_back
 
 /// Fills the disk and frees it again, so many times.
 pub fn filled_and_freed(mount: &Mount, rounds: usize) {
-    let (site, port) = (Site::new_in(&mount.path()), free_port());
-    // The ports and the log of the node are none of the disk's business.
-    let away = tempfile::tempdir().unwrap();
-    let mut pty = Pty::new(&away.path().join("gps0"));
-    site.configure(&(nowhere() + &Site::dock(port) + &gps(&away.path().join("gps0"))));
+    let (site, port) = (site_on(mount), free_port());
+    let mut pty = Pty::new(&site.path("gps0"));
+    site.configure(&(nowhere() + &Site::dock(port) + &gps(&site.path("gps0"))));
     let mut node = site.start();
     let mut feeder = Feeder::start(port, u64::MAX / 2, 200.0);
     let mut second = 36_000;
@@ -218,4 +223,298 @@ pub fn filled_and_freed(mount: &Mount, rounds: usize) {
     let slack = Duration::from_secs(3);
     assert!(refused < Duration::from_secs(1) + slack && shown < Duration::from_secs(1) + slack);
     assert!(back < Duration::from_secs(10) + slack);
+}
+
+#[test]
+fn a_disk_that_the_kernel_has_shut_is_shown_and_read_from_and_refused_aloud_and_keeps_what_was_ok() {
+    let Some(mount) = Mount::new(32) else { return };
+    shut_while_running(&mount);
+}
+
+/// Shuts the file system under a node at work; afterwards it is mounted anew.
+pub fn shut_while_running(mount: &Mount) {
+    let (site, port) = (site_on(mount), free_port());
+    site.configure(&(nowhere() + &Site::dock(port)));
+    let mut node = site.start();
+    let mut feeder = Feeder::start(port, u64::MAX / 2, 100.0);
+    wait_for("scans", || (feeder.oks() > 50).then_some(()));
+    mount.shut();
+    let at = Instant::now();
+    wait_for("a refusal", || {
+        feeder.told().other.iter().any(|(_, line)| line == "rejected storage_error").then_some(())
+    });
+    let refused = at.elapsed();
+    wait_for("the alarms", || {
+        let alarms = alarms(node.address())?;
+        (alarms.contains("disk_read_only") && alarms.contains("storage")).then_some(())
+    });
+    let shown = at.elapsed();
+    let until = Instant::now() + Duration::from_secs(6);
+    wait_for("a while of it", || (Instant::now() >= until).then_some(()));
+    assert!(node.child.try_wait().unwrap().is_none(), "the node ended");
+    assert_eq!(node.get("/").0, 200);
+    let page = node.json("/api/v1/events?limit=10&kind=scan");
+    assert_eq!(page["items"].as_array().unwrap().len(), 10);
+    assert_eq!(node.json("/api/v1/health")["disk"]["writable"], false);
+    assert_eq!(metric(&node, "waypost_worker_restarts_total", &[]), 0.0);
+    feeder.stop();
+    // SIGTERM ends it in its time, although nothing can be written.
+    node.signal(libc::SIGTERM);
+    node.ended();
+    assert!(mount.umount() && mount.mount("loop,errors=remount-ro"), "the disk cannot be mounted anew");
+    let stored = scans(&site);
+    let told = feeder.told();
+    for (code, id) in &told.ok {
+        assert!(stored.get(code).is_some_and(|ids| ids.contains(id)), "{code}: ok {id}, and not in the store");
+    }
+    eprintln!(
+        "disk: shut under {} scans ok, 0 lost; refused after {refused:.0?}, shown after {shown:.0?}",
+        told.ok.len()
+    );
+}
+
+#[test]
+fn a_start_on_a_full_or_read_only_disk_comes_up_with_a_screen_that_says_so_and_goes_on_by_itself() {
+    let Some(mount) = Mount::new(32) else { return };
+    started_without_room(&mount);
+}
+
+/// Starts a node on a full disk with and without its reserve, and on one that is read-only.
+pub fn started_without_room(mount: &Mount) {
+    let (site, port, screen) = (site_on(mount), free_port(), free_port());
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], screen));
+    site.configure(&(nowhere() + &Site::dock(port)));
+    let config = std::fs::read_to_string(site.config()).unwrap().replace("127.0.0.1:0", &address.to_string());
+    std::fs::write(site.config(), config).unwrap();
+    let node = site.start();
+    wait_for("the reserve", || site.path("store/waypost.ballast").exists().then_some(()));
+    assert!(node.stop().success());
+    // Its reserve is enough to come up with all that it has.
+    mount.fill();
+    let node = site.start();
+    wait_for("the word of it", || alarms(address)?.contains("room").then_some(()));
+    assert_eq!(node.json("/api/v1/health")["disk"]["intake"], "refused");
+    node.kill();
+    // Nor is it in a loop when that is gone too.
+    let filler = mount.fill();
+    let mut node = site.launch(&[]);
+    let (status, page) = wait_for("a screen", || http(address, "/", "").ok());
+    eprintln!("disk: started without room and reserve: {status}");
+    if status == 503 {
+        assert!(page.contains("store cannot be opened") && page.contains("waypost.db"), "{page}");
+        let out = site.ask(&["status"]);
+        assert_eq!(out.status.code(), Some(74));
+        assert!(String::from_utf8_lossy(&out.stderr).contains("room"), "{out:?}");
+    }
+    assert_eq!(http(address, "/livez", "").unwrap().0, 200);
+    std::fs::remove_file(filler).unwrap();
+    let at = Instant::now();
+    wait_for("its own screen", || {
+        assert!(node.child.try_wait().unwrap().is_none(), "the node ended: {}", site.log());
+        let health: Value = serde_json::from_str(&try_get(address, "/api/v1/health", Duration::from_secs(5))?).ok()?;
+        (health["disk"]["intake"] == "open").then_some(())
+    });
+    let back = at.elapsed();
+    node.kill();
+    assert!(mount.mount_again("remount,ro"), "the disk cannot be mounted read-only");
+    let mut node = site.launch(&[]);
+    let (status, page) = wait_for("a screen", || http(address, "/", "").ok());
+    assert!(status == 503 && page.contains("store cannot be opened"), "{status} {page}");
+    assert_eq!(http(address, "/livez", "").unwrap().0, 200);
+    assert!(mount.mount_again("remount,rw"));
+    let at = Instant::now();
+    wait_for("its own screen", || {
+        assert!(node.child.try_wait().unwrap().is_none(), "the node ended: {}", site.log());
+        try_get(address, "/api/v1/health", Duration::from_secs(5))
+    });
+    let writable = at.elapsed();
+    let feeder = Feeder::start(port, 10, 100.0);
+    wait_for("scans", || (feeder.oks() == 10).then_some(()));
+    node.kill();
+    eprintln!("disk: back after {back:.0?} when there was room, after {writable:.0?} when it was writable");
+    assert!(back < Duration::from_secs(13) && writable < Duration::from_secs(13));
+}
+
+/// Sends codes of about a kilobyte ahead of their answers until so many have their answer; how many were `ok`, and the last
+/// other word.
+fn pump(port: u16, from: usize, n: usize) -> (usize, Option<String>) {
+    const AHEAD: usize = 64;
+    let stream = wait_for("the listener", || TcpStream::connect(("127.0.0.1", port)).ok());
+    let (mut to, mut answers) = (stream.try_clone().unwrap(), BufReader::new(stream));
+    let (mut oks, mut other, mut sent, mut line) = (0, None, 0, String::new());
+    for answered in 0..n {
+        while sent < n && sent < answered + AHEAD {
+            write!(to, "BULK{:07}-{}\r", from + sent, "x".repeat(980)).unwrap();
+            sent += 1;
+        }
+        line.clear();
+        answers.read_line(&mut line).unwrap();
+        match line.trim_end() {
+            ok if ok.starts_with("ok ") => oks += 1,
+            word => other = Some(word.to_owned()),
+        }
+    }
+    (oks, other)
+}
+
+/// All that lies in the folder of the store. Bytes
+fn stored_bytes(site: &Site) -> u64 {
+    let files = |dir: PathBuf| {
+        let all = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        all.filter_map(|file| file.metadata().ok().filter(std::fs::Metadata::is_file))
+            .map(|file| file.len())
+            .sum::<u64>()
+    };
+    files(site.path("store")) + files(site.path("store/archive"))
+}
+
+/// How the disk is now, by the node's own word.
+fn disk(node: &Node) -> Value {
+    node.json("/api/v1/health")["disk"].clone()
+}
+
+/// A room that a few thousand scans fill, and how it went so far.
+struct Room {
+    site: Site,
+    port: u16,
+    pty: Pty,
+    second: u32,
+    sent: usize,
+    /// The most that lay on the disk. Bytes
+    largest: u64,
+}
+
+impl Room {
+    /// MiB, as small as it can be configured.
+    const MIB: u64 = 64;
+
+    fn new() -> Self {
+        let site = Site::new();
+        let pty = Pty::new(&site.path("gps0"));
+        Self { site, port: free_port(), pty, second: 36_000, sent: 0, largest: 0 }
+    }
+
+    /// Starts the node, with an uplink or without.
+    fn start(&self, uplink: &str) -> Node {
+        self.site.configure(&format!("{uplink}{}{}", Site::dock(self.port), gps(&self.site.path("gps0"))));
+        let config = std::fs::read_to_string(self.site.config()).unwrap();
+        let room = format!("[store]\nmax_mib = {}\n", Self::MIB);
+        std::fs::write(self.site.config(), config.replace("[store]\n", &room)).unwrap();
+        self.site.start()
+    }
+
+    /// So many scans and some fixes; what was answered other than `ok`. Faster than any yard, a good part of the room at
+    /// once: from `slow` percent on it waits until the node has looked.
+    fn pump(&mut self, node: &Node, n: usize, slow: u64) -> Option<String> {
+        let (_, other) = pump(self.port, self.sent, n);
+        self.sent += n;
+        for _ in 0..3 {
+            self.second += 1;
+            self.pty.offer(&epoch(self.second));
+        }
+        self.largest = self.largest.max(stored_bytes(&self.site));
+        if disk(node)["used_pct"].as_u64().unwrap() > slow {
+            let looked = Instant::now() + Duration::from_millis(1_500);
+            wait_for("a look", || (Instant::now() > looked).then_some(()));
+        }
+        other
+    }
+}
+
+#[test]
+fn within_max_mib_archives_go_then_rows_then_fixes_then_intake_and_what_is_not_sent_never() {
+    kept_within_room(&mut Room::new());
+}
+
+fn kept_within_room(room: &mut Room) {
+    local_events_make_room(room);
+    let steps = unsent_events_stay(room);
+    // Without a platform they are local again, and may go: intake comes back by itself.
+    let node = room.start("");
+    wait_for("room", || (pump(room.port, room.sent, 1).0 == 1).then_some(()));
+    balanced(&node);
+    assert!(node.stop().success());
+    let (sent, mib) = (room.sent, room.largest >> 20);
+    eprintln!(
+        "disk: {sent} scans of a kilobyte into {} MiB, {mib} MiB at most on the disk, steps {steps:?}",
+        Room::MIB
+    );
+    assert!(room.largest <= Room::MIB << 20, "{} bytes on the disk", room.largest);
+}
+
+/// Whatever comes, the oldest local events go, by way of the archive.
+fn local_events_make_room(room: &mut Room) {
+    let node = room.start("");
+    let mut archived = false;
+    for _ in 0..if full() { 240 } else { 30 } {
+        assert_eq!(room.pump(&node, 250, 70), None, "local events make room: {}", disk(&node));
+        wait_for("room", || (disk(&node)["used_pct"].as_u64()? < 88).then_some(()));
+        archived |= disk(&node)["archive_bytes"].as_u64().unwrap() > 0;
+    }
+    let ledger = balanced(&node);
+    assert_eq!(ledger["events"]["local"], ledger["events"]["total"]);
+    assert!(archived, "what went from the log stood in an archive: {}", disk(&node));
+    assert!(alarms(node.address()).unwrap().contains("room"));
+    assert!(node.stop().success());
+}
+
+/// All of it waits for a platform, and nothing may go but the archive; the steps that were seen.
+fn unsent_events_stay(room: &mut Room) -> Vec<&'static str> {
+    const ORDER: [&str; 4] = ["open", "thin 10", "thin 60", "refused"];
+    let node = room.start(&nowhere());
+    let mut seen: Vec<&str> = Vec::new();
+    let mut unsent = 0;
+    let refused = wait_within(Duration::from_secs(120), "a refusal", || {
+        let other = room.pump(&node, 100, 85);
+        let (now, ledger) = (disk(&node), node.ledger());
+        let step = match (now["intake"].as_str(), now["thin_s"].as_u64()) {
+            (Some("refused"), _) => ORDER[3],
+            (_, Some(60)) => ORDER[2],
+            (_, Some(_)) => ORDER[1],
+            _ => ORDER[0],
+        };
+        if seen.last() != Some(&step) {
+            seen.push(step);
+        }
+        let waiting = ledger["events"]["unsent"].as_u64().unwrap();
+        assert!(waiting >= unsent, "{unsent} waited, {waiting} do now");
+        unsent = waiting;
+        other
+    });
+    assert_eq!(refused, "rejected storage_full");
+    let places: Vec<_> = seen.iter().map(|step| ORDER.iter().position(|one| one == step)).collect();
+    assert!(places.is_sorted() && seen.len() > 2, "{seen:?}");
+    let now = disk(&node);
+    assert_eq!(now["archive_bytes"].as_u64().unwrap_or(0) >> 16, 0, "the archive went before: {now}");
+    let text = node.get("/api/v1/health").1;
+    assert!(text.contains("new events are refused"), "{text}");
+    assert!(balanced(&node)["sources"]["gps0"]["policies"]["room"].as_u64() > Some(0), "fixes were thinned");
+    assert!(node.stop().success());
+    seen
+}
+
+#[test]
+fn a_reader_that_stays_makes_the_log_of_writes_grow_which_is_told_until_it_goes() {
+    let mut room = Room::new();
+    let node = room.start(&nowhere());
+    assert_eq!(room.pump(&node, 1, 100), None);
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let reader = rusqlite::Connection::open_with_flags(room.site.path("store/waypost.db"), flags).unwrap();
+    reader.execute_batch("begin").unwrap();
+    let rows: i64 = reader.query_row("select count(*) from outbox", [], |row| row.get(0)).unwrap();
+    assert!(rows > 0);
+    wait_for("the word of it", || {
+        assert_eq!(room.pump(&node, 100, 100), None);
+        alarms(node.address())?.contains("wal").then_some(())
+    });
+    let grown = disk(&node)["wal_bytes"].as_u64().unwrap();
+    drop(reader);
+    wait_for("the end of it", || {
+        assert_eq!(room.pump(&node, 10, 100), None);
+        (!alarms(node.address())?.contains("wal")).then_some(())
+    });
+    let kept = disk(&node)["wal_bytes"].as_u64().unwrap();
+    assert!(grown > 12 << 20 && kept < 12 << 20, "{grown} bytes, then {kept}");
+    balanced(&node);
+    assert!(node.stop().success());
 }

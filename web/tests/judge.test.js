@@ -43,6 +43,13 @@ test("a lost link turns every chip into a question and leaves one alarm", () => 
   assert.equal(all[0].advice, "What you see is from 13:14:08. Trying again in 4 s.");
 });
 
+test("a disk without room says that it is full, one that cannot be written says that", () => {
+  const of = (/** @type {object} */ v) => chip(scene([{ k: "disk", v }]), "disk");
+  assert.deepEqual([of({ used_pct: 97, intake: "refused", writable: false }).word, of({ used_pct: 97, intake: "refused" }).shape], ["Disk full", "fail"]);
+  assert.equal(of({ used_pct: 12, intake: "open", writable: false }).word, "Disk not writable");
+  assert.deepEqual([of({ used_pct: 12, intake: "open", writable: true }).word, of({ used_pct: 12 }).shape], ["Disk 12 %", "ok"]);
+});
+
 test("freshness ends twelve seconds after the last byte whatever the state says", () => {
   assert.ok(isFresh({ state: "live", why: "", lastByte: 0, nextTry: null }, 11_999));
   assert.ok(!isFresh({ state: "live", why: "", lastByte: 0, nextTry: null }, 12_000));
