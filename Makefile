@@ -36,9 +36,9 @@ gateway: build ## a virtual machine with systemd, udev and USB: claims, replugs 
 fuzz: ## every reader of bytes from outside, two minutes each (FUZZ_SECONDS=120; needs cargo-fuzz)
 	@scripts/fuzz
 
-bench: ## latency from the wire to four screens, beside a floor in C; medians of turns (10 minutes)
+bench: ## latency beside a floor in C; durable scans a second, bytes to the device and memory beside raw SQLite (20 minutes)
 	@scripts/ready build
-	$(CARGO) bench --locked --bench latency
+	$(CARGO) bench --locked --bench latency --bench store
 
 build: ## the release binary, target/release/waypost
 	@scripts/ready build

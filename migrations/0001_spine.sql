@@ -1,7 +1,7 @@
 -- The spine: one log with many cursors, the state folded from it, and the counts that must agree with it.
 
 create table meta (
-  k text primary key,                 -- db_epoch; history_from_ms: before it nothing is told anew; archiving: the file in hand
+  k text primary key,                 -- db_epoch; history_from_ms: before it nothing is told anew; archiving: the file in hand; purging: what a person wants gone
   v text not null
 ) strict, without rowid;
 
@@ -101,11 +101,15 @@ create table places (
   place text,                         -- where it is; null when not at a known place
   since_ms integer,                   -- since when it is there
   source text,                        -- who saw it last
-  gps_place text                      -- where GPS sees it, when that contradicts place; '' for no zone
+  gps_place text,                     -- where GPS sees it, when that contradicts place; '' for no zone
+  said integer,                       -- the last statement on its place, and the last turn
+  turn integer
 ) strict, without rowid;
 
 create table said (
-  asset text not null,                -- what was said of its place, in the order of when, not of arrival
+  n integer primary key,              -- rows in the order of arrival: none is written but at the end of the table
+  prev integer,                       -- what was said of its place before, in the order of when
+  asset text not null,
   order_ms integer not null,          -- a trusted time; what has none of its own follows what was said last
   nudge integer not null,             -- how many without a trusted time have followed
   cause blob not null,                -- the event that says so
@@ -116,12 +120,13 @@ create table said (
   mono_ms integer not null,
   voice integer not null,             -- 1 scan, 2 operator, 3 gps
   gone integer not null,              -- 0 it is at the place, 1 it is gone from there
-  place text,                         -- null with gone: nowhere that has a name
-  primary key (asset, order_ms, nudge, cause, nth)
-) strict;                             -- rows at the end of the table, only their keys all over it: half the bytes written
+  place text                          -- null with gone: nowhere that has a name
+) strict;
 
 create table turns (
-  asset text not null,                -- its changes of place that hold, in the order of when
+  n integer primary key,              -- its changes of place that hold, as in `said`
+  prev integer,
+  asset text not null,
   order_ms integer not null,
   nudge integer not null,
   cause blob not null,
@@ -132,8 +137,7 @@ create table turns (
   tq text not null,
   voice integer not null,
   id blob not null,                   -- its place event
-  seq integer not null,
-  primary key (asset, order_ms, nudge, cause, nth, change)
+  seq integer not null
 ) strict;
 
 create table voids (
@@ -196,6 +200,11 @@ create table sheets (
 create table purged (
   from_seq integer primary key,       -- events that a person had deleted: no gap of the log without a name
   to_seq integer not null             -- the last of the stretch; behind the cursor of `base` none is kept
+) strict;
+
+create table scrub (
+  n integer primary key,              -- zeros written over freed pages while a purge runs; else empty
+  zeros blob not null
 ) strict;
 
 create table cursors (
@@ -286,7 +295,8 @@ create table inbound_log (
   mono_ms integer not null,
   source text not null,
   what text not null,
-  detail text not null
+  detail text not null,
+  n integer not null default 1        -- how often: the like of a minute is one line, with the last one's particulars
 ) strict;
 
 create table outbound_log (
@@ -299,7 +309,8 @@ create table outbound_log (
   from_seq integer,
   to_seq integer,
   latency_ms integer,                 -- publish to acknowledgement of the batch's slowest
-  detail text not null
+  detail text not null,
+  n integer not null default 1        -- how often: the like of a minute is one line, with the last one's particulars
 ) strict;
 
 create table failure_log (
@@ -309,7 +320,8 @@ create table failure_log (
   mono_ms integer not null,
   stage text not null,
   what text not null,
-  detail text not null
+  detail text not null,
+  n integer not null default 1        -- how often: the like of a minute is one line, with the last one's particulars
 ) strict;
 
 -- For readers outside; stable over schema versions.

@@ -43,7 +43,7 @@ const STAGE_INGEST: u8 = 1;
 const STAGE_OUT: u8 = 2;
 const STAGE_WRITER: u8 = 3;
 
-pub use desk::carry_out;
+pub use desk::{carry_out, purge};
 
 /// A node that is about to start.
 pub struct App {
@@ -109,7 +109,8 @@ impl App {
             clock: clock.clone(),
             plan: (yard.text.clone(), self.config.plan.bearing_deg),
             desk,
-            captures: captures_of(rings, clock.clone()),
+            captures: captures_of(rings.clone(), clock.clone()),
+            forget: Arc::new(move |id| rings.get(id).map_or(Ok(()), Ring::forget)),
         });
         for worker in screen.workers() {
             supervisor.add(STAGE_OUT, worker);

@@ -12,6 +12,7 @@ mod offline;
 mod order;
 mod owner;
 mod progress;
+mod purge;
 mod rebuild;
 mod run;
 mod sheet;
@@ -116,6 +117,8 @@ enum Command {
         /// The source's id, or its port
         port: String,
     },
+    /// Delete the history of an asset or of a time for good; the counts stay, and the audit says who did it
+    Purge(purge::PurgeArgs),
     /// Tell the places anew from the events, and set right what differs
     Rebuild(rebuild::RebuildArgs),
     /// Copy the store, also while the node runs; the copy is checked before it gets its name
@@ -245,6 +248,7 @@ fn dispatch(cli: Cli) -> Done {
         Command::Letters(command) => letters::letters(&cli.config, command),
         Command::Assets(command) => assets::assets(&cli.config, command),
         Command::Capture { port } => offline::capture(&cli.config, &port),
+        Command::Purge(args) => purge::purge(&cli.config, args),
         Command::Rebuild(args) => rebuild::rebuild(&cli.config, &args),
         Command::Backup(args) => backup::backup(&cli.config, &args),
         Command::Outbox(Outbox::Stat(JsonArg { json })) => offline::stat(&cli.config, json),

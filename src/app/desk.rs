@@ -8,6 +8,7 @@ use crate::domain::{Carried, Done, Job, JobState, Order, Refused};
 use crate::health::{Beat, Board, Ctx};
 use crate::ingest::Carriers;
 use crate::ingest::orders::Clerk;
+use crate::retention::{Purge, PurgeError, remove_captures};
 use crate::store::{self, Store};
 
 use super::yard::Yard;
@@ -31,19 +32,47 @@ pub(super) fn clerk(config: &Config, store: Store, board: Board, keeper: Keeper,
 /// # Errors
 /// The store's own: [`crate::store::StoreError::Locked`] when it runs after all.
 pub fn carry_out(config: &Config, order: Order, who: &str) -> anyhow::Result<Result<Carried, Refused>> {
+    on_closed(config, async |store, clock| {
+        let keeper = Keeper::new(clock, store.newest_trusted_ms());
+        let carriers = Yard::open(config).carriers(config, &store, keeper.clock().now()).await?;
+        let clerk = clerk(config, store, Board::default(), keeper, carriers);
+        Ok(to_its_end(&clerk, clerk.carry_out(order, who).await).await?)
+    })
+}
+
+/// Carries out a purge on the store of a node that does not run, under its lock; `told` hears each step.
+///
+/// # Errors
+/// As [`carry_out`].
+pub fn purge(
+    config: &Config,
+    mut purge: Purge,
+    who: &str,
+    mut told: impl FnMut(&Purge),
+) -> anyhow::Result<Result<Purge, PurgeError>> {
+    let dir = config.store.dir.clone();
+    on_closed(config, async |store, clock| {
+        while !purge.is_done() {
+            purge = match purge.step(&store, who).await {
+                Ok(purge) => purge,
+                Err(error) => return Ok(Err(error)),
+            };
+            told(&purge);
+        }
+        Ok(remove_captures(&dir, purge.captures(clock.now().wall_ms)).map(|()| purge).map_err(PurgeError::Archive))
+    })
+}
+
+/// Opens the store of a node that does not run, with a writer, for the time of some work.
+fn on_closed<T>(config: &Config, work: impl AsyncFnOnce(Store, Clock) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let clock = Clock::system();
     let (store, seat) = super::open_store(config, &clock, |_| ())?;
-    let keeper = Keeper::new(clock.clone(), store.newest_trusted_ms());
     let stop = CancellationToken::new();
-    let ctx = Ctx { beat: Beat::new("writer", clock), stop: stop.clone() };
+    let ctx = Ctx { beat: Beat::new("writer", clock.clone()), stop: stop.clone() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::scope(|threads| {
         let writer = threads.spawn(|| seat.run(&ctx));
-        let answer = runtime.block_on(async {
-            let carriers = Yard::open(config).carriers(config, &store, keeper.clock().now()).await?;
-            let clerk = clerk(config, store, Board::default(), keeper, carriers);
-            Ok(to_its_end(&clerk, clerk.carry_out(order, who).await).await?)
-        });
+        let answer = runtime.block_on(work(store, clock));
         stop.cancel();
         match writer.join() {
             Ok(ended) => ended.and(answer),

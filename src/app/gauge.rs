@@ -1,6 +1,7 @@
 //! The worker `gauge`: looks once a second at what nobody else reports, the disk and the time, sets what the store may hold,
 //! and writes down restarts.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,8 @@ use super::pressure;
 const EVERY: Duration = Duration::from_secs(1);
 /// A look at the disk may hang on a sick one, but not for ever.
 const LOOK_BUDGET: Duration = Duration::from_secs(10);
+/// How long a line about alarms may wait for its commit.
+const NOTE_WAIT: Duration = Duration::from_secs(5);
 /// While the write-ahead log is far too long, looks at the store that last longer than this are cut off.
 const LOOK_MAX: Duration = Duration::from_secs(1);
 /// The write-ahead log is far too long at so many times of what is told.
@@ -72,6 +75,8 @@ struct Live {
     unsent: u64,
     written: u64,
     outlook: Outlook,
+    /// The alarms that the failure log knows to be on.
+    alarms: BTreeSet<String>,
 }
 
 /// What the disk says.
@@ -90,6 +95,7 @@ impl Gauge {
             wedge::hang(ctx.beat.worker()).await;
             ctx.beat.working(LOOK_BUDGET);
             self.look(live).await?;
+            self.note_alarms(&mut live.alarms).await;
             // One that is late names a few events more as lost than there were.
             if let Err(error) = self.parts.store.keep_mark().await {
                 tracing::warn!(%error, "the high-water mark could not be written; the last one stands");
@@ -203,6 +209,31 @@ impl Gauge {
         let each = (live.fill.file - live.fill.free).checked_div(live.kept).unwrap_or(0);
         let each = each.clamp(EVENT_MIN, EVENT_MAX);
         live.outlook.autonomy(limits.intake.saturating_sub(live.unsent * each), each)
+    }
+
+    /// Notes alarms that came and went. What cannot be noted now is noted with the next look.
+    async fn note_alarms(&self, noted: &mut BTreeSet<String>) {
+        let posted = self.parts.board.since(0);
+        let on: BTreeMap<String, String> = posted
+            .into_iter()
+            .filter_map(|one| match one.state {
+                Some(State::Alarm(alarm)) => Some((alarm.name.to_string(), alarm.text)),
+                _ => None,
+            })
+            .collect();
+        let came = on.iter().filter(|(name, _)| !noted.contains(*name));
+        let mut lines: Vec<(&str, String)> = came.map(|(name, text)| ("alarm", format!("{name}: {text}"))).collect();
+        lines.extend(noted.iter().filter(|name| !on.contains_key(*name)).map(|name| ("alarm_over", name.clone())));
+        if lines.is_empty() {
+            return;
+        }
+        let work = move |txn: &mut crate::store::Txn<'_>| {
+            lines.iter().try_for_each(|(what, detail)| txn.log_failure(Stage::Store, what, detail))
+        };
+        let done = tokio::time::timeout(NOTE_WAIT, self.parts.store.submit(Group::Within(EVERY), work)).await;
+        if matches!(done, Ok(Ok(()))) {
+            *noted = on.into_keys().collect();
+        }
     }
 
     async fn note(&self, restart: Restart) {

@@ -11,8 +11,6 @@ use crate::wire::{self, PlaceChange};
 
 use super::carrier::{Carriers, contradiction};
 
-/// Statements read at once while history is told anew.
-const PAGE: usize = 64;
 /// Statements that one late event may tell anew. A month of a busy gate holds fewer; beyond it the rest stays as it was.
 const RETOLD_MAX: usize = 20_000;
 /// What stands as the cause of what a person says.
@@ -35,7 +33,12 @@ pub(super) fn apply(txn: &mut Txn<'_>, word: &Word<'_>, carriers: &Carriers) -> 
     let seen = see(present.as_ref(), word.sighting);
     // What a person says is an event only where it changes something.
     let mut changed = seen.is_some() && word.by != By::Operator;
+    let is_new = present.is_none();
     let Some(mut state) = seen.or(present) else { return Ok(None) };
+    if is_new && word.places.iter().any(|place| *place != PlaceSaid::Unsaid) {
+        // What is said hangs on it.
+        txn.set_asset(&state)?;
+    }
     for (nth, place) in (0..).zip(word.places) {
         if *place == PlaceSaid::Unsaid {
             continue;
@@ -148,28 +151,25 @@ fn revise(
     let mut gone: Vec<&Said> = gone.iter().collect();
     gone.sort_by_key(|said| said.key);
     let mut gone = gone.into_iter().peekable();
-    let mut after = SaidKey { nth: first.nth - 1, ..first };
-    for _ in 0..RETOLD_MAX / PAGE {
-        let page = txn.said_after(asset, after, PAGE)?;
-        for said in &page {
-            while let Some(never) = gone.next_if(|never| never.key < said.key) {
-                revision.hear(never, true, false);
-            }
-            if said.key > last && revision.is_settled() {
-                return Ok((revision, false));
-            }
-            // The same words, told anew: what is said now stands in the place of what was said.
-            let was = gone.next_if(|never| never.key == said.key);
-            if let Some(was) = was {
-                revision.hear(was, true, false);
-            }
-            revision.hear(said, was.is_none() && !new.iter().any(|new| new.key == said.key), true);
+    let after = SaidKey { nth: first.nth - 1, ..first };
+    let told = txn.said_after(asset, after, RETOLD_MAX)?;
+    for said in &told {
+        while let Some(never) = gone.next_if(|never| never.key < said.key) {
+            revision.hear(never, true, false);
         }
-        let Some(end) = page.last().filter(|_| page.len() == PAGE) else {
-            gone.for_each(|never| revision.hear(never, true, false));
-            return Ok((revision, true));
-        };
-        after = end.key;
+        if said.key > last && revision.is_settled() {
+            return Ok((revision, false));
+        }
+        // The same words, told anew: what is said now stands in the place of what was said.
+        let was = gone.next_if(|never| never.key == said.key);
+        if let Some(was) = was {
+            revision.hear(was, true, false);
+        }
+        revision.hear(said, was.is_none() && !new.iter().any(|new| new.key == said.key), true);
+    }
+    if told.len() < RETOLD_MAX {
+        gone.for_each(|never| revision.hear(never, true, false));
+        return Ok((revision, true));
     }
     tracing::warn!(
         asset,

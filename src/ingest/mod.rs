@@ -21,6 +21,7 @@ mod sampler;
 mod sheet;
 mod sieve;
 mod take;
+mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -136,6 +137,7 @@ struct Intake {
     node: Node,
     desk: Arc<Desk>,
     ears: Ears,
+    watch: watch::Watch,
     waiting: VecDeque<(Frame, Reply)>,
     /// Things counted without a row, by reason; `None` is an epoch without a position.
     counted: BTreeMap<(Option<Reason>, bool), i64>,
@@ -161,11 +163,13 @@ impl Intake {
             own_asset: node.own_asset.clone(),
             carriers: Arc::clone(&node.carriers),
         });
+        let watch = watch::Watch::new(light.clone(), node.keeper.clock().now());
         let ears = Ears::new(feed, light, &node, ring.clone());
         Self {
             node,
             desk,
             ears,
+            watch,
             waiting: VecDeque::new(),
             counted: BTreeMap::new(),
             due_us: None,
@@ -197,6 +201,9 @@ impl Intake {
             if rx.is_empty() {
                 let heard = self.ears.tick(now);
                 self.file(heard, now);
+            }
+            if let Some(line) = self.watch.look(now) {
+                self.file(vec![Heard::Frame(line, None)], now);
             }
             if self.is_due(now) {
                 self.commit(ctx, rx).await;

@@ -139,6 +139,21 @@ impl Ring {
         fs::rename(&next, file)
     }
 
+    /// Forgets all of it, also what its file keeps. Blocks for as long as the disk does.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn forget(&self) -> io::Result<()> {
+        let mut tape = self.tape();
+        tape.segments.clear();
+        tape.open = false;
+        drop(tape);
+        match fs::remove_file(&self.0.file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Bytes came.
     pub fn bytes(&self, bytes: &[u8], at: Stamp) {
         let mut tape = self.tape();

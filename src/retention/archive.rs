@@ -15,7 +15,7 @@ use crate::store::{Filter, Look, Parting, Reader, Shelf};
 use crate::wire;
 
 /// What a file of events holds, in the manifest.
-const EVENTS: &str = "events";
+pub(super) const EVENTS: &str = "events";
 /// The list of the files in the folder.
 const MANIFEST: &str = "manifest.ndjson";
 /// Rows read at once.
@@ -277,6 +277,90 @@ pub(super) fn expire(folder: &Path, before_ms: UnixMs) -> io::Result<usize> {
         relist(folder, &kept)?;
     }
     Ok(old.len())
+}
+
+/// Takes lines out of a listed file: a new one is written, read back and listed in its place, then the old one goes. `meant`
+/// says of a line whether it goes. Answers how many went; a file that holds none of them stays as it is.
+pub(super) fn rewrite(folder: &Path, entry: &Entry, meant: impl Fn(&[u8]) -> bool) -> io::Result<usize> {
+    let path = folder.join(&entry.file);
+    let listed = numbers(folder, &entry.file)?.ok_or_else(|| {
+        io::Error::other(format!("{} is gone or damaged: it is not as the manifest lists it", path.display()))
+    })?;
+    let mut keep = Vec::new();
+    each(&path, |line| keep.push(!meant(line)))?;
+    let gone = keep.iter().filter(|keep| !**keep).count();
+    if gone == 0 {
+        return Ok(0);
+    }
+    let stem = entry.file.trim_end_matches(".ndjson.gz").split("-purged").next().unwrap_or_default();
+    let left: Vec<i64> = listed.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(number, _)| *number).collect();
+    // The hash in its name: one that is purged twice is another file each time.
+    let file = format!("{stem}-purged{}.ndjson.gz", entry.blake3.get(..8).unwrap_or_default());
+    let mut fresh = entries(folder)?;
+    if left.is_empty() {
+        fresh.retain(|one| one.file != entry.file);
+    } else {
+        let draft = folder.join(format!("{file}.tmp"));
+        let mut packer = Packer::new(File::create(&draft)?);
+        let (mut at, mut done) = (keep.iter(), Ok(()));
+        each(&path, |line| {
+            if at.next().is_some_and(|keep| *keep) && done.is_ok() {
+                done = packer.line(String::from_utf8_lossy(line).into_owned());
+            }
+        })?;
+        done?;
+        let (plain, packed) = packer.finish()?;
+        let read = read(&draft)?;
+        if read.numbers != left || read.plain != plain || read.packed != packed {
+            return Err(io::Error::other(format!("{} does not read back as it was written", draft.display())));
+        }
+        fs::rename(&draft, folder.join(&file))?;
+        let anew = Entry { file, count: left.len(), blake3: packed.to_hex().to_string(), ..entry.clone() };
+        fresh.iter_mut().filter(|one| one.file == entry.file).for_each(|one| *one = anew.clone());
+    }
+    sync(folder)?;
+    relist(folder, &fresh)?;
+    absent_is_well(fs::remove_file(path))?;
+    sync(folder)?;
+    Ok(gone)
+}
+
+/// Whether a line of a file is meant.
+pub(super) fn any(folder: &Path, entry: &Entry, meant: impl Fn(&[u8]) -> bool) -> io::Result<bool> {
+    let mut found = false;
+    each(&folder.join(&entry.file), |line| found |= meant(line))?;
+    Ok(found)
+}
+
+/// Hands out the lines of a file.
+fn each(path: &Path, mut hear: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut lines = BufReader::new(GzDecoder::new(BufReader::new(File::open(path)?)));
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if lines.by_ref().take(LINE_MAX).read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        hear(line.trim_ascii_end());
+    }
+}
+
+/// Takes out files that a purge was cut off from: the manifest does not list them, and `in_hand` is none of them.
+pub(super) fn tidy(folder: &Path, in_hand: Option<&str>) -> io::Result<()> {
+    let listed = entries(folder)?;
+    let files = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        files => files?,
+    };
+    for file in files {
+        let name = file?.file_name().to_string_lossy().into_owned();
+        let is_ours = name.ends_with(".ndjson.gz") || name.ends_with(".ndjson.gz.tmp");
+        let is_in_hand = in_hand.is_some_and(|file| name.starts_with(file));
+        if is_ours && !is_in_hand && !listed.iter().any(|entry| entry.file == name) {
+            absent_is_well(fs::remove_file(folder.join(name)))?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes out the oldest files until so many bytes are free, or none is left; answers how many files and bytes went.

@@ -39,7 +39,10 @@ async fn rows_go_oldest_first_into_an_archive_and_the_rest_tells_the_same_places
     assert_eq!(ledger(&store).await.imbalance(), 0);
     let fill = store.read(|reader| reader.fill()).await.unwrap();
     assert!(fill.free > used.free + used.file / 5, "{used:?} {fill:?}");
-    let failures = store.read(|reader| reader.log(crate::store::Log::Failures, i64::MAX, 10)).await.unwrap();
+    let failures = |reader: &crate::store::Reader<'_>| {
+        reader.log(crate::store::Log::Failures, i64::MAX, 10, &crate::store::Lines::default())
+    };
+    let (failures, _) = store.read(failures).await.unwrap();
     assert!(failures.iter().any(|line| format!("{line:?}").contains("room")), "{failures:?}");
 }
 

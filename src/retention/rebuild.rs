@@ -56,9 +56,20 @@ struct Comparison {
 /// As the store says; nothing was written then.
 pub async fn rebuild(store: &Store, write: bool, who: &str, chore: Chore) -> Result<Report> {
     let chore = Arc::new(chore);
+    told_anew(store, write, who, move |done, total| chore.at(done, Some(total))).await
+}
+
+/// As [`rebuild`], as a part of other work. `told` hears how many events are heard, of how many.
+pub(super) async fn told_anew(
+    store: &Store,
+    write: bool,
+    who: &str,
+    told: impl Fn(u64, u64) + Send + Sync + 'static,
+) -> Result<Report> {
+    let told = Arc::new(told);
     for _ in 0..TRIES {
-        let told = Arc::clone(&chore);
-        let compared = store.read(move |reader| compare(reader, |done, total| told.at(done, Some(total)))).await?;
+        let told = Arc::clone(&told);
+        let compared = store.read(move |reader| compare(reader, |done, total| told(done, total))).await?;
         let Some(found) = compared else { continue };
         if !write || found.names.is_empty() {
             return Ok(found.report);
@@ -156,8 +167,14 @@ fn mend(txn: &mut Txn<'_>, found: &Comparison, who: &str) -> Result<Option<usize
             continue;
         }
         match told {
-            Some(told) => txn.set_asset(&AssetState { gps_place: is.and_then(|is| is.gps_place), ..told })?,
-            None => txn.remove_place(name)?,
+            Some(told) => {
+                let is_lost = is.is_none();
+                txn.set_asset(&AssetState { gps_place: is.and_then(|is| is.gps_place), ..told })?;
+                if is_lost {
+                    txn.find_history(name)?;
+                }
+            }
+            None => txn.forget_asset(name)?,
         }
         written += 1;
     }

@@ -27,7 +27,7 @@ pub(super) fn days(retention: u32, archive: u32) -> config::Store {
     config::Store { retention_days: retention, archive_days: archive, ..config::Store::default() }
 }
 
-fn retention(store: &Store, board: &Board, keeper: &Keeper, days: &config::Store) -> Retention {
+pub(super) fn retention(store: &Store, board: &Board, keeper: &Keeper, days: &config::Store) -> Retention {
     let moved = BTreeSet::from(["TRK-07".to_owned()]);
     let mut retention = Retention::new(store.clone(), board.clone(), keeper.clone(), days, moved, needs());
     retention.pause = Duration::ZERO;
@@ -289,6 +289,23 @@ impl Log {
     /// NTP vouches for the wall clock as it is now.
     pub(super) fn believe_wall(&mut self) {
         self.keeper = Keeper::with_ntp_mark(self.clock.clone(), 0, self.dir.path().to_owned());
+    }
+
+    /// The node is stopped and started again, with an uplink or without.
+    pub(super) fn reopen(&mut self, uplink: bool) {
+        self.stop.cancel();
+        if let Some(writer) = self.writer.take() {
+            writer.join().unwrap();
+        }
+        let elsewhere = tempfile::tempdir().unwrap();
+        let who =
+            Identity { site: "halden".into(), node: "wp-07".into(), boot_id: "b00t".into(), uplink, skip_kept: false };
+        // Its own store is let go of first: it has a lock.
+        self.store = Store::open(elsewhere.path(), &who, &self.clock, |_| ()).unwrap().0;
+        let (store, seat) = Store::open(self.dir.path(), &who, &self.clock, |_| ()).unwrap();
+        self.stop = CancellationToken::new();
+        self.writer = Some(run_writer(seat, &self.clock, &self.stop));
+        self.store = store;
     }
 
     pub(super) fn retention(&self, days: &config::Store) -> Retention {
@@ -687,12 +704,19 @@ async fn a_rebuild_finds_what_differs_and_sets_it_right() {
         assets.iter().map(|state| (state.asset.clone(), state.place.clone(), state.since_ms, state.id)).collect()
     };
     assert_eq!(places(&now.0), places(&told.0));
-    let log = store.read(|reader| reader.log(crate::store::Log::Failures, i64::MAX, 10)).await.unwrap();
+    let log = store
+        .read(|reader| {
+            reader
+                .log(crate::store::Log::Failures, i64::MAX, 10, &crate::store::Lines::default())
+                .map(|(lines, _)| lines)
+        })
+        .await
+        .unwrap();
     assert_eq!((log[0].what.as_str(), log[0].detail.contains("test")), ("rebuild", true));
 }
 
 /// The same numbers on every machine.
-pub(super) struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
     pub(super) fn roll(&mut self, n: i64) -> i64 {

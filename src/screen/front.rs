@@ -14,7 +14,7 @@ use crate::health::{Board, Roster, Tally};
 use crate::store::{Look, Reader, Store, StoreError};
 
 use super::feed::Feed;
-use super::{Captures, Desk, Parts};
+use super::{Captures, Desk, Forget, Parts};
 
 /// Looks into the store that calls and lagging streams may take at once: the store has more readers than that, so
 /// whoever asks much holds up neither the live stream nor the uplink.
@@ -60,6 +60,7 @@ pub(super) struct Front {
     pub(super) plan: Option<Box<serde_json::value::RawValue>>,
     pub(super) bearing_deg: f64,
     pub(super) captures: Captures,
+    pub(super) forget: Forget,
     pub(super) feed: Feed,
     /// Where orders of people go.
     pub(super) desk: Desk,
@@ -84,6 +85,7 @@ impl Front {
             plan: (plan, bearing_deg),
             desk,
             captures,
+            forget,
         } = parts;
         // It has been parsed before: it is JSON.
         let plan = plan.and_then(|text| serde_json::value::RawValue::from_string(text.to_string()).ok());
@@ -101,6 +103,7 @@ impl Front {
             plan,
             bearing_deg,
             captures,
+            forget,
             feed,
             desk,
             bound: watch::Sender::new(Vec::new()),

@@ -15,6 +15,7 @@ mod history;
 mod holder;
 mod letters;
 mod probes;
+mod purge;
 mod query;
 mod rebuild;
 mod records;
@@ -77,10 +78,15 @@ pub struct Parts {
     pub desk: Desk,
     /// What the sources said of late.
     pub captures: Captures,
+    /// Has a source forget what it said of late.
+    pub forget: Forget,
 }
 
 /// Answers the capture of the last minutes of a source by its id; none when there is no such source.
 pub type Captures = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Has a source, by its id, forget the last minutes, also in its file. Blocks for as long as the disk does.
+pub type Forget = Arc<dyn Fn(&str) -> std::io::Result<()> + Send + Sync>;
 
 /// The way out to the yard: HTTP on `http.listen` and on the control socket.
 pub struct Screen {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::domain::UnixMs;
-use crate::store::{Entry, Log};
+use crate::store::{Entry, Lines, Log};
 
 use super::answer::{Answer, Fault, json, text, typed};
 use super::conn::Conn;
@@ -51,6 +51,9 @@ struct LogItem {
     stage: Option<String>,
     what: String,
     detail: String,
+    /// How often within a minute; absent for once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     from_seq: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,10 +87,15 @@ pub(super) async fn log(
     if !conn.is_control() {
         return Err(pin_not_set());
     }
-    let asked = Asked::of(&uri, &["before", "limit"])?;
+    let who = match log {
+        Log::Inbound => "source",
+        Log::Outbound => "lane",
+        Log::Failures => "stage",
+    };
+    let asked = Asked::of(&uri, &["before", "limit", "what", who])?;
     let (before, limit) = (asked.number("before", i64::MAX, 1, i64::MAX)?, asked.limit(50, 500)?);
-    let entries = front.look(move |reader| reader.log(log, before, limit)).await?;
-    let next = entries.last().filter(|_| entries.len() == limit).map(|entry| entry.entry);
+    let lines = Lines { who: asked.text(who).map(str::to_owned), what: asked.text("what").map(str::to_owned) };
+    let (entries, next) = front.look(move |reader| reader.log(log, before, limit, &lines)).await?;
     let items = entries.into_iter().map(|entry| log_item(log, entry)).collect();
     Ok(json(text(&LogPage { items, next })))
 }
@@ -107,6 +115,7 @@ fn log_item(log: Log, entry: Entry) -> LogItem {
         stage,
         what: entry.what,
         detail: entry.detail,
+        n: Some(entry.n).filter(|n| *n > 1),
         from_seq: entry.seqs.map(|(from, _)| from),
         to_seq: entry.seqs.map(|(_, to)| to),
         latency_ms: entry.latency_ms,

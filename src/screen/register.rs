@@ -182,6 +182,11 @@ pub(super) fn operator(conn: &Conn) -> Result<(), Fault> {
     if conn.is_control() { Ok(()) } else { Err(pin_not_set()) }
 }
 
+/// Who asks, for the audit.
+pub(super) fn who(conn: &Conn) -> String {
+    conn.uid.map_or_else(|| "an unknown user".to_owned(), |uid| format!("uid {uid}"))
+}
+
 /// The body of a request of the operator; a stranger's is not read.
 pub(super) async fn body(conn: &Conn, request: Request, most: usize) -> Result<Bytes, Fault> {
     operator(conn)?;
@@ -199,7 +204,7 @@ pub(super) fn parsed<T: DeserializeOwned>(bytes: &[u8], shape: &str) -> Result<T
 /// Hands an order to the desk and answers what became of it.
 pub(super) async fn order(front: &Front, conn: &Conn, order: Order) -> Answer {
     operator(conn)?;
-    let who = conn.uid.map_or_else(|| "an unknown user".to_owned(), |uid| format!("uid {uid}"));
+    let who = who(conn);
     let (reply, answer) = oneshot::channel();
     front.desk.try_send((order, who, reply)).map_err(|error| match error {
         TrySendError::Full(_) => Refused::new(Why::Busy, "too many orders wait already", "Try again in a moment."),

@@ -82,6 +82,7 @@ impl Rig {
             plan: (None, 0.0),
             desk,
             captures: std::sync::Arc::new(|id| (id == "gps0").then(|| "{\"capture\":1}".to_owned())),
+            forget: std::sync::Arc::new(|_| Ok(())),
         });
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();

@@ -15,7 +15,9 @@ use crate::health::{Ctx, Outcome, wedge};
 use super::answer::Fault;
 use super::bind::Doors;
 use super::front::Front;
-use super::{api, assets, conn, events, guard, history, letters, probes, rebuild, records, recount, register, stream};
+use super::{
+    api, assets, conn, events, guard, history, letters, probes, purge, rebuild, records, recount, register, stream,
+};
 
 /// What one turn of the accept loop may take.
 const TURN: Duration = Duration::from_secs(10);
@@ -107,6 +109,7 @@ pub(super) fn router(front: &Arc<Front>) -> Router {
         .route("/letters/{id}", get(letters::one))
         .route("/logs/{log}", get(records::log))
         .route("/captures/{source}", get(records::capture))
+        .route("/purge", post(purge::purge))
         .route("/rebuild", post(rebuild::rebuild))
         .route("/health", get(api::health));
     Router::new()

@@ -14,6 +14,8 @@ use super::{Look, Reader, outbox, places};
 pub(super) const BASE: &str = "base";
 /// Before this trusted time nothing is told anew, in `meta`.
 const HISTORY_FROM: &str = "history_from_ms";
+/// The purge that runs or was broken off, in `meta`.
+const PURGING: &str = "purging";
 /// The archive in hand, in `meta`.
 const ARCHIVING: &str = "archiving";
 
@@ -118,6 +120,14 @@ impl Reader<'_> {
         fact(self.conn, ARCHIVING)
     }
 
+    /// The purge that runs or was broken off, as [`Txn::set_purging`] noted it.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn purging(&self) -> Look<Option<String>> {
+        fact(self.conn, PURGING)
+    }
+
     /// The assets whose names follow `after`, in their order, at most `limit`.
     ///
     /// # Errors
@@ -154,6 +164,18 @@ impl Txn<'_> {
         self.set_fact(ARCHIVING, archive)
     }
 
+    /// Notes the purge that runs, or that there is none.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn set_purging(&mut self, purge: Option<&str>) -> Result<()> {
+        // It names what is to be forgotten: of it, too, nothing stays in the file.
+        let how = if purge.is_none() { "on" } else { "fast" };
+        self.sql.pragma_update(None, "secure_delete", how).map_err(|e| self.err(&e))?;
+        self.set_fact(PURGING, purge)?;
+        self.sql.pragma_update(None, "secure_delete", "fast").map_err(|e| self.err(&e))
+    }
+
     fn set_fact(&mut self, key: &str, value: Option<&str>) -> Result<()> {
         let done = match value {
             Some(value) => self
@@ -184,14 +206,6 @@ impl Txn<'_> {
         outbox::after(self.sql, after, limit, &outbox::Filter::default())
             .map(|page| page.rows)
             .map_err(|e| self.err(&e))
-    }
-
-    /// Takes an asset out of the table of places.
-    ///
-    /// # Errors
-    /// As every statement: the whole transaction is rolled back.
-    pub fn remove_place(&mut self, asset: &str) -> Result<()> {
-        self.sql.execute("delete from places where asset = ?1", [asset]).map(|_| ()).map_err(|e| self.err(&e))
     }
 
     /// The cursor of `base`.

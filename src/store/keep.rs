@@ -8,16 +8,17 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::domain::{Epoch, EventId, Kind, Seq, TimeQuality, UnixMs};
+use crate::domain::{Epoch, EventId, Kind, Said, Seq, TimeQuality, UnixMs};
 
 use super::base::{BASE, base, history_from};
 use super::digest::{self, FROZEN};
 use super::error::Result;
+use super::history::Told;
 use super::ledger::Count;
 use super::letters;
 use super::outbox::Damaged;
 use super::txn::Txn;
-use super::{Look, Reader};
+use super::{Look, Reader, chain, history};
 
 /// The assets that a receiver moves: they stay, registered or not.
 pub type Moved = Arc<BTreeSet<String>>;
@@ -221,7 +222,7 @@ impl<'a> Held<'a> {
     }
 }
 
-fn key_owner(conn: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+pub(super) fn key_owner(conn: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
     conn.prepare_cached("select asset from asset_keys where key = ?1")?.query_row([key], |row| row.get(0)).optional()
 }
 
@@ -234,14 +235,13 @@ fn is_kept(conn: &Connection, moved: &BTreeSet<String>, name: &str) -> rusqlite:
 
 /// The newest sighting of an asset, the last word on its place, and the turn that put it there with its cause.
 fn resting(conn: &Connection, asset: &str) -> rusqlite::Result<Vec<EventId>> {
-    let newest = "order by order_ms desc, nudge desc, cause desc, nth desc";
-    let mut stmt = conn.prepare_cached(&format!(
-        "select id from places where asset = ?1
-         union select cause from (select cause from said where asset = ?1 {newest} limit 1)
-         union select id from (select id from turns where asset = ?1 {newest}, change desc limit 1)
-         union select cause from (select cause from turns where asset = ?1 {newest}, change desc limit 1)"
-    ))?;
-    stmt.query_map([asset], |row| row.get(0).map(EventId))?.collect()
+    let newest = conn
+        .prepare_cached("select id from places where asset = ?1")?
+        .query_row([asset], |row| row.get(0).map(EventId))
+        .optional()?;
+    let said = chain::last::<Said>(conn, asset)?.map(|row| row.link.key.cause);
+    let turn = chain::last::<Told>(conn, asset)?.map(|row| [row.link.id, row.link.turn.key.cause]);
+    Ok(newest.into_iter().chain(said).chain(turn.into_iter().flatten()).collect())
 }
 
 impl Txn<'_> {
@@ -286,7 +286,7 @@ impl Txn<'_> {
             }
         }
         let through = slice.base.max(slice.through);
-        let from_ms = history_from(conn)?;
+        let (from_ms, mut staying) = (history_from(conn)?, BTreeSet::new());
         for asset in &slice.assets {
             let name = key_owner(conn, asset)?.unwrap_or_else(|| asset.clone());
             if name != *asset {
@@ -297,13 +297,16 @@ impl Txn<'_> {
                 left.assets += usize::from(forget(conn, &name)?);
                 continue;
             }
-            forget_history(conn, &name, from_ms, through, slice.received)?;
             if let Some(told) = slice.told.get(&name) {
                 conn.prepare_cached("insert or replace into base values (?1, ?2)")?.execute([&name, told])?;
             }
+            staying.insert(name);
         }
+        forget_history(conn, &staying, from_ms, through, slice.received)?;
         conn.prepare_cached("insert into cursors values (?1, ?2) on conflict do update set seq = excluded.seq")?
             .execute((BASE, through.0))?;
+        // Behind `base` gaps need no name.
+        conn.prepare_cached("delete from purged where to_seq <= ?1")?.execute([through.0])?;
         Ok(left)
     }
 }
@@ -320,39 +323,29 @@ fn is_gone(conn: &Connection, asset: &str, through: Seq) -> rusqlite::Result<boo
 }
 
 /// Takes an asset out of everything derived. Answers whether it had a place in it.
-fn forget(conn: &Connection, asset: &str) -> rusqlite::Result<bool> {
-    for table in ["said", "turns", "fences", "base"] {
-        conn.prepare_cached(&format!("delete from {table} where asset = ?1"))?.execute([asset])?;
-    }
-    Ok(conn.prepare_cached("delete from places where asset = ?1")?.execute([asset])? > 0)
+pub(super) fn forget(conn: &Connection, asset: &str) -> rusqlite::Result<bool> {
+    conn.prepare_cached("delete from base where asset = ?1")?.execute([asset])?;
+    history::forget(conn, asset)
 }
 
-/// Takes out of an asset's history what lies before its beginning, but for the last of each: it says how things were then.
+/// Takes out of the history of some assets what lies before its beginning, but for the last of each: it says how things were
+/// then. What arrived after the slice stays.
 fn forget_history(
     conn: &Connection,
-    asset: &str,
+    assets: &BTreeSet<String>,
     from_ms: UnixMs,
     through: Seq,
     received: (i64, i64),
 ) -> rusqlite::Result<()> {
-    conn.prepare_cached(
-        "delete from said where asset = ?1 and order_ms < ?2 and (boot, mono_ms) <= (?3, ?4)
-           and (order_ms, nudge, cause, nth) < (select order_ms, nudge, cause, nth from said
-             where asset = ?1 and order_ms < ?2 order by order_ms desc, nudge desc, cause desc, nth desc limit 1)",
-    )?
-    .execute((asset, from_ms, received.0, received.1))?;
-    conn.prepare_cached(
-        "delete from turns where asset = ?1 and order_ms < ?2 and seq <= ?3
-           and (order_ms, nudge, cause, nth, change) < (select order_ms, nudge, cause, nth, change from turns
-             where asset = ?1 and order_ms < ?2
-             order by order_ms desc, nudge desc, cause desc, nth desc, change desc limit 1)",
-    )?
-    .execute((asset, from_ms, through.0))?;
-    conn.prepare_cached(
+    chain::thin::<Said>(conn, assets, from_ms, |said| said.received <= received)?;
+    chain::thin::<Told>(conn, assets, from_ms, |told| told.seq <= through)?;
+    let mut fences = conn.prepare_cached(
         "delete from fences where asset = ?1 and ts_ms < ?2
            and (ts_ms, id) < (select ts_ms, id from fences where asset = ?1 and ts_ms < ?2
              order by ts_ms desc, id desc limit 1)",
-    )?
-    .execute((asset, from_ms))?;
+    )?;
+    for asset in assets {
+        fences.execute((asset, from_ms))?;
+    }
     Ok(())
 }

@@ -4,18 +4,25 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Epoch, Seq};
 
+use super::error::{Result, StoreError};
 use super::ledger::{self, Line};
 use super::lost::{self, Lost, Past};
-use super::schema;
+use super::{Store, opening, schema};
 
 /// The file beside the database.
 const FILE: &str = "waypost.mark";
+/// The high-water mark is written after so many events …
+const MARK_EVENTS: i64 = 1_000;
+/// … or after this time, when there were any.
+const MARK_EVERY: Duration = Duration::from_secs(60);
 /// A longer one is none of ours. Bytes: a ledger of a few hundred sources is far below it.
 const BYTES_MAX: u64 = 1 << 20;
 
@@ -121,6 +128,30 @@ impl Mark {
         file.sync_all()?;
         fs::rename(&draft, dir.join(FILE))?;
         File::open(dir)?.sync_all()
+    }
+}
+
+impl Store {
+    /// Writes the high-water mark when it is due: after 1,000 events or 60 s, when there were any. Answers whether it was.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says: the last mark stands.
+    pub async fn keep_mark(&self) -> Result<bool> {
+        let head = *self.head.borrow();
+        let (marked, at) = *self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        if head.0 - marked.0 < MARK_EVENTS && (head == marked || at.elapsed() < MARK_EVERY) {
+            return Ok(false);
+        }
+        let (path, marks) = (Arc::clone(&self.path), Arc::clone(&self.marked));
+        let mark = self.read(|reader| Mark::of(reader.conn)).await?;
+        let written = tokio::task::spawn_blocking(move || {
+            mark.write(&opening::folder(&path))?;
+            *marks.lock().unwrap_or_else(PoisonError::into_inner) = (Seq(mark.seq), Instant::now());
+            Ok::<_, std::io::Error>(())
+        });
+        let disk = |e: &dyn std::fmt::Display| StoreError::Disk { path: self.path.to_path_buf(), cause: e.to_string() };
+        written.await.map_err(|e| disk(&e))?.map_err(|e| disk(&e))?;
+        Ok(true)
     }
 }
 

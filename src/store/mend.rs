@@ -19,7 +19,7 @@ pub(super) struct Facts {
     pub(super) newer: BTreeMap<Option<String>, i64>,
     /// Events that are lost.
     pub(super) lost: i64,
-    /// Events of the lanes scan and fix after their cursors.
+    /// Events of the lanes scan and fix after their cursors, and before them what is to be sent again.
     pub(super) after: [i64; 2],
     /// Open letters.
     pub(super) open: i64,

@@ -4,6 +4,7 @@
 
 mod backup;
 mod base;
+mod chain;
 mod digest;
 mod error;
 mod files;
@@ -20,6 +21,7 @@ mod opening;
 mod outbox;
 mod pages;
 mod places;
+mod purge;
 mod quarantine;
 mod quota;
 mod readers;
@@ -39,8 +41,8 @@ mod writer;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -53,13 +55,14 @@ pub use error::{Result, StoreError};
 pub use files::{Files, is_disk_shut, written_bytes};
 pub use history::{FenceMark, Told};
 pub use jobs::{Asked, Task};
-pub use journal::{Entry, Log, Outbound};
+pub use journal::{Entry, Lines, Log, Outbound};
 pub use keep::{Leaving, Left, Moved, Receipt, Slice, Span};
 pub use ledger::{Gone, Ledger, Line, Outcome, SourceLedger};
 pub use letters::{OPEN_MAX, Origin};
 pub use lost::{Lost, Past};
 pub use outbox::{Acknowledged, Damaged, Filter, Page, SCAN_MAX, StoredFix, Verified};
 pub use places::Window;
+pub use purge::{Meant, Purged, Target};
 pub use quota::{BALLAST_BYTES, Fill, Limits};
 #[cfg(test)]
 pub(crate) use recount::assert_recounted;
@@ -75,10 +78,6 @@ pub use writer::{Commit, Group, WriterSeat};
 use quota::Quota;
 use readers::Readers;
 
-/// The high-water mark is written after so many events …
-const MARK_EVENTS: i64 = 1_000;
-/// … or after this time, when there were any.
-const MARK_EVERY: Duration = Duration::from_secs(60);
 /// The file whose lock says that the store is in use.
 const LOCK: &str = "waypost.lock";
 /// Read connections open at once.
@@ -113,6 +112,7 @@ pub struct Store {
     epoch: Epoch,
     boot: i64,
     newest_trusted_ms: UnixMs,
+    turn: Arc<tokio::sync::Mutex<()>>,
     findings: Arc<[Finding]>,
     trouble: Trouble,
     marked: Arc<Mutex<(Seq, Instant)>>,
@@ -153,6 +153,7 @@ impl Store {
             epoch: begun.epoch,
             boot: begun.boot,
             newest_trusted_ms: begun.newest_trusted_ms,
+            turn: Arc::default(),
             findings: begun.findings.into(),
             trouble,
             marked: Arc::new(Mutex::new((begun.head, Instant::now()))),
@@ -196,28 +197,6 @@ impl Store {
     #[must_use]
     pub fn trouble(&self) -> watch::Receiver<Option<String>> {
         self.trouble.watch()
-    }
-
-    /// Writes the high-water mark when it is due: after 1,000 events or 60 s, when there were any. Answers whether it was.
-    ///
-    /// # Errors
-    /// As [`StoreError`] says: the last mark stands.
-    pub async fn keep_mark(&self) -> Result<bool> {
-        let head = *self.head.borrow();
-        let (marked, at) = *self.marked.lock().unwrap_or_else(PoisonError::into_inner);
-        if head.0 - marked.0 < MARK_EVENTS && (head == marked || at.elapsed() < MARK_EVERY) {
-            return Ok(false);
-        }
-        let (path, marks) = (Arc::clone(&self.path), Arc::clone(&self.marked));
-        let mark = self.read(|reader| mark::Mark::of(reader.conn)).await?;
-        let written = tokio::task::spawn_blocking(move || {
-            mark.write(&opening::folder(&path))?;
-            *marks.lock().unwrap_or_else(PoisonError::into_inner) = (Seq(mark.seq), Instant::now());
-            Ok::<_, std::io::Error>(())
-        });
-        let disk = |e: &dyn std::fmt::Display| StoreError::Disk { path: self.path.to_path_buf(), cause: e.to_string() };
-        written.await.map_err(|e| disk(&e))?.map_err(|e| disk(&e))?;
-        Ok(true)
     }
 
     /// Says that the log grew; carries only how far. Whoever wakes reads the rows.
@@ -464,12 +443,12 @@ impl Reader<'_> {
         register::find(self.conn, words, limit)
     }
 
-    /// Lines of a log before an entry, newest first.
+    /// Lines of a log before an entry, newest first, at most `limit`; and the entry before which there may be more.
     ///
     /// # Errors
     /// As SQLite says.
-    pub fn log(&self, log: Log, before: i64, limit: usize) -> Look<Vec<Entry>> {
-        journal::list(self.conn, log, before, limit)
+    pub fn log(&self, log: Log, before: i64, limit: usize, of: &Lines) -> Look<(Vec<Entry>, Option<i64>)> {
+        journal::list(self.conn, log, before, limit, of)
     }
 }
 

@@ -76,14 +76,17 @@ impl Txn<'_> {
         one(self.sql, asset).map_err(|e| self.err(&e))
     }
 
-    /// Sets an asset's state. The caller has folded it: an older event never gets here.
+    /// Sets an asset's state; what was said of it stays. The caller has folded it: an older event never gets here.
     ///
     /// # Errors
     /// As every statement: the whole transaction is rolled back.
     pub fn set_asset(&mut self, state: &AssetState) -> Result<()> {
         let sql = format!(
-            "insert or replace into places ({COLUMNS}) values
-             (:asset, :id, :seq, :ts, :tq, :boot, :mono, :lat, :lon, :speed, :course, :place, :since, :source, :gps)"
+            "insert into places ({COLUMNS}) values
+             (:asset, :id, :seq, :ts, :tq, :boot, :mono, :lat, :lon, :speed, :course, :place, :since, :source, :gps)
+             on conflict do update set id = :id, seq = :seq, ts_ms = :ts, tq = :tq, boot = :boot, mono_ms = :mono, lat = :lat,
+               lon = :lon, speed_mps = :speed, course_deg = :course, place = :place, since_ms = :since, source = :source,
+               gps_place = :gps"
         );
         self.sql
             .prepare_cached(&sql)

@@ -165,17 +165,6 @@ impl Txn<'_> {
         self.change("delete from assets where asset = ?1", asset)
     }
 
-    /// Forgets how an asset is now: it goes on under another name, or not at all.
-    ///
-    /// # Errors
-    /// As every statement: the whole transaction is rolled back.
-    pub fn forget_asset(&mut self, asset: &str) -> Result<()> {
-        for table in ["places", "said", "turns", "fences"] {
-            self.change(&format!("delete from {table} where asset = ?1"), asset)?;
-        }
-        Ok(())
-    }
-
     fn change(&mut self, sql: &str, asset: &str) -> Result<()> {
         self.sql.prepare_cached(sql).and_then(|mut stmt| stmt.execute([asset])).map(|_| ()).map_err(|e| self.err(&e))
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::tests::{identity, take};
 use super::*;
@@ -195,7 +196,7 @@ fn an_old_copy_put_back_begins_a_new_life_behind_all_that_was_numbered() {
     let (_, past) = store.read_here(|reader| reader.lost()).unwrap();
     assert!(past.iter().any(|past| past.epoch == newer.epoch.to_string() && past.last_produced == 800), "{past:?}");
     recount::assert_recounted(&store);
-    let failures = store.read_here(|reader| reader.log(Log::Failures, i64::MAX, 9)).unwrap();
+    let failures = store.read_here(|reader| reader.log(Log::Failures, i64::MAX, 9, &Lines::default())).unwrap().0;
     assert_eq!(failures[0].what, "store_rolled_back");
     drop(store);
     let (store, _seat) = open(dir.path());
@@ -345,7 +346,7 @@ fn what_has_left_by_retention_does_not_come_back() {
     conn.execute_batch(
         "delete from outbox where seq <= 600 and seq <> 7; insert or replace into cursors values ('base', 600);
          insert into letters select letter + 1000, state, stage, reason, class, source, peer, 7, bytes, length, detail, received_ms,
-           boot, mono_ms, ts_ms, tq, repeats, changed_ms, note from letters where letter = 1;",
+           boot, mono_ms, ts_ms, tq, repeats, resend, changed_ms, note from letters where letter = 1;",
     )
     .unwrap();
     opening::leave_mark(&path, &conn);

@@ -24,9 +24,9 @@ pub(super) const PAGE_BYTES: i64 = PAGE as i64;
 const WAL_PAGES: i64 = 4096;
 /// What the WAL is cut to after a long reader let it grow. Bytes; above the normal size, so that it is reused, not truncated.
 const WAL_KEEP_BYTES: i64 = 8 << 20;
-/// Pages of the writer that are kept in memory at most. KiB; the history of a few thousand assets is written all over its
-/// tables: with less, one transaction writes a page more than once.
-const CACHE_KIB: i64 = 8192;
+/// Pages of the writer that are kept in memory at most. KiB; with less than what one transaction of the busiest yard changes, a
+/// page would be written more than once in it.
+const CACHE_KIB: i64 = 4096;
 /// The first SQLite without the WAL-reset bug (sqlite.org/wal.html#walresetbug).
 const SQLITE_MIN: i32 = 3_051_003;
 
@@ -44,6 +44,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection> {
     conn.pragma_update(None, "cache_size", -CACHE_KIB).map_err(err)?;
     conn.pragma_update(None, "journal_size_limit", WAL_KEEP_BYTES).map_err(err)?;
     conn.pragma_update(None, "foreign_keys", true).map_err(err)?;
+    // What is deleted or replaced in a page is overwritten there; pages that get free are, when somebody purges.
+    conn.pragma_update(None, "secure_delete", "fast").map_err(err)?;
     conn.busy_timeout(std::time::Duration::from_secs(5)).map_err(err)?;
     conn.set_prepared_statement_cache_capacity(64);
     for (pragma, want) in [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1")] {

@@ -15,6 +15,7 @@ use super::mend::{self, Facts};
 use super::outbox;
 use super::pages::RawRow;
 use super::txn::{Draft, Txn};
+use super::walk;
 use super::{Look, Reader};
 
 /// In `meta`: the places are to be told anew from the log.
@@ -179,7 +180,15 @@ impl<'a> Evidence<'a> {
         let newer = newer
             .query_map([mend::total(lines)], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<rusqlite::Result<_>>()?;
-        let after = [outbox::count_after(conn, Lane::Scan)?, outbox::count_after(conn, Lane::Fix)?];
+        // What a cursor that went back has before it again is sent by its lane, not by its letter.
+        conn.execute(
+            "update letters set resend = 0 where resend = 1 and not exists (
+               select 1 from outbox o where o.seq = letters.seq and o.seq <= coalesce(
+                 (select c.seq from cursors c where c.name = case when o.kind <= ?1 then 'fix' else 'scan' end), 0))",
+            [Kind::Fix as i64],
+        )?;
+        let [scans, fixes] = walk::again(conn)?;
+        let after = [outbox::count_after(conn, Lane::Scan)? + scans, outbox::count_after(conn, Lane::Fix)? + fixes];
         let open = conn.query_row("select count(*) from letters where state = 'open'", [], |row| row.get(0))?;
         let facts = Facts { head: top, newer, lost: lost::count(conn)?, after, open };
         ledger::replace(conn, &mend::mend(lines, &facts))

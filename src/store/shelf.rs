@@ -116,11 +116,11 @@ impl Shelf {
     /// The columns of its archives.
     const fn columns(self) -> &'static str {
         match self {
-            Self::Inbound => "'source', source, 'what', what, 'detail', detail",
+            Self::Inbound => "'source', source, 'what', what, 'detail', detail, 'n', n",
             Self::Outbound => {
-                "'what', what, 'lane', lane, 'from_seq', from_seq, 'to_seq', to_seq, 'latency_ms', latency_ms, 'detail', detail"
+                "'what', what, 'lane', lane, 'from_seq', from_seq, 'to_seq', to_seq, 'latency_ms', latency_ms, 'detail', detail, 'n', n"
             }
-            Self::Failures => "'stage', stage, 'what', what, 'detail', detail",
+            Self::Failures => "'stage', stage, 'what', what, 'detail', detail, 'n', n",
             Self::Audit => "'who', who, 'what', what, 'detail', detail",
             Self::Letters => {
                 "'state', case when state = 'open' then 'expired' else state end, 'stage', stage, 'reason', reason, 'class', class,

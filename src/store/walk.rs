@@ -346,7 +346,7 @@ fn letters(conn: &Connection) -> rusqlite::Result<Vec<LetterCount>> {
 }
 
 /// Dead events of each lane that a person wants sent again.
-fn again(conn: &Connection) -> rusqlite::Result<[i64; 2]> {
+pub(super) fn again(conn: &Connection) -> rusqlite::Result<[i64; 2]> {
     let count = |lane: Lane| {
         let (low, high) = outbox::kinds(lane);
         conn.prepare_cached(

@@ -197,7 +197,12 @@ impl Rig {
     }
 
     fn log(&self) -> Vec<String> {
-        let lines = self.store.read_here(|reader| reader.log(Log::Outbound, i64::MAX, 1000)).unwrap();
+        let lines = self
+            .store
+            .read_here(|reader| {
+                reader.log(Log::Outbound, i64::MAX, 1000, &crate::store::Lines::default()).map(|(lines, _)| lines)
+            })
+            .unwrap();
         lines.into_iter().map(|line| format!("{} {}", line.what, line.detail)).collect()
     }
 

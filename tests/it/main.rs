@@ -23,6 +23,7 @@ mod draw;
 mod feeder;
 mod gpsd;
 mod kill;
+mod ledger;
 mod letters;
 mod meaning;
 mod pages;
