@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::{Clock, Keeper};
 use crate::config::{Config, Port, SendFrom};
 use crate::health::{
-    Alarm, Board, End, Light, Notify, Restart, Running, Severity, State, Supervisor, Tally, UplinkState, Worker,
+    Alarm, Board, End, Light, Notify, Restart, Running, Severity, State, Supervisor, Tally, UplinkState, Worker, wedge,
 };
 use crate::ingest::{self, Carriers, Feed, Origin, Ring};
 use crate::retention::Retention;
@@ -85,7 +85,7 @@ impl App {
             tracing::warn!(%error, "what a run before this one knew of the time cannot be read; it is learned again");
             Vec::new()
         });
-        let keeper = Keeper::new(clock.clone(), store.newest_trusted_ms()).knowing(known);
+        let keeper = keeper_of(&store, &clock).knowing(known);
         let trouble = store.trouble();
         store.findings().iter().for_each(|finding| raise_finding(&board, finding));
         let mut supervisor =
@@ -119,14 +119,7 @@ impl App {
         let (tell, told) = mpsc::channel(64);
         self.add_keepers(&mut supervisor, node, told);
         supervisor.add(STAGE_WRITER, Worker::thread("writer", move |ctx| seat.run(&ctx)));
-        supervisor.on_restart(move |restart| {
-            if tell.try_send(restart.clone()).is_err() {
-                tracing::warn!(
-                    worker = restart.worker,
-                    "a restart could not be noted in the failure log; it is in this one"
-                );
-            }
-        });
+        note_restarts(&mut supervisor, tell);
         supervisor.exit_after(Duration::from_secs(2));
         if let Some(why) = self.kept_because {
             raise_kept(&board, &clock, why);
@@ -317,6 +310,27 @@ impl Node {
         }
         self.runtime.shutdown_timeout(Duration::from_millis(200));
         Ok(ExitCode::from(if in_trouble { EXIT_STORE } else { end.exit_code() }))
+    }
+}
+
+/// Has each restart written down.
+fn note_restarts(supervisor: &mut Supervisor, tell: mpsc::Sender<Restart>) {
+    supervisor.on_restart(move |restart| {
+        if tell.try_send(restart.clone()).is_err() {
+            tracing::warn!(
+                worker = restart.worker,
+                "a restart could not be noted in the failure log; it is in this one"
+            );
+        }
+    });
+}
+
+/// Who knows how far the wall clock can be believed.
+fn keeper_of(store: &Store, clock: &Clock) -> Keeper {
+    let newest_ms = store.newest_trusted_ms();
+    match wedge::turned("WAYPOST_NTP_MARK") {
+        Some(mark) => Keeper::with_ntp_mark(clock.clone(), newest_ms, mark.into()),
+        None => Keeper::new(clock.clone(), newest_ms),
     }
 }
 

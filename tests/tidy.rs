@@ -421,6 +421,27 @@ fn every_link_of_the_documents_leads_to_a_file() {
     none(&found);
 }
 
+/// What asks the environment in the file of the hooks, outside of what only debug builds have.
+fn hooks_of_release(text: &str) -> Vec<&str> {
+    let (before, rest) = text.split_once("#[cfg(debug_assertions)]\nmod hook {").unwrap_or((text, ""));
+    let after = rest.split_once("\n}\n").map_or("", |(_, after)| after);
+    before.lines().chain(after.lines()).filter(|line| line.contains("env::")).collect()
+}
+
+#[test]
+fn only_debug_builds_can_be_turned_by_the_faults() {
+    assert_eq!(hooks_of_release(&read("src/health/wedge.rs")), Vec::<&str>::new());
+    let planted = "#[cfg(debug_assertions)]\nmod hook {\n std::env::var(a)\n}\nfn f() { std::env::var(b) }\n";
+    assert_eq!(hooks_of_release(planted), ["fn f() { std::env::var(b) }"]);
+    for path in files("src", ".rs").iter().filter(|path| *path != "src/health/wedge.rs") {
+        let text = read(path);
+        let asked = ["WAYPOST_WEDGE", "WAYPOST_POINT", "WAYPOST_SYNC", "WAYPOST_KEEP_MS", "WAYPOST_NTP_MARK"]
+            .iter()
+            .find(|name| text.contains(&format!("var(\"{name}")) || text.contains(&format!("var_os(\"{name}")));
+        assert_eq!(asked, None, "{path} asks for a hook itself; ask health::wedge");
+    }
+}
+
 /// `UPDATE=1 cargo test --test tidy` writes the page anew.
 #[test]
 fn the_page_of_reasons_says_what_the_code_says() {

@@ -20,6 +20,8 @@ mod ring;
 mod sampler;
 mod sheet;
 mod sieve;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod take;
 mod watch;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::{BUILD_FLOOR_MS, Keeper};
 use crate::domain::{Seq, UnixMs};
+use crate::health::wedge;
 use crate::store::{Look, Reader, Receipt, Shelf, Span};
 
 /// A time that moves by more than this against the monotonic clock has stepped. ms
@@ -153,6 +154,16 @@ pub(super) fn may_be_due(reader: &Reader<'_>, wall_ms: UnixMs, keep: Duration) -
     let span = reader.span()?;
     let first = reader.receipts(span.base, span.sent, 1)?;
     Ok(first.first().is_some_and(|one| one.received_ms <= wall_ms - millis(keep)))
+}
+
+/// How long an event stays as `make faults` has turned it, in debug builds; none otherwise.
+pub(super) fn turned() -> Option<Duration> {
+    wedge::turned("WAYPOST_KEEP_MS").and_then(|ms| ms.parse().ok()).map(Duration::from_millis)
+}
+
+/// When the first pass is, how long between two, and how often it is looked: a keep of seconds wants its passes as often.
+pub(super) fn pace(first_ms: i64, every_ms: i64) -> (i64, i64, Duration) {
+    if turned().is_some() { (0, 200, Duration::from_millis(50)) } else { (first_ms, every_ms, Duration::MAX) }
 }
 
 pub(super) fn millis(span: Duration) -> i64 {

@@ -115,7 +115,7 @@ impl Retention {
             store,
             board,
             keeper,
-            keep: span(days.retention_days),
+            keep: age::turned().unwrap_or(span(days.retention_days)),
             archive: (days.archive_days > 0).then(|| span(days.archive_days)),
             moved: Arc::new(moved),
             trust: Trust::default(),
@@ -138,10 +138,11 @@ impl Retention {
 
     async fn run(&mut self, ctx: &Ctx) -> Outcome {
         self.mend_places(ctx).await;
-        let mut due_ms = self.keeper.clock().now().mono_ms() + FIRST_MS;
+        let (first_ms, every_ms, look) = age::pace(FIRST_MS, EVERY_MS);
+        let mut due_ms = self.keeper.clock().now().mono_ms() + first_ms;
         loop {
             wedge::hang(ctx.beat.worker()).await;
-            let wait = ctx.beat.parked(PARKED_MAX);
+            let wait = ctx.beat.parked(PARKED_MAX).min(look);
             tokio::select! {
                 () = ctx.stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(wait) => {}
@@ -157,7 +158,7 @@ impl Retention {
                 continue;
             }
             self.pass(ctx).await;
-            due_ms = self.keeper.clock().now().mono_ms() + EVERY_MS;
+            due_ms = self.keeper.clock().now().mono_ms() + every_ms;
         }
     }
 
@@ -281,6 +282,7 @@ impl Retention {
             let epoch = leaving.epoch.unwrap_or_else(|| self.store.epoch());
             let goods = Goods::Events(leaving.seqs.iter().map(|seq| seq.0).collect());
             let file = self.archived(goods, epoch, now_ms).await?;
+            wedge::point("archive-noted");
             passed.files += usize::from(file.is_some());
             self.remove(ctx, after, leaving.through, leaving.seqs, passed).await?;
             if file.is_some() {
@@ -312,6 +314,7 @@ impl Retention {
         let path = folder.join(&file);
         let written = self.store.read(move |reader| archive::write(&folder, &name, reader, &goods, made_ms)).await?;
         written.map_err(|error| Halt::Archive { path, error })?;
+        wedge::point("archive-written");
         self.note(State::Removing, &file).await?;
         Ok(Some(file))
     }
@@ -369,6 +372,7 @@ impl Retention {
             after = slice.through;
             let begun = Instant::now();
             let left = self.store.submit(Group::Now, move |txn| txn.leave(&slice)).await?.ok_or(Halt::Overtaken)?;
+            wedge::point("slice-removed");
             passed.events += left.events;
             passed.assets += left.assets;
             tokio::time::sleep(self.pause.max(begun.elapsed() * 2)).await;

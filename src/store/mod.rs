@@ -466,4 +466,6 @@ fn lock(dir: &Path) -> Result<File> {
 #[cfg(test)]
 mod salvage_tests;
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;

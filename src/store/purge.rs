@@ -21,6 +21,8 @@ use super::{Look, Reader, Store};
 const SCRUB_BYTES: i64 = 1 << 20;
 /// Zeros in one row. Bytes
 const SCRUB_ROW: i64 = 64 << 10;
+/// A store up to this size is written anew at the end of a purge: about a second of the writer's time on a disk, ten on a card.
+const ANEW_BYTES: i64 = 64 << 20;
 /// A text shorter than this is too common to be looked for in the bytes of letters.
 const NEEDLE_MIN: usize = 3;
 
@@ -417,8 +419,9 @@ impl Store {
         &self.turn
     }
 
-    /// Copies the write-ahead log back and cuts it to nothing: what was deleted is not to be read from there either. False:
-    /// a reader was busy; ask again.
+    /// Copies the write-ahead log back and cuts it to nothing: what was deleted is not to be read from there either. Before
+    /// that a store of at most [`ANEW_BYTES`] is written anew: parts of pages that are in use may hold what was there before.
+    /// False: somebody was busy; ask again.
     ///
     /// # Errors
     /// As [`StoreError`] says.
@@ -428,6 +431,18 @@ impl Store {
             let err = |e: rusqlite::Error| StoreError::of(&path, &e);
             let conn = Connection::open(path.as_path()).map_err(err)?;
             conn.busy_timeout(std::time::Duration::from_secs(5)).map_err(err)?;
+            let (pages, page): (i64, i64) = (
+                conn.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(err)?,
+                conn.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(err)?,
+            );
+            if pages.saturating_mul(page) <= ANEW_BYTES {
+                match conn.execute_batch("vacuum") {
+                    Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
+                        return Ok(false);
+                    }
+                    done => done.map_err(err)?,
+                }
+            }
             let busy: i64 = conn.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0)).map_err(err)?;
             Ok(busy == 0)
         });

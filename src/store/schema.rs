@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use include_dir::{Dir, include_dir};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
+use crate::health::wedge;
+
 use super::error::{Result, StoreError};
 
 /// How long a start looks at the structure of the store at most.
@@ -48,7 +50,13 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection> {
     conn.pragma_update(None, "secure_delete", "fast").map_err(err)?;
     conn.busy_timeout(std::time::Duration::from_secs(5)).map_err(err)?;
     conn.set_prepared_statement_cache_capacity(64);
-    for (pragma, want) in [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1")] {
+    // Debug builds only: the power cuts of `make faults` must be able to see what weaker settings lose.
+    let weaker = wedge::turned("WAYPOST_SYNC").filter(|sync| sync == "normal").is_some();
+    if weaker {
+        conn.pragma_update(None, "synchronous", "normal").map_err(err)?;
+    }
+    let synchronous = if weaker { "1" } else { "2" };
+    for (pragma, want) in [("journal_mode", "wal"), ("synchronous", synchronous), ("foreign_keys", "1")] {
         let got: rusqlite::types::Value = conn.pragma_query_value(None, pragma, |row| row.get(0)).map_err(err)?;
         let got = match got {
             rusqlite::types::Value::Integer(n) => n.to_string(),
@@ -128,6 +136,7 @@ fn migrate(path: &Path, conn: &mut Connection) -> Result<()> {
         txn.execute_batch(sql).map_err(err)?;
         txn.execute("insert into migrations (name, digest) values (?1, ?2)", [*name, &digest]).map_err(err)?;
         txn.pragma_update(None, "user_version", number).map_err(err)?;
+        wedge::point("migrated");
         txn.commit().map_err(err)?;
     }
     Ok(())

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::domain::Seq;
-use crate::health::{Ctx, Outcome};
+use crate::health::{Ctx, Outcome, wedge};
 
 use super::error::{Result, StoreError};
 use super::opening;
@@ -309,7 +309,14 @@ impl WriterSeat {
             request.job.run(&mut txn)?;
         }
         let after = txn.finish()?;
+        let grows = after.seq != pen.heads.seq;
+        if grows {
+            wedge::point("before-commit");
+        }
         sql.commit().map_err(err)?;
+        if grows {
+            wedge::point("after-commit");
+        }
         Ok(after)
     }
 }

@@ -34,7 +34,7 @@ struct Rig {
     dir: Arc<tempfile::TempDir>,
 }
 
-fn config(port: u16) -> Uplink {
+pub(super) fn config(port: u16) -> Uplink {
     Uplink {
         tls: false,
         host: "127.0.0.1".into(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::clock::BootTime;
 use crate::domain::{AssetState, Class, Kind, Lane, Loss, Reason, Row, Seq, Stage};
-use crate::health::publish_code;
+use crate::health::{publish_code, wedge};
 use crate::store::{Acknowledged, Damaged, Group, Ledger, Look, Lost, Outbound, Page, Result, Store, Txn};
 
 use super::Kit;
@@ -88,6 +88,7 @@ pub(super) async fn times(store: Store) -> Result<Vec<BootTime>> {
 /// Writes a batch: cursor, counts, letters and the log line together. False when somebody else has moved the cursor.
 pub(super) async fn commit(store: Store, batch: Batch, at_once: bool) -> Result<bool> {
     let (Track { lane, again }, through) = (batch.track, batch.through);
+    wedge::point("before-cursor");
     let group = if at_once { Group::Now } else { Group::Within(SHARE) };
     let written = store.submit(group, move |txn| if again { write_again(txn, &batch) } else { write(txn, &batch) });
     if written.await? {

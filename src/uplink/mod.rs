@@ -21,6 +21,8 @@ mod broker_tests;
 mod fake_broker;
 #[cfg(test)]
 mod session_tests;
+#[cfg(test)]
+mod simulator_tests;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;

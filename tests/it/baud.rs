@@ -16,7 +16,7 @@ fn at_most(baud: u32) -> Duration {
 }
 
 #[test]
-fn each_rate_is_found_in_time_without_a_byte_to_the_receiver() {
+pub fn each_rate_is_found_in_time_without_a_byte_to_the_receiver() {
     let rates = [4800, 9600, 38_400, 115_200, 921_600];
     let site = Site::new();
     let receivers: Vec<(String, u32, Receiver)> = rates

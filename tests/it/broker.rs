@@ -101,7 +101,7 @@ fn drained(node: &Node) {
 }
 
 #[test]
-fn the_centre_has_every_scan_after_every_blow_and_nothing_is_sent_without_its_puback() {
+pub fn the_centre_has_every_scan_after_every_blow_and_nothing_is_sent_without_its_puback() {
     let Some(mut broker) = Broker::start() else { return };
     let (size, port) = (size(), free_port());
     let wire = Wire::to(broker.port);
@@ -167,7 +167,7 @@ fn the_centre_has_every_scan_after_every_blow_and_nothing_is_sent_without_its_pu
 }
 
 #[test]
-fn a_stop_under_load_keeps_what_was_answered_and_says_offline() {
+pub fn a_stop_under_load_keeps_what_was_answered_and_says_offline() {
     let Some(broker) = Broker::start() else { return };
     let (site, port) = (Site::new(), free_port());
     let centre = Centre::at(broker.port, "centre");

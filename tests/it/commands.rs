@@ -114,7 +114,7 @@ fn every_way_to_end_has_its_code_and_says_what_to_do() {
 }
 
 #[test]
-fn a_second_node_on_the_same_store_is_refused_and_hurts_the_first_in_nothing() {
+pub fn a_second_node_on_the_same_store_is_refused_and_hurts_the_first_in_nothing() {
     let site = Site::new();
     let mut door3 = Pty::new(&site.path("door-3"));
     site.configure(&format!("[[scanner]]\nid = \"door-3\"\nport = \"{}\"\n", site.path("door-3").display()));

@@ -38,7 +38,7 @@ fn an_invalid_file_at_the_first_start_is_told_with_place_key_and_remedy() {
 }
 
 #[test]
-fn an_invalid_file_at_a_later_start_leaves_the_node_on_its_last_good_configuration() {
+pub fn an_invalid_file_at_a_later_start_leaves_the_node_on_its_last_good_configuration() {
     let site = Site::new();
     let mut door3 = Pty::new(&site.path("door-3"));
     site.configure(&door(&site));
@@ -131,7 +131,7 @@ fn a_port_that_is_taken_is_an_alarm_and_intake_runs_on() {
 }
 
 #[test]
-fn a_node_that_may_not_write_its_store_says_so_and_ends() {
+pub fn a_node_that_may_not_write_its_store_says_so_and_ends() {
     let site = Site::new();
     site.configure("");
     let text = std::fs::read_to_string(site.config()).unwrap();

@@ -150,7 +150,7 @@ fn while_driving<T>(pty: &mut Pty, second: &mut u32, what: &str, mut look: impl 
 }
 
 #[test]
-fn a_disk_filled_to_the_last_byte_under_load_and_freed_loses_nothing_and_is_back_in_seconds() {
+pub fn a_disk_filled_to_the_last_byte_under_load_and_freed_loses_nothing_and_is_back_in_seconds() {
     let Some(mount) = Mount::new(32) else { return };
     filled_and_freed(&mount, if full() { 20 } else { 2 });
 }

@@ -22,6 +22,8 @@ pub struct Told {
     pub other: Vec<(String, String)>,
     /// Connections made.
     pub connections: u64,
+    /// Answers `ok` that had come when the last connection was made.
+    pub begun: usize,
     /// Connections that were left because nothing was answered any more.
     pub deaf: u64,
 }
@@ -65,7 +67,11 @@ impl Feeder {
         let thread = std::thread::spawn(move || {
             while !sender.is_over() {
                 if let Ok(stream) = TcpStream::connect(("127.0.0.1", sender.port)) {
-                    sender.told.lock().unwrap().connections += 1;
+                    {
+                        let mut told = sender.told.lock().unwrap();
+                        told.connections += 1;
+                        told.begun = told.ok.len();
+                    }
                     // An end by the peer is what it connects again for.
                     drop(sender.talk(&stream));
                 } else {

@@ -13,7 +13,7 @@ const WINDOW: u64 = 64;
 const COMMITTED: Duration = Duration::from_millis(300);
 
 #[test]
-fn a_scan_answered_ok_survives_every_kill_here_and_upstream_once() {
+pub fn a_scan_answered_ok_survives_every_kill_here_and_upstream_once() {
     // As the bar has it, and a little of it for every day. With so many, fewer scans between two.
     let (kills, spread) = if full() { (1_000, 60) } else { (5, 400) };
     let Some(broker) = Broker::start() else { return };

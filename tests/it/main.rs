@@ -20,6 +20,8 @@ mod damage;
 mod disk;
 mod doctor;
 mod draw;
+#[path = "../faults/mod.rs"]
+mod faults;
 mod feeder;
 mod gpsd;
 mod kill;

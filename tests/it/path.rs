@@ -99,7 +99,7 @@ fn a_capture_with_line_noise_that_is_played_twice_is_stored_once() {
 }
 
 #[test]
-fn a_log_of_a_real_receiver_that_is_played_twice_is_stored_once() {
+pub fn a_log_of_a_real_receiver_that_is_played_twice_is_stored_once() {
     let corpora = std::env::var_os("WAYPOST_CORPORA").map_or_else(|| repository("../shared/corpora"), Into::into);
     let log = corpora.join("nmea/bu353s4.log");
     if !log.is_file() {

@@ -69,7 +69,7 @@ fn a_receiver_that_is_unplugged_is_seen_as_absent_and_goes_on_when_it_is_plugged
 }
 
 #[test]
-fn what_a_dirty_line_sends_is_counted_by_its_reason_and_hurts_nothing_else() {
+pub fn what_a_dirty_line_sends_is_counted_by_its_reason_and_hurts_nothing_else() {
     let site = Site::new();
     let (mut gps0, mut dirty) = (Pty::new(&site.path("gps0")), Pty::new(&site.path("dirty")));
     let mut clean = Pty::new(&site.path("clean"));
@@ -178,7 +178,7 @@ fn a_peer_hears_after_the_commit_what_became_of_each_frame() {
 }
 
 #[test]
-fn a_peer_that_does_not_read_its_replies_stops_no_other() {
+pub fn a_peer_that_does_not_read_its_replies_stops_no_other() {
     let (site, port) = (Site::new(), free_port());
     let keys = "reply = true\nrepeat_window_ms = 0\n";
     site.configure(&(scanner("door-3", &format!("tcp-listen://127.0.0.1:{port}")) + keys));
@@ -227,7 +227,7 @@ fn a_peer_that_pauses_within_a_frame_is_neither_glued_nor_lost() {
 }
 
 #[test]
-fn the_seventeenth_connection_is_told_that_the_listener_is_busy() {
+pub fn the_seventeenth_connection_is_told_that_the_listener_is_busy() {
     let (site, port) = (Site::new(), free_port());
     site.configure(&(scanner("door-3", &format!("tcp-listen://127.0.0.1:{port}")) + "reply = true\n"));
     let node = site.start();

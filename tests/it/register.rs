@@ -212,7 +212,7 @@ fn a_held_scan_becomes_an_event_with_its_own_time_when_its_asset_is_added() {
 }
 
 #[test]
-fn a_scan_held_before_a_kill_is_retried_once_however_often_the_node_is_killed() {
+pub fn a_scan_held_before_a_kill_is_retried_once_however_often_the_node_is_killed() {
     let site = Site::new();
     let mut door3 = door(&site, "hold");
     let node = site.start();

@@ -32,7 +32,7 @@ fn newest(node: &Node) -> f64 {
 }
 
 #[test]
-fn replugs_leak_no_descriptor_and_each_gives_a_fix_within_three_seconds() {
+pub fn replugs_leak_no_descriptor_and_each_gives_a_fix_within_three_seconds() {
     let cycles = if full() { 1_000 } else { 8 };
     let site = Site::new();
     let port = site.path("gps0");

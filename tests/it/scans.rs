@@ -139,7 +139,7 @@ fn kept(events: &[Value], letters: &[Value], id: &str) -> (Vec<Value>, Vec<Value
 }
 
 #[test]
-fn the_corpus_through_ptys_and_through_the_command_comes_out_the_same() {
+pub fn the_corpus_through_ptys_and_through_the_command_comes_out_the_same() {
     let Some(rows) = rows() else { return };
     let rows: Vec<&Value> = rows.iter().filter(|row| row.get("keys").is_none()).collect();
     assert_eq!(rows.len(), 47);

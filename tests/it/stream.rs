@@ -32,7 +32,7 @@ impl Drop for Raised<'_> {
 }
 
 #[test]
-fn a_stream_that_is_cut_a_hundred_times_while_scans_arrive_misses_and_repeats_nothing() {
+pub fn a_stream_that_is_cut_a_hundred_times_while_scans_arrive_misses_and_repeats_nothing() {
     let site = Site::new();
     let mut door3 = Pty::new(&site.path("door-3"));
     site.configure(&door(&site));
@@ -115,7 +115,7 @@ fn the_header_of_a_browser_that_reconnects_goes_before_the_address_it_began_with
 }
 
 #[test]
-fn a_cursor_of_another_store_is_answered_with_a_reset_and_then_the_present() {
+pub fn a_cursor_of_another_store_is_answered_with_a_reset_and_then_the_present() {
     let site = Site::new();
     let mut door3 = Pty::new(&site.path("door-3"));
     site.configure(&door(&site));
@@ -162,7 +162,7 @@ fn more_events_than_a_page_can_take_are_answered_with_a_reset_and_not_replayed()
 }
 
 #[test]
-fn garbage_for_a_cursor_is_refused_and_says_what_a_cursor_is() {
+pub fn garbage_for_a_cursor_is_refused_and_says_what_a_cursor_is() {
     let site = Site::new();
     site.configure("");
     let node = site.start();
@@ -215,7 +215,7 @@ fn a_quiet_stream_beats_and_says_goodbye_when_the_node_stops() {
 }
 
 #[test]
-fn a_stream_that_is_not_read_holds_up_no_other() {
+pub fn a_stream_that_is_not_read_holds_up_no_other() {
     let site = Site::new();
     let mut door3 = Pty::new(&site.path("door-3"));
     site.configure(&door(&site));

@@ -226,6 +226,9 @@ pub struct Heard {
     pub events: HashMap<String, Value>,
     /// Messages with events, repeats included.
     pub messages: u64,
+    /// Events that came again as something else, and places in the log that were given to two events.
+    pub changed: Vec<String>,
+    places: HashMap<(String, i64), String>,
     /// When each event came for the first time.
     pub firsts: Vec<Instant>,
     /// The last payload of each of the other topics.
@@ -290,15 +293,27 @@ impl Heard {
                 let value: Value = serde_json::from_slice(&publish.payload).unwrap_or(Value::Null);
                 if publish.topic.contains("/event/") {
                     self.messages += 1;
-                    if self.events.insert(value["id"].as_str().unwrap().to_owned(), value).is_none() {
-                        self.firsts.push(Instant::now());
-                    }
+                    self.event(value);
                 } else {
                     let name = publish.topic.rsplit_once("wp-07/").unwrap().1.to_owned();
                     self.topics.insert(name, value);
                 }
             }
             _ => {}
+        }
+    }
+
+    fn event(&mut self, event: Value) {
+        let id = event["id"].as_str().unwrap().to_owned();
+        let place = (event["epoch"].as_str().unwrap().to_owned(), event["seq"].as_i64().unwrap());
+        let known = self.places.entry(place).or_insert_with(|| id.clone());
+        if *known != id {
+            self.changed.push(format!("{event} stands where {known} stood"));
+        }
+        match self.events.insert(id, event.clone()) {
+            None => self.firsts.push(Instant::now()),
+            Some(before) if before != event => self.changed.push(format!("{before} came again as {event}")),
+            Some(_) => {}
         }
     }
 

@@ -210,14 +210,14 @@ fn tasks(how: &str) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn a_worker_that_panics_is_back_and_no_answered_scan_is_lost() {
+pub fn a_worker_that_panics_is_back_and_no_answered_scan_is_lost() {
     let mut cases = tasks("panic");
     cases.push(("writer", "panic"));
     all(&cases);
 }
 
 #[test]
-fn a_worker_that_waits_for_ever_is_noticed_and_started_again() {
+pub fn a_worker_that_waits_for_ever_is_noticed_and_started_again() {
     if full() {
         all(&tasks("hang"));
     } else {
@@ -226,7 +226,7 @@ fn a_worker_that_waits_for_ever_is_noticed_and_started_again() {
 }
 
 #[test]
-fn a_worker_that_blocks_its_thread_ends_the_process() {
+pub fn a_worker_that_blocks_its_thread_ends_the_process() {
     let mut cases = vec![("writer", "block")];
     if full() {
         cases.extend(tasks("block"));
@@ -235,7 +235,7 @@ fn a_worker_that_blocks_its_thread_ends_the_process() {
 }
 
 #[test]
-fn a_worker_in_an_endless_loop_ends_the_process() {
+pub fn a_worker_in_an_endless_loop_ends_the_process() {
     if !full() {
         eprintln!("SKIPPED: endless loops are tried in full size only (WAYPOST_FAULTS=full, make faults)");
         return;

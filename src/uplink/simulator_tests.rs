@@ -1,0 +1,567 @@
+//! A node in a world of dice: reads, a real store, the session, a broker and the way between them, on one clock that the dice
+//! move. First whatever can go wrong does, and nothing unsafe may be seen; then the world is healed and all must be delivered.
+//! `WAYPOST_SEED=<n>` plays one world again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::domain::{EventId, Kind, Lane, Seq, Stamp, TimeQuality};
+use crate::health::{Beat, Board, Ctx, Tally};
+use crate::ingest::simulated;
+use crate::store::{Draft, Filter, Group, Identity, Outcome, Result, Store, StoreError, Txn};
+
+use super::backoff::{Decorrelated, Dice};
+use super::broker_tests::config;
+use super::lane::{Batch, Message, Track};
+use super::script::{Effect, Input, Rules};
+use super::session::Session;
+use super::{Kit, Limits, NodeNames, figures};
+
+const RULES: Rules = Rules {
+    window: 16,
+    hold_unheard: true,
+    no_ack_us: 20_000_000,
+    retry_base_us: 1_000_000,
+    retry_cap_us: 10_000_000,
+    attempts: 10,
+    gather_us: 200_000,
+    gather_max: 64,
+    max_per_s: 0,
+    mib_per_day: 0,
+};
+/// Codes a scanner sends ahead of its answers.
+const AHEAD: usize = 8;
+/// Turns of a world while things go wrong.
+const TURNS: usize = 120;
+/// Turns within which a healed world must have delivered all: some minutes of its time.
+const HEALED_WITHIN: usize = 6_000;
+
+/// A process: what a crash takes away, and the store that it leaves.
+struct Node {
+    /// None only while it ends.
+    kit: Option<Kit>,
+    session: Session,
+    policy: Decorrelated,
+    next_try_us: i64,
+    /// Looks and commits that the store has not answered.
+    jobs: Vec<Effect>,
+    /// Reads that wait for their commit: code, instant, number on the connection.
+    waiting: VecDeque<(String, Stamp, u64)>,
+    nth: u64,
+    writer: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Node {
+    async fn open(dir: &Path, clock: &Clock, seed: u64) -> Self {
+        let who = Identity {
+            site: "halden".into(),
+            node: "wp-t".into(),
+            boot_id: "b".into(),
+            uplink: true,
+            skip_kept: false,
+        };
+        let (store, seat) = Store::open(dir, &who, clock, |_| {}).unwrap();
+        let ctx = Ctx { beat: Beat::new("writer", clock.clone()), stop: CancellationToken::new() };
+        let writer = Some(std::thread::spawn(move || seat.run(&ctx).unwrap()));
+        let cursors = store.read(|reader| Ok((reader.cursor(Lane::Scan)?, reader.cursor(Lane::Fix)?))).await.unwrap();
+        let head = *store.head().borrow();
+        let names = NodeNames {
+            site: "halden".into(),
+            node: "wp-t".into(),
+            version: "0".into(),
+            config_digest: "d".into(),
+            quota_mib: None,
+        };
+        let kit = Some(Kit {
+            config: config(1),
+            names,
+            store,
+            board: Board::default(),
+            clock: clock.clone(),
+            tally: Tally::new(clock.clone()),
+            published: Arc::default(),
+            limits: Limits::default(),
+        });
+        let (base, cap, spread) = (Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(2));
+        Self {
+            kit,
+            session: Session::new(RULES, head, cursors.0, cursors.1),
+            policy: Decorrelated::new(base, cap, spread, seed),
+            next_try_us: 0,
+            jobs: Vec::new(),
+            waiting: VecDeque::new(),
+            nth: 0,
+            writer,
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Without anybody who could ask it something the writer ends at once.
+        self.kit = None;
+        if let Some(writer) = self.writer.take() {
+            // A panic of its own was shown already.
+            drop(writer.join());
+        }
+    }
+}
+
+/// A publish that is not answered: ticket, event, payload.
+type Flying = (u64, Option<(Lane, Seq)>, String);
+
+/// The broker and the wire to it.
+#[derive(Default)]
+struct Broker {
+    up: bool,
+    /// What it has not answered.
+    wire: VecDeque<Flying>,
+    /// What it took, by id: the bytes.
+    taken: BTreeMap<String, String>,
+    /// Letters that its answers must make, by seq.
+    refused: BTreeMap<i64, u8>,
+    firsts: BTreeMap<&'static str, i64>,
+}
+
+struct World {
+    dice: Dice,
+    seed: u64,
+    clock: Clock,
+    dir: tempfile::TempDir,
+    node: Option<Node>,
+    broker: Broker,
+    unanswered: VecDeque<String>,
+    codes: u64,
+    told: Vec<(String, EventId)>,
+    fixes: u64,
+    crashes: u64,
+    calm: bool,
+}
+
+fn id_of(payload: &str) -> String {
+    let event: serde_json::Value = serde_json::from_str(payload).unwrap();
+    event["id"].as_str().unwrap().to_owned()
+}
+
+impl World {
+    async fn new(seed: u64) -> Self {
+        let clock = Clock::manual(Stamp { mono_us: 1_000_000, wall_ms: 1_795_169_472_000 });
+        let dir = tempfile::tempdir().unwrap();
+        let node = Some(Node::open(dir.path(), &clock, seed).await);
+        Self {
+            dice: Dice::new(seed),
+            seed,
+            clock,
+            dir,
+            node,
+            broker: Broker::default(),
+            unanswered: VecDeque::new(),
+            codes: 0,
+            told: Vec::new(),
+            fixes: 0,
+            crashes: 0,
+            calm: false,
+        }
+    }
+
+    fn node(&mut self) -> &mut Node {
+        self.node.as_mut().unwrap()
+    }
+
+    fn kit(&self) -> &Kit {
+        self.node.as_ref().unwrap().kit.as_ref().unwrap()
+    }
+
+    fn now_us(&self) -> i64 {
+        self.clock.now().mono_us
+    }
+
+    /// Whether something goes wrong that does so one time in `of`: never in a healed world.
+    fn fails(&mut self, of: u64) -> bool {
+        !self.calm && self.pick(of) == 0
+    }
+
+    fn pick(&mut self, below: u64) -> u64 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "small"
+        )]
+        let pick = (self.dice.roll() * below as f64) as u64;
+        pick.min(below - 1)
+    }
+
+    fn step(&mut self, input: Input) {
+        let now_us = self.now_us();
+        self.node().session.step(input, now_us);
+    }
+
+    async fn turn(&mut self) {
+        let dt_ms = i64::try_from(1 + self.pick(200)).unwrap();
+        self.clock.advance_ms(dt_ms);
+        if self.fails(60) {
+            let years = i64::try_from(self.pick(40)).unwrap() - 20;
+            self.clock.set_wall_ms(1_795_169_472_000 + years * 31_557_600_000);
+        }
+        if self.fails(50) {
+            self.crash().await;
+        }
+        if !self.calm {
+            self.arrive().await;
+        }
+        self.take().await;
+        self.broker_moves();
+        self.settle().await;
+        let head = *self.kit().store.head().borrow();
+        self.step(Input::Head(head));
+        self.plan();
+    }
+
+    /// The process is killed: what the store has committed is all that is left. The scanner sends its unanswered codes again.
+    async fn crash(&mut self) {
+        let fresh = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(self.dir.path()).unwrap() {
+            let file = file.unwrap().path();
+            if file.is_file() {
+                std::fs::copy(&file, fresh.path().join(file.file_name().unwrap())).unwrap();
+            }
+        }
+        self.node = None;
+        self.dir = fresh;
+        self.broker.up = false;
+        self.broker.wire.clear();
+        self.crashes += 1;
+        self.node = Some(Node::open(self.dir.path(), &self.clock, self.seed + self.crashes).await);
+        self.balanced().await;
+        let again: Vec<String> = self.unanswered.iter().cloned().collect();
+        again.into_iter().for_each(|code| self.hand_in(code));
+    }
+
+    fn hand_in(&mut self, code: String) {
+        let at = self.clock.now();
+        let node = self.node();
+        node.nth += 1;
+        let nth = node.nth;
+        node.waiting.push_back((code, at, nth));
+    }
+
+    /// Something is read.
+    async fn arrive(&mut self) {
+        match self.pick(4) {
+            0 | 1 if self.unanswered.len() < AHEAD => {
+                // Now and then the same code again, within its window or not.
+                self.codes += u64::from(self.pick(5) > 0 || self.codes == 0);
+                let code = format!("C{}", self.codes);
+                self.unanswered.push_back(code.clone());
+                self.hand_in(code);
+            }
+            2 => {
+                self.fixes += 1;
+                let (n, at) = (self.fixes, self.clock.now());
+                let store = self.kit().store.clone();
+                store.submit(Group::Now, move |txn| fix(txn, n, at)).await.unwrap();
+            }
+            _ => {}
+        }
+    }
+
+    /// The intake commits the read that waits longest; it keeps it until the store has answered.
+    async fn take(&mut self) {
+        let Some((code, at, nth)) = self.node().waiting.front().cloned() else { return };
+        let (fails, unheard) = (self.fails(8), self.fails(20));
+        let (store, published) = (self.kit().store.clone(), Arc::clone(&self.kit().published));
+        let read = code.clone();
+        let answer = store.submit(Group::Now, move |txn| {
+            let id = simulated::scan(txn, &read, at, nth, &published)?;
+            if fails { Err(StoreError::Gone) } else { Ok(id) }
+        });
+        let answer = answer.await;
+        if unheard {
+            return;
+        }
+        let Ok(id) = answer else { return };
+        self.node().waiting.pop_front();
+        assert_eq!(self.unanswered.pop_front(), Some(code.clone()), "answers come in order");
+        self.told.push((code, id));
+    }
+
+    fn broker_moves(&mut self) {
+        let now_us = self.now_us();
+        if !self.broker.up {
+            if self.node().next_try_us > now_us {
+                return;
+            }
+            if self.fails(3) {
+                let wait = self.node().policy.next_wait();
+                self.node().next_try_us = now_us + i64::try_from(wait.as_micros()).unwrap();
+                return;
+            }
+            let receive_max = usize::try_from(1 + self.pick(20)).unwrap();
+            self.broker.up = true;
+            self.broker.wire.clear();
+            self.step(Input::Connected { receive_max, packet_max: 100_000, retains: true });
+            self.step(Input::Say(Message {
+                topic: "status".into(),
+                payload: "on".into(),
+                retain: true,
+                ..Message::default()
+            }));
+            return;
+        }
+        for _ in 0..self.pick(8) {
+            self.answer();
+        }
+        if self.broker.up && self.fails(25) {
+            let by_peer = self.pick(2) == 0;
+            self.lose(by_peer);
+        }
+    }
+
+    fn lose(&mut self, by_peer: bool) {
+        let now_us = self.now_us();
+        self.broker.up = false;
+        self.broker.wire.clear();
+        self.step(Input::Lost { by_peer, code: None });
+        let wait = self.node().policy.after_loss();
+        self.node().next_try_us = now_us + i64::try_from(wait.as_micros()).unwrap();
+    }
+
+    /// The broker deals with one publish, mostly the oldest: takes it, refuses it, or takes it and its PUBACK is lost.
+    fn answer(&mut self) {
+        let length = self.broker.wire.len() as u64;
+        if !self.broker.up || length == 0 {
+            return;
+        }
+        let at = if self.fails(5) { self.pick(length) } else { 0 };
+        let Some((ticket, event, payload)) = self.broker.wire.remove(usize::try_from(at).unwrap()) else { return };
+        let code = match (event, if self.calm { 99 } else { self.pick(30) }) {
+            (_, 0) => 0x10,
+            (_, 1) => 0x87,
+            (_, 2) => 0x97,
+            (Some((_, seq)), 3) if seq.0 % 7 == 0 => 0x99,
+            _ => 0,
+        };
+        if let Some((_, seq)) = event {
+            if code == 0x99 {
+                self.broker.refused.insert(seq.0, code);
+            } else if code == 0 {
+                let before = self.broker.taken.insert(id_of(&payload), payload.clone());
+                assert!(before.is_none_or(|before| before == payload), "sent again byte for byte");
+            }
+        }
+        if self.fails(20) {
+            self.lose(true);
+            return;
+        }
+        self.step(Input::Answered { ticket, code });
+        if self.fails(10) {
+            // A second PUBACK for the same publish.
+            self.step(Input::Answered { ticket, code: 0 });
+        }
+    }
+
+    /// The store answers some of what it was asked, in any order.
+    async fn settle(&mut self) {
+        for _ in 0..self.pick(4) {
+            let length = self.node().jobs.len() as u64;
+            if length == 0 {
+                return;
+            }
+            let at = usize::try_from(self.pick(length)).unwrap();
+            match self.node().jobs.swap_remove(at) {
+                Effect::Read { track, after, limit } => self.read(track, after, limit).await,
+                Effect::Commit(batch) => self.commit(batch).await,
+                Effect::Publish { .. } | Effect::Drop(_) => {}
+            }
+        }
+    }
+
+    async fn read(&mut self, track: Track, after: Seq, limit: usize) {
+        if self.fails(10) {
+            self.step(Input::ReadFailed(track));
+            return;
+        }
+        let kit = self.kit();
+        let kit = Arc::new(Kit {
+            config: kit.config.clone(),
+            names: kit.names.clone(),
+            store: kit.store.clone(),
+            board: kit.board.clone(),
+            clock: kit.clock.clone(),
+            tally: kit.tally.clone(),
+            published: Arc::clone(&kit.published),
+            limits: kit.limits,
+        });
+        let (rows, seen) = figures::read(kit, track, after, limit).await.unwrap();
+        self.step(Input::Read { track, rows, seen });
+    }
+
+    async fn commit(&mut self, batch: Batch) {
+        let track = batch.track;
+        if self.fails(8) {
+            self.step(Input::CommitFailed(track));
+            return;
+        }
+        let done = figures::commit(self.kit().store.clone(), batch, true).await.unwrap();
+        assert!(done, "nobody else moves the cursor");
+        self.balanced().await;
+        if self.fails(15) {
+            // The commit is in, its answer is not: it is asked for again.
+            self.step(Input::CommitFailed(track));
+            return;
+        }
+        self.step(Input::Committed(track));
+    }
+
+    fn plan(&mut self) {
+        let (now_us, mut effects) = (self.now_us(), Vec::new());
+        self.node().session.plan(now_us, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Publish { ticket, message, event } => {
+                    assert!(self.broker.up, "nothing is sent without a connection");
+                    if let Some((lane, seq)) = event {
+                        let newest = self.broker.firsts.entry(lane.as_str()).or_default();
+                        *newest = (*newest).max(seq.0);
+                    }
+                    self.broker.wire.push_back((ticket, event, message.payload));
+                }
+                Effect::Drop(_) => self.lose(false),
+                job => self.node().jobs.push(job),
+            }
+        }
+    }
+
+    /// Safety: the books balance, and no more is called sent than the broker took.
+    async fn balanced(&mut self) {
+        let ledger = self.kit().store.read(|reader| reader.ledger()).await.unwrap();
+        assert_eq!(ledger.imbalance(), 0, "{ledger:?}");
+        let count = |word: &str| ledger.events.get(word).copied().unwrap_or(0);
+        let taken = i64::try_from(self.broker.taken.len()).unwrap();
+        assert!(count("sent") <= taken, "{} sent, the broker took {taken}", count("sent"));
+    }
+
+    /// Heals the world; answers after how many turns all was delivered.
+    async fn heal(&mut self) -> usize {
+        self.calm = true;
+        for turn in 0..HEALED_WITHIN {
+            let node = self.node();
+            let done = node.waiting.is_empty() && node.session.is_drained() && node.session.is_quiet();
+            if done && node.jobs.is_empty() && self.unanswered.is_empty() {
+                return turn;
+            }
+            self.turn().await;
+        }
+        panic!("healed for {HEALED_WITHIN} turns and not delivered: {:?}", self.node().session);
+    }
+
+    /// In the end: what the scanner was told is in the log, what is in the log is with the broker or a letter.
+    async fn judge(&mut self) {
+        self.balanced().await;
+        let store = self.kit().store.clone();
+        let rows = store.read(|reader| reader.after(Seq(0), 100_000, &Filter::default())).await.unwrap().rows;
+        let codes: BTreeMap<EventId, &str> =
+            rows.iter().filter_map(|row| Some((row.id, row.code.as_deref()?))).collect();
+        for (code, id) in &self.told {
+            assert_eq!(codes.get(id), Some(&code.as_str()), "{code} was told ok");
+        }
+        let seqs: Vec<i64> = rows.iter().map(|row| row.seq.0).collect();
+        assert_eq!(seqs, (1..=i64::try_from(rows.len()).unwrap()).collect::<Vec<_>>(), "seq is dense");
+        for row in &rows {
+            let (taken, refused) =
+                (self.broker.taken.contains_key(&row.id.to_string()), self.broker.refused.contains_key(&row.seq.0));
+            assert!(taken || refused, "{} is with the broker or a letter", row.seq);
+        }
+        let ledger = store.read(|reader| reader.ledger()).await.unwrap();
+        assert_eq!(ledger.unsent.values().sum::<i64>(), 0, "nothing is unsent");
+        let fixes = rows.iter().filter(|row| row.kind == Kind::Fix).count() as u64;
+        assert_eq!(fixes, self.fixes, "each fix once");
+    }
+}
+
+fn fix(txn: &mut Txn<'_>, n: u64, at: Stamp) -> Result<()> {
+    let mut id = [0xf1; 16];
+    id[8..].copy_from_slice(&n.to_be_bytes());
+    let draft = Draft {
+        id: EventId(id),
+        kind: Kind::Fix,
+        ts_ms: at.wall_ms,
+        tq: TimeQuality::Ntp,
+        received: at,
+        source: Some("gps0".into()),
+        asset: Some("TRK-07".into()),
+        place: None,
+        code: None,
+        body: "{}".into(),
+    };
+    txn.append(&draft)?;
+    txn.frame("gps0", Outcome::Stored);
+    Ok(())
+}
+
+/// Says which world it was, should it end in a panic.
+struct Named(u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("WAYPOST_SEED={} plays this world again", self.0);
+        }
+    }
+}
+
+/// One world from its beginning to its end: events, crashes, turns until it was healed.
+fn play(seed: u64) -> (usize, u64, usize) {
+    let named = Named(seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let played = runtime.block_on(async {
+        let mut world = World::new(seed).await;
+        for _ in 0..TURNS {
+            world.turn().await;
+        }
+        let healed = world.heal().await;
+        world.judge().await;
+        (world.told.len(), world.crashes, healed)
+    });
+    drop(named);
+    played
+}
+
+#[test]
+fn whatever_goes_wrong_in_a_world_of_dice_all_is_delivered_once_it_is_healed() {
+    let full = std::env::var("WAYPOST_FAULTS").is_ok_and(|size| size == "full");
+    let seeds: Vec<u64> = match std::env::var("WAYPOST_SEED") {
+        Ok(seed) => vec![seed.parse().unwrap()],
+        Err(_) => (0..if full { 10_000 } else { 300 }).collect(),
+    };
+    let (next, slowest) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                use std::sync::atomic::Ordering;
+                while let Some(seed) =
+                    usize::try_from(next.fetch_add(1, Ordering::AcqRel)).ok().and_then(|n| seeds.get(n))
+                {
+                    let (_, _, healed) = play(*seed);
+                    slowest.fetch_max(healed as u64, Ordering::AcqRel);
+                    if seed % 1_000 == 999 {
+                        eprintln!("simulator: {} of {} worlds", seed + 1, seeds.len());
+                    }
+                }
+            });
+        }
+    });
+    eprintln!("simulator: {} worlds, healed after {} turns at most", seeds.len(), slowest.into_inner());
+}
+
+#[test]
+fn a_world_is_the_same_whenever_its_seed_is_played() {
+    assert_eq!(play(7), play(7));
+}
