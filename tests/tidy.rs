@@ -62,6 +62,7 @@ const RECKONERS: &[(&str, &str)] = &[
     ("src/retention/shelves.rs", "the same for the lines of logs"),
     ("src/ingest/ring.rs", "the date of a capture, and whether one is gone on with: bytes for diagnosis"),
     ("src/screen/sheet.rs", "ages of another boot, for people"),
+    ("src/store/retry.rs", "for how long a person may open a letter again; the letter itself leaves by retention"),
     ("src/uplink/sign.rs", "when the next try is due, for people; the try itself goes by CLOCK_BOOTTIME"),
 ];
 

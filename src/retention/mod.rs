@@ -7,6 +7,7 @@
 mod age;
 mod archive;
 mod clear;
+mod filing;
 mod purge;
 mod rebuild;
 mod shelves;
@@ -22,7 +23,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::clock::Keeper;
 use crate::config;
-use crate::domain::{Epoch, Seq, UnixMs};
+use crate::domain::{Seq, UnixMs};
 use crate::health::{Alarm, Board, Ctx, Outcome, PARKED_MAX, Severity, Worker, chore, wedge};
 use crate::projection::Rebuild;
 use crate::store::{Damaged, Filter, Group, Look, Moved, Page, Reader, Slice, Store, StoreError, Txn};
@@ -305,52 +306,6 @@ impl Retention {
         self.change(move |txn| txn.tell_damaged(&damaged, "archive").map(|_| ())).await
     }
 
-    /// Writes what leaves into a file, and notes that it is to be removed now. None where there is nothing to be written.
-    async fn archived(&self, goods: Goods, epoch: Epoch, made_ms: UnixMs) -> Result<Option<String>, Halt> {
-        let Some(file) = goods.name(epoch).filter(|_| self.archive.is_some()) else { return Ok(None) };
-        // Before a file is begun it is noted: one that a power cut left is then taken out, for all of it is still in the store.
-        self.note(State::Writing, &file).await?;
-        let (folder, name) = (archive::folder(self.store.path()), file.clone());
-        let path = folder.join(&file);
-        let written = self.store.read(move |reader| archive::write(&folder, &name, reader, &goods, made_ms)).await?;
-        written.map_err(|error| Halt::Archive { path, error })?;
-        wedge::point("archive-written");
-        self.note(State::Removing, &file).await?;
-        Ok(Some(file))
-    }
-
-    /// Goes on where a pass before this one was cut off.
-    async fn finish_archive(&self, ctx: &Ctx, passed: &mut Passed) -> Result<(), Halt> {
-        let Some(noted) = self.store.read(|reader| reader.archiving()).await? else { return Ok(()) };
-        let folder = archive::folder(self.store.path());
-        match State::of(&noted) {
-            Some((State::Removing, file)) => {
-                let (path, file) = (folder.join(file), file.to_owned());
-                let shelf = archive::shelf(&file);
-                let numbers = blocking(path.clone(), move || archive::numbers(&folder, &file)).await?;
-                match (numbers.as_deref(), shelf) {
-                    (Some(numbers), Some(shelf)) => self.unshelve(ctx, shelf, numbers, passed).await?,
-                    (Some(&[first, .., last] | &[first @ last]), None) => {
-                        let seqs = numbers.into_iter().flatten().map(Seq).collect();
-                        self.remove(ctx, Seq(first - 1), Seq(last), seqs, passed).await?;
-                    }
-                    // What it was meant to hold and is still in the log goes into the next one.
-                    _ => {
-                        tracing::error!(file = %path.display(), "an archive is gone or damaged that was whole when it was written")
-                    }
-                }
-            }
-            Some((State::Writing, file)) => {
-                let (path, file) = (folder.join(file), file.to_owned());
-                blocking(path, move || archive::undo(&folder, &file)).await?;
-            }
-            None => {
-                tracing::error!(noted, "the store names an archive in hand in words that this version does not know")
-            }
-        }
-        self.change(|txn| txn.set_archiving(None)).await.map_err(Into::into)
-    }
-
     /// Removes events of a stretch in slices, and tells `base` what all of the stretch told.
     async fn remove(
         &self,
@@ -386,40 +341,11 @@ impl Retention {
         blocking(folder.clone(), move || archive::expire(&folder, before_ms)).await
     }
 
-    async fn note(&self, state: State, file: &str) -> Result<(), StoreError> {
-        let noted = format!("{} {file}", state.as_str());
-        self.change(move |txn| txn.set_archiving(Some(&noted))).await
-    }
-
     async fn change(
         &self,
         work: impl FnMut(&mut Txn<'_>) -> Result<(), StoreError> + Send + 'static,
     ) -> Result<(), StoreError> {
         self.store.submit(Group::Now, work).await
-    }
-}
-
-/// How far the archive in hand is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// None of its events has been removed: it can be taken out again.
-    Writing,
-    /// It holds what it should: its events are being removed.
-    Removing,
-}
-
-impl State {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Writing => "writing",
-            Self::Removing => "removing",
-        }
-    }
-
-    /// The state and the file of a note.
-    fn of(noted: &str) -> Option<(Self, &str)> {
-        let (word, file) = noted.split_once(' ')?;
-        [Self::Writing, Self::Removing].into_iter().find(|state| state.as_str() == word).map(|state| (state, file))
     }
 }
 

@@ -553,7 +553,7 @@ async fn a_cut_between_archive_and_removal_loses_and_doubles_nothing() {
         let goods = Goods::Events((1..=1_200).collect());
         let file = goods.name(log.store.epoch()).unwrap();
         let folder = archive::folder(log.store.path());
-        retention.note(State::Writing, &file).await.unwrap();
+        retention.note(filing::State::Writing, &file).await.unwrap();
         if cut == "writing" {
             std::fs::create_dir(&folder).unwrap();
             std::fs::write(folder.join(format!("{file}.tmp")), b"half of it").unwrap();
@@ -571,7 +571,7 @@ async fn a_cut_between_archive_and_removal_loses_and_doubles_nothing() {
             _ => 0,
         };
         if !cut.starts_with("writ") {
-            retention.note(State::Removing, &file).await.unwrap();
+            retention.note(filing::State::Removing, &file).await.unwrap();
             let seqs = (1..=upto).map(Seq).collect();
             retention.remove(&ctx(&log.clock), Seq(0), Seq(upto), seqs, &mut Passed::default()).await.unwrap();
         }
