@@ -135,12 +135,14 @@ fn header(path: &Path) -> Option<&'static str> {
     }
     // A backup is one file, and has no log until it is written to.
     let log: &[u8] = if header[18..20] == [1, 1] && length(&wal(path)) == 0 { &[1, 1] } else { &[2, 2] };
+    // As long as all that was written is in the log, the file is of no encoding yet.
+    let encoding: &[u8] = if header[56..60] == [0; 4] { &[0; 4] } else { &[0, 0, 0, 1] };
     let checks: [(&[u8], &[u8], &str); 5] = [
         (&header[..16], MAGIC, "it does not begin as a database does"),
         (&header[16..18], &page, "the size of its pages"),
         (&header[18..20], log, "the kind of its log"),
         (&header[20..24], &[0, 64, 32, 32], "its constants"),
-        (&header[56..60], &[0, 0, 0, 1], "the encoding of its texts"),
+        (&header[56..60], encoding, "the encoding of its texts"),
     ];
     checks.into_iter().find(|(is, should, _)| is != should).map(|(_, _, what)| what)
 }

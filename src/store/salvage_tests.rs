@@ -172,6 +172,20 @@ fn what_a_power_cut_leaves_opens_as_it_was() {
 }
 
 #[test]
+fn a_store_that_was_killed_in_its_first_minute_with_all_in_its_log_goes_on_in_the_same_life() {
+    let young = fast();
+    let path = young.path().join("waypost.db");
+    let begun = opening::open(young.path(), &path, &identity(true, false), &clock(), &Quota::none(&path)).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), 1024, "all is in the log");
+    let cut = fast();
+    copy(young.path(), cut.path());
+    let (store, _seat) = open(cut.path());
+    assert_eq!(store.epoch(), begun.epoch);
+    assert_eq!(reason(&store), [""; 0]);
+    assert_eq!(quarantined(cut.path()), Vec::<PathBuf>::new());
+}
+
+#[test]
 fn an_old_copy_put_back_begins_a_new_life_behind_all_that_was_numbered() {
     let filled = Filled::new(500, 0);
     let dir = filled.copy();

@@ -65,6 +65,9 @@ pub fn a_scan_answered_ok_survives_every_kill_here_and_upstream_once() {
     }
     let ids: std::collections::HashSet<&str> = exported.iter().map(|event| event["id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), exported.len(), "no id twice in the store");
+    let lives: std::collections::HashSet<&str> =
+        exported.iter().map(|event| event["epoch"].as_str().unwrap()).collect();
+    assert_eq!(lives.len(), 1, "a kill begins no new life of the store: {lives:?}");
     assert_eq!(heard.events.len(), exported.len(), "the centre has what the store has");
     assert_eq!(heard.gaps(), Vec::<String>::new());
     let repeats = heard.messages - heard.events.len() as u64;
