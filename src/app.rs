@@ -3,8 +3,10 @@
 mod almanac;
 mod desk;
 mod gauge;
+mod integrity;
 mod outlook;
 mod pressure;
+mod sentry;
 mod waiting;
 mod yard;
 
@@ -13,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -43,7 +45,7 @@ const STAGE_INGEST: u8 = 1;
 const STAGE_OUT: u8 = 2;
 const STAGE_WRITER: u8 = 3;
 
-pub use desk::{carry_out, purge};
+pub use desk::{carry_out, purge, restore};
 
 /// A node that is about to start.
 pub struct App {
@@ -75,8 +77,9 @@ impl App {
         let clock = Clock::system();
         let (board, tally) = (Board::default(), Tally::new(clock.clone()));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let committed_ms = Arc::new(AtomicI64::new(clock.now().mono_ms()));
         let notify = Notify::from_env(clock.clone());
-        let (store, seat) = runtime.block_on(self.open(&clock, &tally, &notify))?;
+        let (store, seat) = runtime.block_on(self.open(&clock, &tally, &notify, &committed_ms))?;
         let known = runtime.block_on(store.read({
             let boot = store.boot();
             move |reader| reader.anchors(boot)
@@ -116,10 +119,8 @@ impl App {
             supervisor.add(STAGE_OUT, worker);
         }
         self.add_uplink(&mut supervisor, &store, &board, &tally, &clock, published);
-        let (tell, told) = mpsc::channel(64);
-        self.add_keepers(&mut supervisor, node, told);
+        self.add_keepers(&mut supervisor, node, committed_ms);
         supervisor.add(STAGE_WRITER, Worker::thread("writer", move |ctx| seat.run(&ctx)));
-        note_restarts(&mut supervisor, tell);
         supervisor.exit_after(Duration::from_secs(2));
         if let Some(why) = self.kept_because {
             raise_kept(&board, &clock, why);
@@ -132,16 +133,49 @@ impl App {
     }
 
     /// Opens the store, when its disk takes something again if need be.
-    async fn open(&self, clock: &Clock, tally: &Tally, notify: &Notify) -> Result<(Store, WriterSeat), StoreError> {
+    async fn open(
+        &self,
+        clock: &Clock,
+        tally: &Tally,
+        notify: &Notify,
+        committed_ms: &Arc<AtomicI64>,
+    ) -> Result<(Store, WriterSeat), StoreError> {
         let open = || {
-            let tally = tally.clone();
+            let (tally, committed_ms, at) = (tally.clone(), Arc::clone(committed_ms), clock.clone());
             open_store(&self.config, clock, move |commit| {
                 if commit.ok {
+                    committed_ms.store(at.now().mono_ms(), Ordering::Release);
                     tally.commit_seconds(commit.took);
                 }
             })
         };
         waiting::store(&self.config, &self.control, notify, open).await
+    }
+
+    /// Who looks after the node itself: the disk, the store, the log's length, what stands and what was restarted.
+    fn add_keepers(&self, supervisor: &mut Supervisor, node: ingest::Node, committed_ms: Arc<AtomicI64>) {
+        let ingest::Node { store, board, tally, keeper, thin_s, .. } = node;
+        let (needs, needed) = watch::channel(Need::default());
+        let (tell, told) = mpsc::channel(64);
+        let clock = keeper.clock();
+        let gauge = gauge::Parts {
+            store: store.clone(),
+            board: board.clone(),
+            keeper: keeper.clone(),
+            tally: tally.clone(),
+            max_mib: self.config.store.max_mib,
+            policy: self.config.store.full_policy,
+            uplink: self.config.uplink.is_some(),
+            thin_s,
+            needs,
+        };
+        supervisor.add(STAGE_OUT, gauge::worker(gauge, told));
+        supervisor.add(STAGE_OUT, sentry::worker(store.clone(), board.clone(), clock.clone(), tally, committed_ms));
+        supervisor.add(STAGE_OUT, integrity::worker(store.clone(), board.clone(), clock.clone()));
+        let moved = self.config.gps.iter().map(|gps| gps.asset.clone()).collect();
+        let retention = Retention::new(store, board, keeper, &self.config.store, moved, needed);
+        supervisor.add(STAGE_OUT, retention.worker());
+        note_restarts(supervisor, tell);
     }
 
     /// What all sources share.
@@ -225,27 +259,6 @@ impl App {
         let worker =
             uplink::worker(config, names, store.clone(), board.clone(), clock.clone(), tally.clone(), published);
         supervisor.add(STAGE_OUT, worker);
-    }
-
-    /// Who looks after the room, and who makes it.
-    fn add_keepers(&self, supervisor: &mut Supervisor, node: ingest::Node, told: mpsc::Receiver<Restart>) {
-        let ingest::Node { store, board, tally, keeper, thin_s, .. } = node;
-        let (needs, needed) = watch::channel(Need::default());
-        let gauge = gauge::Parts {
-            store: store.clone(),
-            board: board.clone(),
-            keeper: keeper.clone(),
-            tally,
-            max_mib: self.config.store.max_mib,
-            policy: self.config.store.full_policy,
-            uplink: self.config.uplink.is_some(),
-            thin_s,
-            needs,
-        };
-        supervisor.add(STAGE_OUT, gauge::worker(gauge, told));
-        let moved = self.config.gps.iter().map(|gps| gps.asset.clone()).collect();
-        let retention = Retention::new(store, board, keeper, &self.config.store, moved, needed);
-        supervisor.add(STAGE_OUT, retention.worker());
     }
 
     /// The asset that the node's first receiver moves: where the node itself is.
@@ -340,14 +353,18 @@ fn open_store(
     clock: &Clock,
     on_commit: impl Fn(Commit) + Send + Sync + 'static,
 ) -> Result<(Store, WriterSeat), StoreError> {
-    let who = Identity {
+    Store::open(&config.store.dir, &identity(config), clock, on_commit)
+}
+
+/// Whom the store writes as.
+fn identity(config: &Config) -> Identity {
+    Identity {
         site: config.node.site.clone(),
         node: config.node.id.clone(),
         boot_id: boot_id(),
         uplink: config.uplink.is_some(),
         skip_kept: config.uplink.as_ref().is_some_and(|uplink| uplink.send_from == SendFrom::Now),
-    };
-    Store::open(&config.store.dir, &who, clock, on_commit)
+    }
 }
 
 /// What the screen asks for the last minutes of a source.

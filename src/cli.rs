@@ -14,6 +14,7 @@ mod owner;
 mod progress;
 mod purge;
 mod rebuild;
+mod restore;
 mod run;
 mod sheet;
 
@@ -121,6 +122,8 @@ enum Command {
     Purge(purge::PurgeArgs),
     /// Tell the places anew from the events, and set right what differs
     Rebuild(rebuild::RebuildArgs),
+    /// Put a backup in the place of the store of a node that does not run
+    Restore(restore::RestoreArgs),
     /// Copy the store, also while the node runs; the copy is checked before it gets its name
     Backup(backup::BackupArgs),
 }
@@ -250,6 +253,7 @@ fn dispatch(cli: Cli) -> Done {
         Command::Capture { port } => offline::capture(&cli.config, &port),
         Command::Purge(args) => purge::purge(&cli.config, args),
         Command::Rebuild(args) => rebuild::rebuild(&cli.config, &args),
+        Command::Restore(args) => restore::restore(&cli.config, &args),
         Command::Backup(args) => backup::backup(&cli.config, &args),
         Command::Outbox(Outbox::Stat(JsonArg { json })) => offline::stat(&cli.config, json),
         Command::Outbox(Outbox::Check(JsonArg { json })) => check::check(&cli.config, json),

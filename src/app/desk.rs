@@ -1,5 +1,7 @@
 //! The desk of a node that runs, and of one that does not: then the store is opened for the time of one order.
 
+use std::path::PathBuf;
+
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Keeper};
@@ -9,7 +11,7 @@ use crate::health::{Beat, Board, Ctx};
 use crate::ingest::Carriers;
 use crate::ingest::orders::Clerk;
 use crate::retention::{Purge, PurgeError, remove_captures};
-use crate::store::{self, Store};
+use crate::store::{self, Restoring, Store};
 
 use super::yard::Yard;
 
@@ -79,6 +81,15 @@ fn on_closed<T>(config: &Config, work: impl AsyncFnOnce(Store, Clock) -> anyhow:
             Err(_) => Err(anyhow::anyhow!("the writer hit a bug; what was answered is stored")),
         }
     })
+}
+
+/// Puts a looked-at copy in the place of the store and begins its new life; answers where the old one is kept. `by` asked for it.
+///
+/// # Errors
+/// The store's own.
+pub fn restore(restoring: Restoring, config: &Config, by: &str) -> anyhow::Result<Option<PathBuf>> {
+    let kept = restoring.finish(by, &Clock::system())?;
+    on_closed(config, async |_, _| Ok(kept))
 }
 
 /// Carries a job to its end: nobody else would before the node runs.

@@ -14,8 +14,12 @@ pub(super) fn who() -> String {
 
 /// Goes on as the owner of the store in `dir`: root becomes it for good, anybody else must be it already.
 pub(super) fn become_owner(dir: &Path) -> Result<(), Failure> {
-    let store = dir.join("waypost.db");
-    let owner = std::fs::metadata(&store)
+    become_owner_of(&dir.join("waypost.db"), dir)
+}
+
+/// Goes on as the owner of `store`, which lies or will lie in `dir`.
+pub(super) fn become_owner_of(store: &Path, dir: &Path) -> Result<(), Failure> {
+    let owner = std::fs::metadata(store)
         .map_err(|error| Failure::new(exit::IO, format!("{}: {error}; start the node once", store.display())))?;
     // SAFETY: takes and touches nothing, and cannot fail.
     let me = unsafe { libc::geteuid() };

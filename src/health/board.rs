@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::ChoreState;
+use super::{ChoreState, alarms};
 use crate::domain::{AssetState, Job, UnixMs};
 
 /// The state of one input.
@@ -346,6 +346,8 @@ impl Board {
 
     /// Raises an alarm, or changes the words of one that stands; its `since_ms` and `count` stay.
     pub fn raise(&self, mut alarm: Alarm) {
+        // Tests of how alarms are shown may make up names.
+        debug_assert!(cfg!(test) || alarms::is_known(&alarm.name), "{} is not in health::alarms", alarm.name);
         if let Some(State::Alarm(old)) = self.get("alarm", &alarm.name) {
             alarm.since_ms = old.since_ms;
             alarm.count = old.count;

@@ -26,8 +26,6 @@ pub struct ChoreState {
 pub const RETENTION: &str = "retention";
 /// The store's pages and indexes are checked. Unit: tables.
 pub const INTEGRITY: &str = "integrity";
-/// The store proves that it commits. No unit.
-pub const CANARY: &str = "canary";
 /// The places are told anew. Unit: events.
 pub const REBUILD: &str = "rebuild";
 

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::load::LineLoad;
-use super::{Alarm, Board, Severity, SourceCondition, SourceState, State};
+use super::{Alarm, Board, Severity, SourceCondition, SourceState, State, alarms};
 use crate::clock::Clock;
 use crate::domain::Stamp;
 
 /// How long an input may be absent, held by others or closed to the service before that is an alarm.
 pub const ABSENT_ALARM: Duration = Duration::from_secs(10);
-/// How long an open input may say nothing before that is an alarm.
+/// How long an open input may say nothing, or nothing that can be read, before that is an alarm.
 pub const SILENT_ALARM: Duration = Duration::from_secs(60);
 /// A new `last_frame` alone is shown at most this often: a scanner may send thousands a second.
 const FRAME_SHOWN_EVERY_MS: i64 = 1000;
@@ -83,7 +83,7 @@ impl Light {
             kind,
             port: port.to_string(),
             // An alarm's name is a topic level of lower case letters; ids may hold upper case ones.
-            alarm: format!("source_{}", id.to_ascii_lowercase()),
+            alarm: format!("{}{}", alarms::SOURCE, id.to_ascii_lowercase()),
             lamp: Mutex::new(lamp),
         }));
         light.show(&mut light.lamp());
@@ -269,6 +269,9 @@ impl Light {
             SourceCondition::Silent => {
                 (Severity::Warn, format!("Source {id} is silent: {port} is open, but nothing comes."))
             }
+            SourceCondition::Garbage => {
+                (Severity::Warn, format!("Source {id} sends garbage: most of what comes from {port} cannot be read."))
+            }
             _ => (Severity::Fault, format!("Source {id} is absent: {port} cannot be opened.")),
         };
         Alarm {
@@ -290,7 +293,7 @@ impl Light {
 const fn alarm_after(condition: SourceCondition) -> Option<Duration> {
     match condition {
         SourceCondition::Absent | SourceCondition::Permission | SourceCondition::Busy => Some(ABSENT_ALARM),
-        SourceCondition::Silent => Some(SILENT_ALARM),
+        SourceCondition::Silent | SourceCondition::Garbage => Some(SILENT_ALARM),
         _ => None,
     }
 }

@@ -1,5 +1,6 @@
 //! Who is alive and how everything is. Everyone may beat, post and count here; nobody is known here.
 
+pub mod alarms;
 mod beat;
 mod board;
 pub mod chore;

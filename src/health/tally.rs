@@ -2,6 +2,7 @@
 //! Derived values (the ledger, files, ages) are not here: they are asked for at a scrape, see [`super::Sample`].
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub(super) struct Cells {
     pub(super) http_requests: Names<Mutex<BTreeMap<u16, u64>>>,
     pub(super) worker_restarts: Names<[Counter; RestartReason::ALL.len()]>,
     pub(super) store_written_bytes: Counter,
+    /// How long the last canary took; 0 before the first. µs
+    canary_us: AtomicU64,
     losses: Mutex<BTreeMap<(String, Reason), LossCell>>,
 }
 
@@ -96,8 +99,20 @@ impl Tally {
             http_requests: Names::default(),
             worker_restarts: Names::default(),
             store_written_bytes: Counter::default(),
+            canary_us: AtomicU64::new(0),
             losses: Mutex::default(),
         }))
+    }
+
+    /// The store answered a canary after this.
+    pub fn canary(&self, took: Duration) {
+        self.0.canary_us.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1), Ordering::Release);
+    }
+
+    /// How long the last canary took; none before the first.
+    #[must_use]
+    pub fn last_canary(&self) -> Option<Duration> {
+        Some(self.0.canary_us.load(Ordering::Acquire)).filter(|us| *us > 0).map(Duration::from_micros)
     }
 
     /// A sentence of a port had this outcome.

@@ -129,6 +129,7 @@ fn sample(front: &Front, counts: &Counts, files: &Files) -> Sample {
     let now = front.clock.now();
     let mut sample = Sample {
         frames: frames(&counts.ledger),
+        canary: front.tally.last_canary(),
         outbox_unsent: Lane::ALL
             .map(|lane| (lane, unsigned(counts.ledger.unsent.get(lane.as_str()).copied().unwrap_or(0))))
             .to_vec(),

@@ -52,6 +52,14 @@ pub enum StoreError {
         /// Ours.
         known: u32,
     },
+    /// A file that was to be restored is none of ours.
+    #[error("{path:?} is no backup of waypost: {cause}; name a file that `waypost backup` wrote")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        cause: String,
+    },
     /// A released migration is not the one that ran.
     #[error("migration {name} is not the one that made {path:?}; install an official build")]
     ForeignMigration {
@@ -63,6 +71,9 @@ pub enum StoreError {
     /// The writer has stopped: the process is going down or the writer is being restarted. Ask again.
     #[error("the writer is not running; the request was not carried out and can be made again")]
     Gone,
+    /// Rolled back because that is what was asked for: nothing failed.
+    #[error("rolled back as asked")]
+    Undone,
     /// A statement failed for a reason of its own: a bug. The transaction was rolled back.
     #[error("statement failed: {cause}; nothing of it was kept; please report this")]
     Statement {
@@ -92,6 +103,19 @@ impl StoreError {
             Some(Code::DatabaseCorrupt | Code::NotADatabase) => Self::Corrupt { path, cause },
             _ => Self::Statement { cause },
         }
+    }
+
+    /// The same of another file: of the one that a person named, where a copy of it was looked at.
+    pub(super) fn about(mut self, file: &std::path::Path) -> Self {
+        if let Self::Full { path }
+        | Self::Disk { path, .. }
+        | Self::Corrupt { path, .. }
+        | Self::Newer { path, .. }
+        | Self::ForeignMigration { path, .. } = &mut self
+        {
+            file.clone_into(path);
+        }
+        self
     }
 
     /// Whether waiting can help: the disk is full, failing or busy, or the writer is away.

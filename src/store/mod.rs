@@ -21,12 +21,14 @@ mod opening;
 mod outbox;
 mod pages;
 mod places;
+mod prove;
 mod purge;
 mod quarantine;
 mod quota;
 mod readers;
 mod recount;
 mod register;
+mod restore;
 mod retry;
 mod salvage;
 mod schema;
@@ -68,6 +70,7 @@ pub use quota::{BALLAST_BYTES, Fill, Limits};
 pub(crate) use recount::assert_recounted;
 pub use recount::{Account, Difference, Rows, recount};
 pub use register::{Listed, REGISTER_MAX};
+pub use restore::{Plan, Present, Restoring, Sketch};
 pub use retry::{Act, Kept, RESTORE_MS};
 pub use settle::Finding;
 pub use shelf::{LettersBefore, Parting, Shelf, Written};
@@ -463,6 +466,8 @@ fn lock(dir: &Path) -> Result<File> {
     }
 }
 
+#[cfg(test)]
+mod restore_tests;
 #[cfg(test)]
 mod salvage_tests;
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::mark::{Found, Mark};
 use super::pages::{MAGIC, Pages, RawRow};
 use super::quarantine::{Came, Case};
 use super::quota::Quota;
-use super::settle::{self, Evidence, Finding, NewLife};
+use super::settle::{self, Evidence, Finding, NewLife, Restored};
 use super::txn::{Heads, Txn};
 use super::{Identity, outbox, salvage, schema, trouble};
 
@@ -170,7 +170,8 @@ fn begin(
     let err = |e: rusqlite::Error| StoreError::of(path, &e);
     let now = clock.now();
     let mut conn = unclosing(path)?;
-    let evidence = Evidence::new(found, salvaged.is_some());
+    let restored = Restored::read(&conn).map_err(err)?;
+    let evidence = Evidence::new(found, salvaged.is_some(), restored);
     let is_new = evidence.is_new_life(&conn).map_err(err)?;
     // Read before anything is written: the log of the file system still has what SQLite no longer reads.
     let tail = if is_new && salvaged.is_none() { tail(path, &evidence, &conn).map_err(err)? } else { Vec::new() };
@@ -196,10 +197,12 @@ fn begin(
     let heads = Heads::read(path, &sql)?;
     let mut txn = Txn::new(path, &sql, heads, run, now);
     txn.set_uplink(who.uplink, who.skip_kept)?;
+    let by = evidence.restored.as_ref().map(|restored| restored.by.as_str());
     let (case, mut findings) = found_out(path, life, salvaged, now.wall_ms);
     for finding in findings.iter().filter(|_| is_new) {
         tracing::error!(name = finding.name, "{}", finding.text);
         txn.tell(finding, fresh.0)?;
+        by.map_or(Ok(()), |by| txn.audit(by, "restore", &finding.text))?;
     }
     if let Some(finding) = mended {
         tracing::error!(name = finding.name, "{}", finding.text);

@@ -3,6 +3,7 @@
 //! are set right.
 
 use rusqlite::{Connection, OptionalExtension};
+use serde::{Deserialize, Serialize};
 
 use crate::domain::{Epoch, EventId, Kind, Lane, Seq, Stage, Stamp, TimeQuality, UnixMs};
 
@@ -20,6 +21,8 @@ use super::{Look, Reader};
 
 /// In `meta`: the places are to be told anew from the log.
 const REBUILD: &str = "rebuild";
+/// In `meta`: a person put this file here, and what else is known of that.
+const RESTORED: &str = "restored";
 /// Ranges that a sentence names.
 const NAMED_MAX: usize = 8;
 
@@ -42,6 +45,32 @@ pub(super) struct Evidence<'a> {
     pub(super) mark: Option<&'a Mark>,
     /// The file was put together from a damaged one, and this was its epoch.
     pub(super) salvaged: bool,
+    /// Somebody put the file here on purpose.
+    pub(super) restored: Option<Restored>,
+}
+
+/// What a copy that was put in the place of a store carries with it until its new life begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Restored {
+    /// Who asked for it.
+    pub(super) by: String,
+    /// The highest seq that the store before it knew.
+    pub(super) top: i64,
+}
+
+impl Restored {
+    /// Says so in the copy: then its next opening begins a new life, whenever that is.
+    pub(super) fn note(&self, conn: &Connection) -> rusqlite::Result<()> {
+        let told = serde_json::json!(self).to_string();
+        conn.execute("insert or replace into meta values (?1, ?2)", (RESTORED, told)).map(|_| ())
+    }
+
+    /// What the file says of itself.
+    pub(super) fn read(conn: &Connection) -> rusqlite::Result<Option<Self>> {
+        let told: Option<String> =
+            conn.query_row("select v from meta where k = ?1", [RESTORED], |row| row.get(0)).optional()?;
+        Ok(told.and_then(|told| serde_json::from_str(&told).ok()))
+    }
 }
 
 /// How a new life begins.
@@ -55,25 +84,28 @@ pub(super) struct NewLife {
     pub(super) events: i64,
     /// The file holds nothing: somebody took it away.
     pub(super) is_empty: bool,
+    /// Somebody put it here on purpose.
+    pub(super) restored: Option<Restored>,
 }
 
 impl<'a> Evidence<'a> {
-    pub(super) const fn new(found: &'a Found, salvaged: bool) -> Self {
+    pub(super) const fn new(found: &'a Found, salvaged: bool, restored: Option<Restored>) -> Self {
         let mark = if let Found::Mark(mark) = found { Some(mark) } else { None };
-        Self { mark, salvaged }
+        Self { mark, salvaged, restored }
     }
 
     /// Whether a new life begins with this file.
     pub(super) fn is_new_life(&self, conn: &Connection) -> rusqlite::Result<bool> {
-        let Some(mark) = self.mark else { return Ok(self.salvaged) };
-        Ok(self.salvaged || mark.seq > head(conn)?.0 || mark.epoch() != epoch(conn)?)
+        let forced = self.salvaged || self.restored.is_some();
+        let Some(mark) = self.mark else { return Ok(forced) };
+        Ok(forced || mark.seq > head(conn)?.0 || mark.epoch() != epoch(conn)?)
     }
 
     /// The seqs after the log's head that the mark says were committed.
     pub(super) fn tail(&self, conn: &Connection) -> rusqlite::Result<Option<(Seq, Seq)>> {
         let Some(mark) = self.mark else { return Ok(None) };
         let head = head(conn)?;
-        let same = mark.epoch() == epoch(conn)?;
+        let same = mark.epoch() == epoch(conn)? && self.restored.is_none();
         Ok((same && mark.seq > head.0).then_some((head, Seq(mark.seq))))
     }
 
@@ -109,13 +141,16 @@ impl<'a> Evidence<'a> {
             [fresh.to_string()],
         )?;
         conn.execute("insert or replace into meta values (?1, '1')", [REBUILD])?;
+        conn.execute("delete from meta where k = ?1", [RESTORED])?;
         let events = conn.query_row("select count(*) from outbox", [], |row| row.get(0))?;
-        Ok(NewLife { lost: gaps, found, events, is_empty: events == 0 && !self.salvaged })
+        let (restored, is_empty) = (self.restored.clone(), events == 0 && !self.salvaged);
+        Ok(NewLife { lost: gaps, found, events, is_empty, restored })
     }
 
     /// The highest seq that anybody knows.
     fn top(&self, conn: &Connection) -> rusqlite::Result<i64> {
-        Ok(self.mark.map_or(0, |mark| mark.seq).max(head(conn)?.0))
+        let before = self.restored.as_ref().map_or(0, |restored| restored.top);
+        Ok(self.mark.map_or(0, |mark| mark.seq).max(before).max(head(conn)?.0))
     }
 
     /// Sets right counts that do not balance, and cursors that point behind the end: somebody else than the store wrote them.
@@ -147,7 +182,11 @@ impl<'a> Evidence<'a> {
     /// What the mark knows and the file does not: lives, losses, and how far the platform has acknowledged.
     fn take_over(&self, conn: &Connection, top: i64) -> rusqlite::Result<()> {
         let Some(mark) = self.mark else { return Ok(()) };
-        lost::put(conn, &mark.lost)?;
+        // Up to its own head a sound file knows what it holds: it may be from before the loss.
+        let known = if self.salvaged { 0 } else { head(conn)?.0 };
+        let lost = mark.lost.iter().filter(|lost| lost.to > known);
+        let lost: Vec<Lost> = lost.map(|lost| Lost { from: lost.from.max(known + 1), ..lost.clone() }).collect();
+        lost::put(conn, &lost)?;
         lost::put_past(conn, &mark.past)?;
         let same = mark.epoch() == epoch(conn)?;
         for lane in Lane::ALL {
@@ -172,6 +211,8 @@ impl<'a> Evidence<'a> {
         let stored = ledger::lines(conn)?;
         let marked = self.mark.map(|mark| mark.ledger.as_slice());
         let lines: &[Line] = match marked {
+            // A file that was put here on purpose counts its own rows; of what came after them only the number is known.
+            _ if self.restored.is_some() && mend::is_sound(&stored) => stored.as_slice(),
             Some(marked) if mend::total(marked) > mend::total(&stored) || !mend::is_sound(&stored) => marked,
             _ if mend::is_sound(&stored) => stored.as_slice(),
             _ => &[],
@@ -237,6 +278,14 @@ impl NewLife {
     /// What a rolled back file came to, for people.
     pub(super) fn finding(&self, at_ms: UnixMs) -> Finding {
         let what = if self.is_empty { "The database was gone" } else { "The database came back older than it was" };
+        if self.restored.is_some() {
+            return Finding {
+                name: "store_rolled_back",
+                text: format!("A backup was put in the place of the store: {}.", missing(&self.lost)),
+                advice: "The store that was there is in quarantine/. The alarm ends with the next start.".into(),
+                at_ms,
+            };
+        }
         let found = if self.found > 0 { format!(" {} more were found in its log.", self.found) } else { String::new() };
         Finding {
             name: "store_rolled_back",

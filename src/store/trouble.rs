@@ -27,10 +27,15 @@ impl Trouble {
         self.bell.subscribe()
     }
 
+    /// Notes for the next opening why it should look closer.
+    pub(super) fn note(&self, why: &str) -> std::io::Result<()> {
+        std::fs::write(&*self.note, format!("{why}\n"))
+    }
+
     /// Rings when an answer says that the file is damaged.
     pub(super) fn look<T>(&self, answer: &Result<T>) {
         if let Err(error @ StoreError::Corrupt { .. }) = answer {
-            if let Err(cause) = std::fs::write(&*self.note, format!("{error}\n")) {
+            if let Err(cause) = self.note(&error.to_string()) {
                 tracing::error!(%cause, "the damage could not be noted for the next start; it will find it by itself");
             }
             self.ring(error);

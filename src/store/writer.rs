@@ -250,7 +250,7 @@ impl WriterSeat {
     /// harms nobody else. What fails for the disk's sake would fail again for each, and take as long each time.
     fn commit_group(&self, pen: &mut Pen, mut group: Vec<Request>, ctx: &Ctx) {
         match self.transact(pen, &mut group) {
-            Err(StoreError::Statement { .. } | StoreError::Quota { .. }) if group.len() > 1 => {
+            Err(StoreError::Statement { .. } | StoreError::Quota { .. } | StoreError::Undone) if group.len() > 1 => {
                 for request in group {
                     ctx.beat.working(COMMIT_BUDGET);
                     let mut alone = vec![request];
@@ -270,6 +270,10 @@ impl WriterSeat {
             && self.quota.as_ref().is_some_and(|quota| quota.relieve(&pen.conn))
         {
             result = self.try_transact(pen, group);
+        }
+        if matches!(result, Err(StoreError::Undone)) {
+            // Nothing was to be written, and nothing failed.
+            return result;
         }
         if result.is_err() {
             self.trouble.look(&result);

@@ -12,6 +12,11 @@ const WINDOW: u64 = 64;
 /// What was acknowledged this long before a kill may come again: 200 ms until the cursor's commit, and the way to the centre.
 const COMMITTED: Duration = Duration::from_millis(300);
 
+/// How many values a field has in all of them.
+fn distinct(events: &[serde_json::Value], field: &str) -> usize {
+    events.iter().map(|event| event[field].as_str().unwrap()).collect::<std::collections::HashSet<_>>().len()
+}
+
 #[test]
 pub fn a_scan_answered_ok_survives_every_kill_here_and_upstream_once() {
     // As the bar has it, and a little of it for every day. With so many, fewer scans between two.
@@ -63,11 +68,8 @@ pub fn a_scan_answered_ok_survives_every_kill_here_and_upstream_once() {
         assert_eq!(stored.get(id.as_str()), Some(&vec![code.as_str()]), "{code}: ok {id}, in the store once");
         assert_eq!(heard.events.get(id).map(|event| &event["code"]), Some(&code.as_str().into()), "upstream: {id}");
     }
-    let ids: std::collections::HashSet<&str> = exported.iter().map(|event| event["id"].as_str().unwrap()).collect();
-    assert_eq!(ids.len(), exported.len(), "no id twice in the store");
-    let lives: std::collections::HashSet<&str> =
-        exported.iter().map(|event| event["epoch"].as_str().unwrap()).collect();
-    assert_eq!(lives.len(), 1, "a kill begins no new life of the store: {lives:?}");
+    assert_eq!(distinct(&exported, "id"), exported.len(), "no id twice in the store");
+    assert_eq!(distinct(&exported, "epoch"), 1, "a kill begins no new life of the store");
     assert_eq!(heard.events.len(), exported.len(), "the centre has what the store has");
     assert_eq!(heard.gaps(), Vec::<String>::new());
     let repeats = heard.messages - heard.events.len() as u64;

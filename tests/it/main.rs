@@ -33,6 +33,7 @@ mod path;
 mod ports;
 mod register;
 mod replug;
+mod restore;
 mod scans;
 mod sheet;
 mod stream;

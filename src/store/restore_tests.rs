@@ -1,0 +1,42 @@
+//! A copy in the place of a store: also when the process is cut off before the store is opened.
+
+use super::tests::identity;
+use super::*;
+use crate::domain::Stamp;
+
+fn clock() -> Clock {
+    Clock::manual(Stamp { mono_us: 1_000, wall_ms: 1_795_169_472_000 })
+}
+
+fn open(dir: &Path) -> opening::Begun {
+    let path = dir.join("waypost.db");
+    opening::open(dir, &path, &identity(true, false), &clock(), &Quota::none(&path)).unwrap()
+}
+
+#[test]
+fn a_copy_that_is_in_place_begins_a_new_life_with_its_next_opening_once_whatever_the_mark_knows() {
+    for marked in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let before = open(dir.path());
+        let file = dir.path().join("copy.db");
+        copy(&dir.path().join("waypost.db"), &file, |_, _| true).unwrap().unwrap();
+        if !marked {
+            std::fs::remove_file(dir.path().join("waypost.mark")).unwrap();
+        }
+        let mut from = File::open(&file).unwrap();
+        let restoring = Restoring::begin(dir.path(), &mut from, &file, |_, _| true).unwrap().unwrap();
+        let kept = restoring.finish("somebody", &clock()).unwrap().unwrap();
+        assert!(kept.join("waypost.db").exists());
+        // Whoever opens it next, a command or the daemon after a cut, begins the life.
+        let begun = open(dir.path());
+        assert_ne!(begun.epoch, before.epoch, "a mark: {marked}");
+        assert_eq!(begun.findings.len(), 1);
+        let audit = "select who, what from audit";
+        let conn = Connection::open(dir.path().join("waypost.db")).unwrap();
+        let said: (String, String) = conn.query_row(audit, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        assert_eq!(said, ("somebody".to_owned(), "restore".to_owned()));
+        let again = open(dir.path());
+        assert_eq!(again.epoch, begun.epoch);
+        assert_eq!(again.findings, Vec::new());
+    }
+}
