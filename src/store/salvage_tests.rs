@@ -254,6 +254,28 @@ fn a_database_that_is_gone_is_named_and_no_seq_is_used_again() {
 }
 
 #[test]
+fn a_young_store_of_which_only_the_log_is_left_is_salvaged_from_it_at_the_first_start() {
+    let young = fast();
+    let path = young.path().join("waypost.db");
+    let begun = opening::open(young.path(), &path, &identity(true, false), &clock(), &Quota::none(&path)).unwrap();
+    let mut conn = schema::open_writer(&path).unwrap();
+    let heads = txn::Heads::read(&path, &conn).unwrap();
+    let sql = conn.transaction().unwrap();
+    let mut txn = Txn::new(&path, &sql, heads, begun.run, clock().now());
+    fill(&mut txn, 1, 30).unwrap();
+    txn.finish().unwrap();
+    sql.commit().unwrap();
+    let cut = fast();
+    copy(young.path(), cut.path());
+    fs::remove_file(cut.path().join("waypost.db")).unwrap();
+    let (store, _seat) = open(cut.path());
+    let seen = see(&store, 30).unwrap();
+    assert_eq!((seen.intact, seen.lost, seen.imbalance), (30, 0, 0));
+    assert!(store.epoch() != begun.epoch, "a new life");
+    assert_eq!(all(&store).last().unwrap().seq, Seq(31), "the note of it goes on behind");
+}
+
+#[test]
 fn without_a_mark_or_with_a_garbled_one_the_store_opens_as_it_is_and_has_one_again() {
     let filled = Filled::new(100, 0);
     for garble in [None, Some("garbage")] {

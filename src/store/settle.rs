@@ -243,13 +243,15 @@ pub(super) fn epoch(conn: &Connection) -> rusqlite::Result<Option<Epoch>> {
     Ok(epoch.and_then(|epoch| epoch.parse().ok()))
 }
 
-/// The newest event that was numbered: the ledger says it, where it can be relied on.
+/// The newest event that was numbered: the ledger says it, where it can be relied on. A row beyond what it says was not
+/// counted, because the ledger was lost.
 fn head(conn: &Connection) -> rusqlite::Result<Seq> {
+    let newest = newest(conn)?;
     if !mend::is_sound(&ledger::lines(conn)?) {
-        return newest(conn).map(Seq);
+        return Ok(Seq(newest));
     }
     conn.query_row("select coalesce(max(n), 0) from ledger where scope = 'head' and outcome = 'seq'", [], |row| {
-        row.get(0).map(Seq)
+        row.get(0).map(|counted: i64| Seq(counted.max(newest)))
     })
 }
 
