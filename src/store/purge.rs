@@ -420,7 +420,7 @@ impl Store {
     }
 
     /// Copies the write-ahead log back and cuts it to nothing: what was deleted is not to be read from there either. Before
-    /// that a store of at most [`ANEW_BYTES`] is written anew: parts of pages that are in use may hold what was there before.
+    /// that a store of at most 64 MiB is written anew: parts of pages that are in use may hold what was there before.
     /// False: somebody was busy; ask again.
     ///
     /// # Errors

@@ -154,7 +154,7 @@ impl Rows for Closed {
     }
 }
 
-/// Recounts; `told` hears how many events have been looked at. None: events left the log under it, [`TRIES`] times.
+/// Recounts; `told` hears how many events have been looked at. None: events left the log under it, again and again.
 ///
 /// # Errors
 /// As the rows say.

@@ -277,7 +277,7 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Notes what was done with a letter and what it came to. Of many the newest [`STEPS_MAX`] are kept.
+    /// Notes what was done with a letter and what it came to. Of many the newest 32 are kept.
     ///
     /// # Errors
     /// As every statement: the whole transaction is rolled back.
