@@ -196,6 +196,15 @@ mod tests {
     }
 
     #[test]
+    fn sqlite_is_compiled_as_the_project_says() {
+        let conn = Connection::open_in_memory().unwrap();
+        let mut options = conn.prepare("select compile_options from pragma_compile_options").unwrap();
+        let options: Vec<String> =
+            options.query_map([], |row| row.get(0)).unwrap().map(|option| option.unwrap()).collect();
+        assert!(options.iter().any(|option| option == "DEFAULT_MEMSTATUS=0"), "{options:?}: see .cargo/config.toml");
+    }
+
+    #[test]
     fn a_reader_cannot_write() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("waypost.db");
