@@ -36,9 +36,13 @@ pub const CASES: [Case; 10] = [
     case("F13", ("a page of the log of events is zeroes", CURED), When::Always, &[], || {
         survives(true, |db| write(db, (page(db, "outbox") - 1) * PAGE, &[0; 1024]))
     }),
-    case("F13.places", ("a page of the table of places is garbage", CURED), When::Full, &[], || {
-        survives(true, |db| write(db, (page(db, "places") - 1) * PAGE + 8, &[0xa5; 900]))
-    }),
+    case(
+        "F13.places",
+        ("a page of the table of places is garbage, found when somebody looks at the yard", CURED),
+        When::Full,
+        &[],
+        looked_at,
+    ),
     case("F14", ("a key in an index is another", "intake goes on; the daily look finds it"), When::Full, &[], || {
         survives(false, |db| write(db, (page(db, "outbox_id") - 1) * PAGE + 700, &[0xff]))
     }),
@@ -109,6 +113,23 @@ fn survives(told: bool, damage: impl FnOnce(&Path)) -> Seen {
     let db = yard.store().join("waypost.db");
     damage(&db);
     after(&mut yard, told, 0)
+}
+
+/// Damage that no start after a clean stop looks for: who asks for all places meets it, and the node starts anew.
+fn looked_at() -> Seen {
+    let mut yard = filled(true);
+    let db = yard.store().join("waypost.db");
+    write(&db, (page(&db, "places") - 1) * PAGE + 8, &[0xa5; 900]);
+    let mut node = yard.site.start();
+    let address = node.address();
+    let ended = wait_within(BACK, "an end for a new start", || {
+        let shown = try_get(address, "/api/v1/snapshot", Duration::from_secs(1));
+        assert!(shown.is_none(), "shown from a garbled page: {shown:?}");
+        node.child.try_wait().unwrap()
+    });
+    assert!(!ended.success(), "a service manager starts it again");
+    drop(node);
+    after(&mut yard, true, 0)
 }
 
 /// After damage to the write-ahead log of a node that was killed.
