@@ -32,6 +32,10 @@ pub const CLOCK: &str = "clock_untrusted";
 pub const WORKER: &str = "worker_restarts";
 /// The store does not commit, or takes long.
 pub const CANARY: &str = "canary";
+/// The high-water mark of the store cannot be written.
+pub const HIGH_WATER_MARK: &str = "high_water_mark";
+/// The reserve for a full disk cannot be laid.
+pub const RESERVE: &str = "reserve";
 /// The store's file is damaged.
 pub const CORRUPTION: &str = "corruption";
 
@@ -96,6 +100,12 @@ pub const ALARMS: &[Kind] = &[
         "A worn card turns read-only: `dmesg`, replace it. Else mount it writable.",
     ),
     kind(
+        HIGH_WATER_MARK,
+        Severity::Warn,
+        "`waypost.mark` cannot be written: a store that comes back older would not be noticed.",
+        "Move away what stands in its place in `store.dir`, give the folder back to the service; it is tried again each second.",
+    ),
+    kind(
         "http_listen",
         Severity::Warn,
         "An address of `http.listen` cannot be listened on; intake goes on.",
@@ -148,6 +158,12 @@ pub const ALARMS: &[Kind] = &[
         Severity::Fault,
         "The broker refuses MQTT 5.",
         "Set `uplink.protocol = \"3.1.1\"`, or use a broker with MQTT 5.",
+    ),
+    kind(
+        RESERVE,
+        Severity::Warn,
+        "The reserve for a full disk, `waypost.ballast`, cannot be laid: on a full disk nothing could be cleared away.",
+        "Move away what stands in its place in `store.dir`, give the folder back to the service; it is tried again each second.",
     ),
     kind(
         "retention",

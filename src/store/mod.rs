@@ -118,7 +118,8 @@ pub struct Store {
     turn: Arc<tokio::sync::Mutex<()>>,
     findings: Arc<[Finding]>,
     trouble: Trouble,
-    marked: Arc<Mutex<(Seq, Instant)>>,
+    /// The event up to which the mark goes, and when it was written; none: it could not be.
+    marked: Arc<Mutex<Option<(Seq, Instant)>>>,
     _lock: Arc<File>,
 }
 
@@ -159,7 +160,7 @@ impl Store {
             turn: Arc::default(),
             findings: begun.findings.into(),
             trouble,
-            marked: Arc::new(Mutex::new((begun.head, Instant::now()))),
+            marked: Arc::new(Mutex::new(begun.is_marked.then(|| (begun.head, Instant::now())))),
             _lock: Arc::new(lock),
         };
         Ok((store, seat))

@@ -101,3 +101,29 @@ fn an_old_copy_of_the_store_is_told_from_the_store() {
     assert_eq!((ledger["events"]["lost"].as_i64(), scans(&node)), (Some(20), 5), "10 scans and 10 places");
     assert_ne!(node.json("/api/v1/health")["cursor"], epoch);
 }
+
+#[test]
+fn what_stands_in_the_place_of_the_mark_or_of_the_reserve_is_an_alarm_until_it_is_gone() {
+    let site = Site::new();
+    site.configure("");
+    let places = [("waypost.mark", "high_water_mark"), ("waypost.ballast", "reserve")];
+    for (file, _) in places {
+        std::fs::create_dir(site.path("store").join(file)).unwrap();
+    }
+    let node = site.start();
+    for (file, name) in places {
+        let alarm = wait_for(name, || alarm(&node, name));
+        assert_eq!(alarm["severity"], "warn");
+        assert!(alarm["advice"].as_str().unwrap().contains("Move away"), "{alarm}");
+        assert!(name == "reserve" || alarm["text"].as_str().unwrap().contains(file), "{alarm}");
+        std::fs::remove_dir(site.path("store").join(file)).unwrap();
+        wait_for("its end", || self::alarm(&node, name).is_none().then_some(()));
+        assert!(site.path("store").join(file).is_file(), "{file} is made anew");
+    }
+    // A reserve that somebody shortened is laid anew, without a word.
+    let reserve = site.path("store/waypost.ballast");
+    let whole = reserve.metadata().unwrap().len();
+    std::fs::write(&reserve, "short").unwrap();
+    wait_for("the whole reserve", || reserve.metadata().is_ok_and(|file| file.len() == whole).then_some(()));
+    assert!(node.stop().success());
+}
