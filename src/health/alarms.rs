@@ -196,6 +196,12 @@ pub const ALARMS: &[Kind] = &[
         "Free space, check the disk; intake goes on by itself.",
     ),
     kind(
+        "store_restored",
+        Severity::Warn,
+        "A backup was put in the place of the store; what is missing is named.",
+        "If it was meant: move its folder in `quarantine/` away. It ends with the start after that.",
+    ),
+    kind(
         "store_rolled_back",
         Severity::Fault,
         "The store came back older than it was; what is missing is named.",
@@ -232,6 +238,12 @@ pub const ALARMS: &[Kind] = &[
         "Nothing, if it stays the only time; else send the log to support.",
     ),
 ];
+
+/// How bad an alarm is at its worst; one that is not in the list is a fault.
+#[must_use]
+pub fn worst(name: &str) -> Severity {
+    ALARMS.iter().find(|kind| kind.name == name).map_or(Severity::Fault, |kind| kind.worst)
+}
 
 /// Whether an alarm of this name may be raised.
 #[must_use]

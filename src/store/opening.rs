@@ -200,7 +200,10 @@ fn begin(
     let mut txn = Txn::new(path, &sql, heads, run, now);
     txn.set_uplink(who.uplink, who.skip_kept)?;
     let by = evidence.restored.as_ref().map(|restored| restored.by.as_str());
+    life.iter().try_for_each(|life| life.note(&sql, now.wall_ms)).map_err(err)?;
+    let told = if is_new { None } else { settle::told_of_restore(&sql).map_err(err)? };
     let (case, mut findings) = found_out(path, life, salvaged, now.wall_ms);
+    findings.extend(told);
     for finding in findings.iter().filter(|_| is_new) {
         tracing::error!(name = finding.name, "{}", finding.text);
         txn.tell(finding, fresh.0)?;
