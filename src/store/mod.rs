@@ -116,6 +116,7 @@ pub struct Store {
     boot: i64,
     newest_trusted_ms: UnixMs,
     turn: Arc<tokio::sync::Mutex<()>>,
+    settling: Arc<Mutex<()>>,
     findings: Arc<[Finding]>,
     trouble: Trouble,
     /// The event up to which the mark goes, and when it was written; none: it could not be.
@@ -144,9 +145,11 @@ impl Store {
         let (resends_tx, resends) = watch::channel(0);
         let wakes = writer::Wakes { head: head_tx, resends: resends_tx };
         let trouble = Trouble::new(dir);
+        let settling = Arc::<Mutex<()>>::default();
         let seat =
             WriterSeat::new(path.clone(), rx, wakes, begun.run, clock.clone(), Arc::new(on_commit), trouble.clone())
-                .under(quota.clone());
+                .under(quota.clone())
+                .beside(Arc::clone(&settling));
         let store = Self {
             path: Arc::new(path),
             door,
@@ -158,6 +161,7 @@ impl Store {
             boot: begun.boot,
             newest_trusted_ms: begun.newest_trusted_ms,
             turn: Arc::default(),
+            settling,
             findings: begun.findings.into(),
             trouble,
             marked: Arc::new(Mutex::new(begun.is_marked.then(|| (begun.head, Instant::now())))),

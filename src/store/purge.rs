@@ -2,6 +2,7 @@
 //! The counts stay: what goes is counted as left.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
@@ -426,8 +427,9 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says.
     pub async fn settle(&self) -> Result<bool> {
-        let path = std::sync::Arc::clone(&self.path);
+        let (path, settling) = (Arc::clone(&self.path), Arc::clone(&self.settling));
         let settled = tokio::task::spawn_blocking(move || {
+            let _held = settling.lock().unwrap_or_else(PoisonError::into_inner);
             let err = |e: rusqlite::Error| StoreError::of(&path, &e);
             let conn = Connection::open(path.as_path()).map_err(err)?;
             conn.busy_timeout(std::time::Duration::from_secs(5)).map_err(err)?;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::bench::{Node, Pty, Site, balanced, wait_for, wait_within};
+use crate::bench::{Node, Pty, Site, balanced, free_port, wait_for, wait_within};
+use crate::feeder::Feeder;
 
 /// A place with a scanner, and so many scans in its store.
 fn yard(scans: usize) -> (Site, Pty, Node) {
@@ -71,6 +72,24 @@ fn a_log_deleted_under_the_node_ends_it_for_a_new_start_and_nothing_is_lost() {
     assert!(site.log().contains("was deleted or replaced"), "{}", site.log());
     let node = site.start();
     assert_eq!((scans(&node), balanced(&node)["events"]["lost"].clone()), (30, 0.into()));
+}
+
+#[test]
+fn a_scanner_hears_within_a_moment_that_the_log_was_deleted_under_its_scan() {
+    let (site, port) = (Site::new(), free_port());
+    site.configure(&Site::dock(port));
+    let mut node = site.start();
+    let mut feeder = Feeder::start(port, u64::MAX / 2, 200.0);
+    wait_for("scans", || (feeder.oks() > 50).then_some(()));
+    std::fs::remove_file(site.path("store/waypost.db-wal")).unwrap();
+    // The scan that found it is refused, before the process ends for a new start.
+    let (_, said) = wait_for("a refusal", || feeder.told().other.first().cloned());
+    assert_eq!(said, "rejected storage_error");
+    let ended = wait_within(Duration::from_secs(30), "the end of the node", || node.child.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(74), "{}", site.log());
+    feeder.stop();
+    let node = site.start();
+    balanced(&node);
 }
 
 #[test]
