@@ -57,7 +57,12 @@ pub(super) async fn list(State(front): Here, Extension(conn): Asker, uri: Uri) -
 pub(super) async fn one(State(front): Here, Extension(conn): Asker, Path(letter): Path<String>) -> Answer {
     let letter = number("letter", &letter)?;
     let sheet = front.look(move |reader| reader.letter(letter)).await?;
-    let missing = || Fault::missing(format!("there is no letter {letter}"), "GET /api/v1/letters lists them.");
+    let missing = || {
+        Fault::missing(
+            format!("there is no letter {letter}"),
+            "`waypost letters list --state all` shows those there are.",
+        )
+    };
     Ok(json(wire::letter_sheet(&sheet.ok_or_else(missing)?, conn.is_control())))
 }
 

@@ -88,6 +88,16 @@ impl Reader<'_> {
         Ok(known.then_some(Target { names, needles, ..Target::default() }))
     }
 
+    /// Events that happened before a time, and all that are in the log.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn count_before(&self, before_ms: UnixMs) -> Look<(i64, i64)> {
+        self.conn
+            .prepare_cached("select count(*) filter (where ts_ms < ?1), count(*) from outbox")?
+            .query_row([before_ms], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
     fn has_events_of(&self, asset: &str) -> Look<bool> {
         self.conn.prepare_cached("select 1 from outbox where asset = ?1 limit 1")?.exists([asset])
     }
