@@ -19,7 +19,7 @@ fn a_copy_that_is_in_place_begins_a_new_life_with_its_next_opening_once_whatever
         let dir = tempfile::tempdir().unwrap();
         let before = open(dir.path());
         let file = dir.path().join("copy.db");
-        copy(&dir.path().join("waypost.db"), &file, |_, _| true).unwrap().unwrap();
+        copy(&dir.path().join("waypost.db"), &file, &Arc::default(), |_, _| ()).unwrap().unwrap();
         if !marked {
             std::fs::remove_file(dir.path().join("waypost.mark")).unwrap();
         }
