@@ -219,6 +219,7 @@ impl App {
                 kind: spec.kind,
                 port: spec.port.to_string(),
                 baud: spec.line.baud.filter(|_| matches!(spec.port, Port::Serial(_))),
+                boot: node.boot_id.clone(),
             };
             let ring = Ring::open(&self.config.store.dir.join("captures"), origin, clock.now());
             rings.insert(spec.id.clone(), ring.clone());
