@@ -164,7 +164,11 @@ impl Gauge {
         // Asked for its own sake: without events nobody would notice that there is room again.
         self.parts.store.reconsider(live.fill);
         self.parts.thin_s.store(verdict.thin.as_secs(), Ordering::Release);
-        self.parts.needs.send_if_modified(|need| std::mem::replace(need, verdict.need) != verdict.need);
+        // As long as it stands it is told with each look: a step that failed is tried again with the next.
+        self.parts.needs.send_if_modified(|need| {
+            *need = verdict.need;
+            !need.is_none()
+        });
         verdict
     }
 
