@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
 use crate::domain::{Epoch, Seq};
+use crate::health::wedge;
 
 use super::error::{Result, StoreError};
 use super::schema;
@@ -72,6 +73,7 @@ pub fn copy(
             let bytes = |pages: i32| u64::try_from(pages).unwrap_or(0) * u64::from(page_bytes);
             let done = bytes(progress.pagecount - progress.remaining);
             told(done, bytes(progress.pagecount));
+            wedge::point("backup-piece");
             if asked.load(Ordering::Relaxed) {
                 return Ok(None);
             }
@@ -88,6 +90,7 @@ pub fn copy(
     drop(source);
     // One file, without a log beside it; whoever opens it for writing turns the log on again.
     target.pragma_update(None, "journal_mode", "delete").map_err(into_err)?;
+    wedge::point("backup-copied");
     let ends = Arc::clone(asked);
     target.progress_handler(CHECK_STEPS, Some(move || ends.load(Ordering::Relaxed))).map_err(into_err)?;
     let copied = match checked(&target, into) {
