@@ -17,8 +17,8 @@ use super::rebuild::told_anew;
 
 /// Events or letters that go in one transaction.
 const SLICE: usize = 500;
-/// How long a purge waits for a retention pass to end.
-const TURN_WAIT: Duration = Duration::from_secs(20);
+/// How long a purge or a rebuild waits for other work on the rows to end.
+pub(super) const TURN_WAIT: Duration = Duration::from_secs(20);
 /// How often it tries to cut the write-ahead log while readers are busy.
 const SETTLE_TRIES: usize = 20;
 /// How far back a capture goes. ms
@@ -96,8 +96,8 @@ pub enum PurgeError {
     /// Neither an asset nor a time.
     #[error("neither an asset nor a time was given")]
     Nothing,
-    /// Retention or another purge is at work.
-    #[error("already_running: retention or another purge is removing rows")]
+    /// Retention, a rebuild or another purge is at work.
+    #[error("already_running: retention, a rebuild or another purge is at work on the rows")]
     Busy,
     /// A file of the archive.
     #[error("the archive: {0}; what is in the store is gone, ask again for the rest")]
