@@ -55,5 +55,5 @@ fn a_copy_that_cannot_be_read_is_not_told_as_a_fault_of_the_disk_of_the_store() 
     let begun = Restoring::begin(dir.path(), &mut from, stick.path(), |_, _| true);
     let error = begun.map(|_| ()).unwrap_err().to_string();
     assert!(error.contains(stick.path().to_str().unwrap()) && error.contains("cannot be read"), "{error}");
-    assert!(!dir.path().join(DRAFT).exists());
+    assert!(!dir.path().join("waypost.db.restoring").exists());
 }
