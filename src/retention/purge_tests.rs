@@ -269,3 +269,17 @@ async fn a_purge_waits_for_nobody_and_retention_lets_it_end_first() {
     assert!(matches!(of("raw:OTHER-1").step(&store, "test").await, Err(PurgeError::Busy)));
     drop(turn);
 }
+
+#[tokio::test]
+async fn a_rebuild_that_a_person_asks_for_is_no_work_beside_a_purge_whose_rows_it_would_write_back() {
+    let (bench, _) = filled().await;
+    let store = bench.node.store.clone();
+    let chore = || bench.node.board.begin(crate::health::chore::REBUILD, &bench.clock).unwrap();
+    let turn = store.turn().lock().await;
+    tokio::time::pause();
+    let asked = rebuild(&store, true, "test", chore()).await;
+    assert!(matches!(asked, Err(RebuildError::Busy(_))), "{asked:?}");
+    drop(turn);
+    tokio::time::resume();
+    assert_eq!(rebuild(&store, true, "test", chore()).await.unwrap().different, []);
+}

@@ -427,7 +427,7 @@ fn name_gap(conn: &Connection, seq: i64) -> rusqlite::Result<()> {
 }
 
 impl Store {
-    /// Who removes rows for long takes his turn here: one at a time.
+    /// Who removes rows for long, or tells places from them, takes his turn here: one at a time.
     #[must_use]
     pub fn turn(&self) -> &tokio::sync::Mutex<()> {
         &self.turn
