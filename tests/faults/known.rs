@@ -253,7 +253,7 @@ pub const INSIDE: [Case; 19] = [
     inside(
         "F50",
         ("PUBACKs lost and doubled, sessions lost", "sent again under the same id"),
-        &["every_event_arrives_through_broker_restarts", "uplink::session"],
+        &["every_event_arrives_through_broker_restarts", "uplink::world", "uplink::session"],
     ),
     inside(
         "F52",
