@@ -196,6 +196,16 @@ impl Session {
         self.passed
     }
 
+    /// What the day's budget lets pass now, KiB; none without one.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "never negative, and a float cast saturates"
+    )]
+    pub fn budget_left_kib(&self) -> Option<u64> {
+        self.budget.left().map(|bytes| (bytes / 1024.0) as u64)
+    }
+
     /// What a person should know of.
     pub fn trouble(&self) -> Trouble {
         let held = |cause| self.lines.iter().any(|line| line.hold.is_some_and(|hold| hold.cause == cause));
@@ -334,6 +344,7 @@ impl Session {
                 if message.wire_bytes() > packet_max {
                     tracing::warn!(topic = message.topic, packet_max, "larger than the broker takes; left out");
                 } else {
+                    self.spend(&message);
                     self.launch(None, message, None, now_us, effects);
                 }
                 continue;
@@ -359,12 +370,17 @@ impl Session {
             if let Some(hold) = &mut line.hold {
                 hold.probe = Some(n);
             }
-            self.rate.take(1.0);
-            #[expect(clippy::cast_precision_loss, reason = "a message is far below 2^52 bytes")]
-            self.budget.take(message.wire_bytes() as f64);
             let event = Some((line.track.lane, seq));
+            self.rate.take(1.0);
+            self.spend(&message);
             self.launch(Some((lane, n)), message, event, now_us, effects);
         }
+    }
+
+    /// What the node says of itself always goes, and is paid for like everything else.
+    #[expect(clippy::cast_precision_loss, reason = "a message is far below 2^52 bytes")]
+    fn spend(&mut self, message: &Message) {
+        self.budget.take(message.wire_bytes() as f64);
     }
 
     fn launch(

@@ -456,7 +456,7 @@ impl Run {
             None => Way::Connecting,
             Some(at_us) => Way::Waiting(at_us),
         };
-        self.sign.post(way, self.session.in_flight(), now);
+        self.sign.post(way, self.session.in_flight(), self.session.budget_left_kib(), now);
     }
 }
 
