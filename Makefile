@@ -37,7 +37,7 @@ fuzz: ## every reader of bytes from outside, two minutes each (FUZZ_SECONDS=120;
 
 bench: ## latency beside a floor in C; durable scans a second, bytes to the device and memory beside raw SQLite; a backlog of a million beside rumqttc (30 minutes)
 	@scripts/ready build
-	$(CARGO) bench --locked --bench latency --bench store --bench drain
+	$(CARGO) bench --locked --bench store --bench drain
 
 build: ## the release binary, target/release/waypost
 	@scripts/ready build
