@@ -35,9 +35,9 @@ gateway: build ## a virtual machine with systemd, udev and USB: claims, replugs 
 fuzz: ## every reader of bytes from outside, two minutes each (FUZZ_SECONDS=120; needs cargo-fuzz)
 	@scripts/fuzz
 
-bench: ## latency beside a floor in C; durable scans a second, bytes to the device and memory beside raw SQLite (20 minutes)
+bench: ## latency beside a floor in C; durable scans a second, bytes to the device and memory beside raw SQLite; a backlog of a million beside rumqttc (30 minutes)
 	@scripts/ready build
-	$(CARGO) bench --locked --bench store
+	$(CARGO) bench --locked --bench store --bench drain
 
 build: ## the release binary, target/release/waypost
 	@scripts/ready build

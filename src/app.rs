@@ -248,6 +248,7 @@ impl App {
                 last_error: String::new(),
                 next_try_ms: None,
                 inflight: 0,
+                budget_left_kib: None,
             }));
             return;
         };

@@ -145,7 +145,8 @@ function upstream(scene) {
   if (!up?.configured) return null;
   const n = unsent(scene);
   const wait = waitingMs(scene);
-  const small = [`${count(n)} waiting`, ...(wait === null || n === 0 ? [] : [span(wait)])].join(", ");
+  const left = isNum(up.budget_left_kib) ? [`${count(up.budget_left_kib)} KiB of the budget left`] : [];
+  const small = [`${count(n)} waiting`, ...(wait === null || n === 0 ? [] : [span(wait)]), ...left].join(", ");
   if (up.state === "connected") {
     return { id: "upstream", shape: "ok", word: isNum(n) && n > 500 ? "Upstream catching up" : "Upstream sent", small };
   }

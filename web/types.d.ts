@@ -82,6 +82,7 @@ export interface Uplink {
   oldest_unsent_s?: number;
   last_error?: string;
   next_try_s?: number;
+  budget_left_kib?: number;
 }
 
 export interface Disk {

@@ -107,6 +107,9 @@ pub struct UplinkState {
     pub next_try_ms: Option<UnixMs>,
     /// Published and waiting for the broker's word.
     pub inflight: usize,
+    /// What `uplink.mib_per_day` lets pass now, KiB; none without such a budget.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_left_kib: Option<u64>,
 }
 
 /// The state of the disk under the store.

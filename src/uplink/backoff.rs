@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use backoff::backoff::Backoff;
 
+/// A node that is back within this is not missed: the will of [`super::link::WILL_DELAY_S`] and five seconds to connect.
+pub(super) const MISSED: Duration = Duration::from_secs(25);
+
 /// Random numbers for spreading many nodes over time; nothing secret rests on them.
 #[derive(Clone, Debug)]
 pub(super) struct Dice(u64);
@@ -49,12 +52,23 @@ impl Decorrelated {
             return self.next_wait();
         }
         self.last = Some(self.base);
-        self.spread.mul_f64(self.dice.roll())
+        // Who asks for more spread than that has said that short absences may be seen.
+        let spread = if self.spread <= MISSED.mul_f64(1.2) { self.spread.min(MISSED) } else { self.spread };
+        spread.mul_f64(self.dice.roll())
     }
 
     /// The wait after a connection could not be made.
     pub fn next_wait(&mut self) -> Duration {
-        self.next_backoff().unwrap_or(self.cap)
+        self.next_within(self.cap)
+    }
+
+    /// The same, when it would be good to be back in so much time; what is less than the base is no time.
+    pub fn next_within(&mut self, left: Duration) -> Duration {
+        let cap = if left > self.base { self.cap.min(left) } else { self.cap };
+        let top = self.last.unwrap_or(self.base).saturating_mul(3).min(cap);
+        let wait = self.base + top.saturating_sub(self.base).mul_f64(self.dice.roll());
+        self.last = Some(wait);
+        wait
     }
 }
 
@@ -64,10 +78,7 @@ impl Backoff for Decorrelated {
     }
 
     fn next_backoff(&mut self) -> Option<Duration> {
-        let top = self.last.unwrap_or(self.base).saturating_mul(3).min(self.cap);
-        let wait = self.base + top.saturating_sub(self.base).mul_f64(self.dice.roll());
-        self.last = Some(wait);
-        Some(wait)
+        Some(self.next_within(self.cap))
     }
 }
 

@@ -19,6 +19,12 @@ use super::fake_broker::{FakeBroker, Got, Manner, Reply, Wire};
 use super::{Kit, Limits, NodeNames, seat};
 
 #[cfg(test)]
+#[path = "absence_tests.rs"]
+mod absence;
+#[cfg(test)]
+#[path = "refusal_tests.rs"]
+mod refusal;
+#[cfg(test)]
 #[path = "resend_tests.rs"]
 mod resend;
 
@@ -416,100 +422,6 @@ async fn every_event_arrives_through_broker_restarts_and_cut_wires() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_reason_code_ends_as_the_contract_says() {
-    let mut rig = Rig::new();
-    let mut tasks = JoinSet::new();
-    // The first event of each kind of answer gets it always; all others pass.
-    let answers = [(1, 0x80), (2, 0x83), (3, 0x97), (4, 0x90), (5, 0x99), (6, 0x95), (7, 0x10)];
-    let broker = FakeBroker::start(&mut tasks, Manner::default(), move |got, _| {
-        let seq = serde_json::from_str::<serde_json::Value>(&got.payload).ok().and_then(|event| event["seq"].as_i64());
-        Reply::Code(answers.iter().find(|(of, _)| Some(*of) == seq).map_or(0, |(_, code)| *code))
-    })
-    .await;
-    rig.append(&[Kind::Scan; 8]).await;
-    let stop = rig.uplink(config(broker.port), quick());
-    // Retries count only while others pass; these do, until no more may overtake.
-    rig.append(&[Kind::Scan; 200]).await;
-    until("all to be settled", || rig.is_drained()).await;
-    let refused = |seq: i64, reason: &str| (seq, reason.to_owned());
-    let expect = [
-        refused(1, "broker_refused"),
-        refused(2, "broker_refused"),
-        refused(3, "broker_refused"),
-        refused(4, "topic_refused"),
-        refused(5, "bad_format"),
-        refused(6, "too_large"),
-    ];
-    assert_eq!(rig.letters(), expect);
-    assert_eq!((rig.count("dead"), rig.count("sent_unheard")), (6, 1));
-    for seq in 1..=3 {
-        let tries = broker.events().iter().filter(|(_, of)| *of == seq).count();
-        assert!(tries >= 10, "event {seq} was tried {tries} times");
-    }
-    rig.assert_balanced();
-    // 0x95 is no answer to a publish: the client ends the connection for it.
-    let counted = rig.counted("uplink_publishes_total");
-    for (code, n) in [("0x00", 201), ("0x10", 1), ("0x90", 1), ("0x99", 1)] {
-        let series = format!(r#"lane="scan",code="{code}" {n}"#);
-        assert!(counted.contains(&series), "{series} in {counted:?}");
-    }
-    until("the watermark to name the dead", || {
-        broker.last("/watermark").is_some_and(|mark| mark["missing"].as_array().is_some_and(|list| list.len() == 4))
-    })
-    .await;
-    stop.cancel();
-    until("the uplink to end", || rig.tasks.try_join_next().is_some()).await;
-    assert_eq!(broker.goodbyes(), 1);
-    assert_eq!(broker.last("/status").unwrap()["state"], "offline");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lane_that_may_not_publish_waits_without_burning_attempts() {
-    let mut rig = Rig::new();
-    let mut tasks = JoinSet::new();
-    let open = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let gate = Arc::clone(&open);
-    let broker = FakeBroker::start(&mut tasks, Manner::default(), move |got, _| {
-        let denied = got.topic.ends_with("/event/scan") && !gate.load(Ordering::Acquire);
-        Reply::Code(if denied { 0x87 } else { 0 })
-    })
-    .await;
-    rig.append(&[Kind::Scan, Kind::Fix, Kind::Scan, Kind::Scan, Kind::Fix]).await;
-    let stop = rig.uplink(config(broker.port), quick());
-    until("the alarm and the other lane", || rig.alarm("not_authorized") && rig.count("sent") == 2).await;
-    until("twelve tries", || broker.events().iter().filter(|(_, seq)| *seq == 1).count() > 12).await;
-    assert_eq!(rig.state().unwrap().state, "held");
-    assert!(rig.letters().is_empty());
-    open.store(true, Ordering::Release);
-    until("the lane to go on", || rig.is_drained()).await;
-    until("the alarm to end", || !rig.alarm("not_authorized")).await;
-    until("the broker to be told", || broker.last("/alarm/not_authorized") == Some(serde_json::Value::Null)).await;
-    let firsts: Vec<i64> =
-        broker.events().iter().rev().map(|(_, seq)| *seq).filter(|seq| [1, 3, 4].contains(seq)).take(2).collect();
-    assert_eq!(firsts, [4, 3], "in order after the hold");
-    rig.assert_balanced();
-    stop.cancel();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unheard_events_wait_on_hold_and_count_apart_on_accept() {
-    for (policy, unheard) in [(NoSubscriber::Accept, 3), (NoSubscriber::Hold, 0)] {
-        let mut rig = Rig::new();
-        let mut tasks = JoinSet::new();
-        let broker = FakeBroker::start(&mut tasks, Manner::default(), |got, before| {
-            Reply::Code(if got.topic.contains("/event/") && before < 2 { 0x10 } else { 0 })
-        })
-        .await;
-        rig.append(&[Kind::Scan; 3]).await;
-        let stop = rig.uplink(Uplink { no_subscriber: policy, ..config(broker.port) }, quick());
-        until("all to be settled", || rig.is_drained()).await;
-        assert_eq!((rig.count("sent_unheard"), rig.count("sent")), (unheard, 3 - unheard));
-        rig.assert_balanced();
-        stop.cancel();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_broker_is_left_for_a_new_connection() {
     let mut rig = Rig::new();
     let mut tasks = JoinSet::new();
@@ -531,77 +443,6 @@ async fn a_silent_broker_is_left_for_a_new_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_larger_than_the_broker_takes_is_a_letter_and_the_rest_flows() {
-    let mut rig = Rig::new();
-    let mut tasks = JoinSet::new();
-    let manner = Manner { packet_max: Some(2_000), receive_max: Some(3), ..Manner::default() };
-    let broker = FakeBroker::start(&mut tasks, manner, always(0)).await;
-    rig.append(&[Kind::Scan; 10]).await;
-    rig.append_with(&[Kind::Scan], "x".repeat(3_000)).await;
-    rig.append(&[Kind::Scan; 10]).await;
-    let stop = rig.uplink(config(broker.port), quick());
-    until("all to be settled", || rig.is_drained()).await;
-    assert_eq!(rig.letters(), [(11, "too_large".to_owned())]);
-    assert_eq!((rig.count("sent"), rig.count("dead")), (20, 1));
-    assert!(rig.counted("uplink_reconnects_total").is_empty(), "the connection stood");
-    rig.assert_balanced();
-    stop.cancel();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_that_ends_each_connection_is_a_letter_once_another_passed() {
-    let mut rig = Rig::new();
-    let mut tasks = JoinSet::new();
-    let broker = FakeBroker::start(&mut tasks, Manner::default(), |got, _| {
-        if got.payload.contains("poison") { Reply::Close } else { Reply::Code(0) }
-    })
-    .await;
-    rig.append(&[Kind::Fix, Kind::Scan]).await;
-    rig.append_with(&[Kind::Scan], "poison".into()).await;
-    rig.append(&MIX).await;
-    let stop = rig.uplink(config(broker.port), quick());
-    until("all to be settled", || rig.is_drained()).await;
-    assert_eq!(rig.letters(), [(3, "poison".to_owned())]);
-    assert_eq!(rig.count("sent"), 7);
-    rig.assert_balanced();
-    stop.cancel();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_drops_everybody_makes_no_letters() {
-    let mut rig = Rig::new();
-    let mut tasks = JoinSet::new();
-    let broker = FakeBroker::start(&mut tasks, Manner::default(), |got, _| {
-        if got.conn < 12 && got.topic.contains("/event/") { Reply::Close } else { Reply::Code(0) }
-    })
-    .await;
-    rig.append(&MIX).await;
-    let stop = rig.uplink(config(broker.port), quick());
-    until("all to be sent", || rig.is_drained()).await;
-    assert!(rig.letters().is_empty(), "{:?}", rig.letters());
-    assert_eq!(rig.count("sent"), 5);
-    stop.cancel();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disconnect_for_size_makes_a_letter_of_the_event_that_was_alone() {
-    let mut rig = Rig::new();
-    let mut tasks = JoinSet::new();
-    let broker = FakeBroker::start(&mut tasks, Manner::default(), |got, _| {
-        if got.payload.contains("huge") { Reply::Disconnect(0x95) } else { Reply::Code(0) }
-    })
-    .await;
-    rig.append(&[Kind::Scan; 3]).await;
-    rig.append_with(&[Kind::Scan], "huge".into()).await;
-    rig.append(&[Kind::Scan; 3]).await;
-    let stop = rig.uplink(config(broker.port), quick());
-    until("all to be settled", || rig.is_drained()).await;
-    assert_eq!(rig.letters(), [(4, "too_large".to_owned())]);
-    rig.assert_balanced();
-    stop.cancel();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_broker_the_node_waits_longer_each_time_and_says_until_when() {
     let mut rig = Rig::new();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -615,18 +456,6 @@ async fn without_a_broker_the_node_waits_longer_each_time_and_says_until_when() 
     assert_eq!(rig.append(&MIX).await.len(), 5, "nothing else is hurt");
     stop.cancel();
     until("the uplink to end at once", || rig.tasks.try_join_next().is_some()).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_refuses_the_node_raises_the_alarm_that_helps() {
-    for (connack, alarm) in [(0x84, "protocol_refused"), (0x86, "not_authorized"), (0x87, "not_authorized")] {
-        let mut rig = Rig::new();
-        let mut tasks = JoinSet::new();
-        let broker = FakeBroker::start(&mut tasks, Manner { connack, ..Manner::default() }, always(0)).await;
-        let stop = rig.uplink(config(broker.port), quick());
-        until("the alarm", || rig.alarm(alarm)).await;
-        stop.cancel();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -779,21 +608,5 @@ async fn a_backlog_drains_and_the_rate_is_printed() {
     let took = begun.elapsed();
     eprintln!("{rows} rows in {took:?}: {:.0} events/s", f64::from(rows) / took.as_secs_f64());
     rig.assert_balanced();
-    stop.cancel();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_that_changed_on_the_disk_is_never_sent_and_becomes_a_letter() {
-    let (mut rig, mut tasks) = (Rig::new(), JoinSet::new());
-    let broker = FakeBroker::start(&mut tasks, Manner::default(), always(0)).await;
-    rig.append(&[Kind::Scan; 3]).await;
-    let sql = rusqlite::Connection::open(rig.store.path()).unwrap();
-    sql.execute("update outbox set body = '{\"lat\":0}' where seq = 2", []).unwrap();
-    let stop = rig.uplink(config(broker.port), quick());
-    until("all to be settled", || rig.is_drained()).await;
-    assert_eq!(rig.letters(), [(2, "digest_mismatch".to_owned())]);
-    assert_eq!((rig.count("sent"), rig.count("dead")), (2, 1));
-    rig.assert_balanced();
-    assert_eq!(broker.events().iter().map(|(_, seq)| *seq).collect::<Vec<_>>(), [1, 3]);
     stop.cancel();
 }

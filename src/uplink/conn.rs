@@ -28,6 +28,8 @@ pub(super) struct Conn {
     pub passed: u64,
     /// When the broker last answered, or was first asked after it had answered all. µs.
     pub heard_us: i64,
+    /// When the first answer came to something sent after the oldest that waits for its own. µs.
+    pub overtaken_us: Option<i64>,
     /// Given up; its end is on the way.
     pub dropped: bool,
 }
@@ -44,6 +46,7 @@ impl Conn {
             answers: 0,
             passed: 0,
             heard_us: now_us,
+            overtaken_us: None,
             dropped: false,
         }
     }
@@ -65,10 +68,15 @@ impl Conn {
         let flight = self.flights.get_mut(at)?.take()?;
         self.answers += 1;
         self.heard_us = now_us;
+        let is_front = ticket == self.oldest;
         while let Some(None) = self.flights.front() {
             self.flights.pop_front();
             self.oldest += 1;
         }
+        self.overtaken_us = match self.overtaken_us {
+            Some(since) if !is_front => Some(since),
+            _ => self.flights.iter().any(Option::is_none).then_some(now_us),
+        };
         self.events -= usize::from(flight.event.is_some());
         Some(flight)
     }

@@ -23,7 +23,7 @@ pub(super) struct Fault {
     pub text: String,
     /// What to mend, where waiting cannot help.
     pub mend: Option<Mend>,
-    /// Whether the broker closed a connection that had stood.
+    /// Whether the broker ended it, perhaps for what was sent.
     pub by_peer: bool,
     /// The reason code it gave, where the client could not deliver it as an answer.
     pub code: Option<u8>,
@@ -89,7 +89,7 @@ impl Fault {
                 };
                 let mend = (*reason_code == DisconnectReasonCode::NotAuthorized).then_some(Mend::Credentials);
                 Self {
-                    by_peer: true,
+                    by_peer: !is_about_itself(*reason_code),
                     code,
                     mend,
                     ..Self::new(ReconnectReason::Refused, format!("{reason_code:?} {said}"))
@@ -134,4 +134,22 @@ impl Fault {
             E::MqttState(other) => Self::closed(&other.to_string()),
         }
     }
+}
+
+/// Whether the broker ends the connection for a cause that is none of the publishes on it.
+const fn is_about_itself(code: DisconnectReasonCode) -> bool {
+    use DisconnectReasonCode as D;
+    matches!(
+        code,
+        D::NotAuthorized
+            | D::ServerBusy
+            | D::ServerShuttingDown
+            | D::KeepAliveTimeout
+            | D::SessionTakenOver
+            | D::AdministrativeAction
+            | D::UseAnotherServer
+            | D::ServerMoved
+            | D::ConnectionRateExceeded
+            | D::MaximumConnectTime
+    )
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::clock::BootTime;
 use crate::domain::{AssetState, Class, Kind, Lane, Loss, Reason, Row, Seq, Stage};
-use crate::health::{publish_code, wedge};
+use crate::health::wedge;
 use crate::store::{Acknowledged, Damaged, Group, Ledger, Look, Lost, Outbound, Page, Result, Store, Txn};
 
 use super::Kit;
@@ -103,10 +103,10 @@ fn write(txn: &mut Txn<'_>, batch: &Batch) -> Result<bool> {
     if !txn.acknowledge(lane, &Acknowledged { from, through, sent, unheard })? {
         return Ok(false);
     }
-    for Grave { seq, reason, code, payload } in graves {
+    for Grave { seq, reason, why, payload } in graves {
         let mut loss = Loss::decoder(*reason, payload.as_bytes(), EVIDENCE);
         loss.stage = Stage::Uplink;
-        txn.bury(lane, *seq, &loss, words(*reason, *code))?;
+        txn.bury(lane, *seq, &loss, why)?;
     }
     log(txn, "acknowledged", batch, (first, through))?;
     Ok(true)
@@ -118,21 +118,13 @@ fn write_again(txn: &mut Txn<'_>, batch: &Batch) -> Result<bool> {
     for (seq, heard) in taken {
         txn.resent(lane, *seq, *heard)?;
     }
-    for Grave { seq, reason, code, .. } in graves {
-        txn.bury_again(lane, *seq, *reason, words(*reason, *code))?;
+    for Grave { seq, reason, why, .. } in graves {
+        txn.bury_again(lane, *seq, *reason, why)?;
     }
     let seqs = || taken.iter().map(|(seq, _)| *seq).chain(graves.iter().map(|grave| grave.seq));
     let span = seqs().min().unwrap_or(batch.first)..=seqs().max().unwrap_or(batch.through);
     log(txn, "sent_again", batch, (*span.start(), *span.end()))?;
     Ok(true)
-}
-
-fn words(reason: Reason, code: u8) -> &'static str {
-    match reason {
-        Reason::Poison => "the connection ended",
-        Reason::DigestMismatch => "the row is not as it was written",
-        _ => publish_code(code),
-    }
 }
 
 fn log(txn: &mut Txn<'_>, what: &'static str, batch: &Batch, seqs: (Seq, Seq)) -> Result<()> {

@@ -80,10 +80,17 @@ pub(super) enum Stand {
     Held,
     /// The broker has taken it; whether anybody subscribes.
     Acked(bool),
-    /// It will not be sent: a letter.
-    Dead(Reason, u8),
+    /// It will not be sent: a letter, and what was seen.
+    Dead(Reason, &'static str),
     /// Settled, while an older one is not: only where no cursor asks for the order.
     Gone,
+}
+
+impl Stand {
+    /// Whether nothing more is expected of the broker.
+    const fn is_answer(self) -> bool {
+        matches!(self, Self::Acked(_) | Self::Dead(..) | Self::Gone)
+    }
 }
 
 /// One event of the line.
@@ -102,10 +109,12 @@ pub(super) struct Item {
     pub attempts: u32,
     /// How many events had passed at its last refusal.
     pub passed: u64,
-    /// Connections that ended while it was the oldest in flight.
-    pub losses: u32,
-    /// Connections that ended while it alone was in flight.
+    /// Connections that the broker ended while it alone was in flight.
     pub strikes: u32,
+    /// How many events had passed at the first of them.
+    pub struck_at: u64,
+    /// Connections on which the broker answered what was sent after it and not it.
+    pub silences: u32,
     /// Publish to acknowledgement. µs.
     pub took_us: i64,
 }
@@ -134,7 +143,8 @@ pub(super) struct Hold {
 pub(super) struct Grave {
     pub seq: Seq,
     pub reason: Reason,
-    pub code: u8,
+    /// What was seen.
+    pub why: &'static str,
     pub payload: String,
 }
 
@@ -178,6 +188,8 @@ pub(super) struct Line {
     pub fresh: u64,
     /// Items that stand as [`Stand::Later`].
     pub later: usize,
+    /// Items that are answered while an older one is not.
+    pub answered: usize,
     pub hold: Option<Hold>,
     /// Whether the time is trusted and told: nothing waits for that any more.
     pub trusted: bool,
@@ -200,6 +212,7 @@ impl Line {
             base: 0,
             fresh: 0,
             later: 0,
+            answered: 0,
             hold: None,
             trusted: false,
             done: None,
@@ -218,6 +231,10 @@ impl Line {
         self.items.get_mut(index)
     }
 
+    pub fn is_in_flight(&self, n: u64) -> bool {
+        self.index(n).and_then(|at| self.items.get(at)).is_some_and(|item| item.stand == Stand::InFlight)
+    }
+
     pub fn end(&self) -> u64 {
         self.base + self.items.len() as u64
     }
@@ -233,8 +250,9 @@ impl Line {
             refusals: 0,
             attempts: 0,
             passed: 0,
-            losses: 0,
             strikes: 0,
+            struck_at: 0,
+            silences: 0,
             took_us: 0,
         });
     }
@@ -249,6 +267,8 @@ impl Line {
         }
         self.later -= usize::from(matches!(was, Stand::Later(_)));
         self.later += usize::from(matches!(stand, Stand::Later(_)));
+        self.answered -= usize::from(was.is_answer());
+        self.answered += usize::from(stand.is_answer());
         if was == Stand::Waiting && n == self.fresh {
             self.fresh += 1;
         }
@@ -261,7 +281,10 @@ impl Line {
             if hold.probe.is_some() || now_us < hold.again_us {
                 return None;
             }
-            return self.items.iter().position(|item| item.stand == Stand::Held).map(number);
+            // The one whose answer would decide may have become a letter meanwhile: then the next asks.
+            if let Some(held) = self.items.iter().position(|item| item.stand == Stand::Held) {
+                return Some(number(held));
+            }
         }
         if self.later > 0 {
             let due = self.items.iter().enumerate().find(|(index, item)| {
@@ -317,6 +340,7 @@ impl Line {
         while let Some(Item { stand: Stand::Acked(_) | Stand::Dead(..) | Stand::Gone, .. }) = self.items.front() {
             let Some(item) = self.items.pop_front() else { return };
             self.base += 1;
+            self.answered -= 1;
             if item.stand != Stand::Gone {
                 self.settle(&item, now_us);
             }
@@ -345,9 +369,9 @@ impl Line {
             batch.taken.push((item.seq, heard));
         }
         match item.stand {
-            Stand::Dead(reason, code) => {
+            Stand::Dead(reason, why) => {
                 let payload = item.message.payload.clone();
-                batch.graves.push(Grave { seq: item.seq, reason, code, payload });
+                batch.graves.push(Grave { seq: item.seq, reason, why, payload });
             }
             Stand::Acked(false) => batch.unheard += 1,
             _ => batch.sent += 1,
@@ -383,11 +407,6 @@ impl Line {
             return self.commit_again_us;
         }
         self.done.as_ref().filter(|_| !(self.track.again && self.reading)).map(|_| self.done_since_us + gather_us)
-    }
-
-    /// Events that the broker has taken while an older one holds the cursor.
-    pub fn acked(&self) -> usize {
-        self.items.iter().filter(|item| matches!(item.stand, Stand::Acked(_) | Stand::Gone)).count()
     }
 
     /// Whether nothing waits.

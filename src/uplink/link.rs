@@ -26,7 +26,7 @@ const CONNECT_S: u64 = 5;
 /// Seconds the broker keeps the session of a node that is away.
 const SESSION_S: u32 = 3600;
 /// Seconds before the broker publishes the will: a short loss is no absence.
-const WILL_DELAY_S: u32 = 30;
+pub(super) const WILL_DELAY_S: u32 = 30;
 /// The largest packet MQTT can carry: what counts when the broker names no limit.
 const PACKET_MAX: usize = 268_435_455;
 

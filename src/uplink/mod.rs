@@ -3,6 +3,7 @@
 
 mod backoff;
 mod conn;
+mod dial;
 mod fault;
 mod figures;
 mod lane;
@@ -20,9 +21,13 @@ mod broker_tests;
 #[cfg(test)]
 mod fake_broker;
 #[cfg(test)]
+mod manners_tests;
+#[cfg(test)]
 mod session_tests;
 #[cfg(test)]
 mod simulator_tests;
+#[cfg(test)]
+mod world_tests;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;

@@ -26,6 +26,11 @@ impl Ration {
         self.level -= tokens;
     }
 
+    /// What may pass at once; none without a rate.
+    pub fn left(&self) -> Option<f64> {
+        (self.per_us > 0.0).then(|| self.level.max(0.0))
+    }
+
     /// When the next one may pass, if not now. µs.
     #[expect(clippy::cast_possible_truncation, reason = "a float cast saturates; microseconds until then are few")]
     pub fn ready_us(&self) -> Option<i64> {

@@ -9,7 +9,7 @@ const BY: Act<'static> = Act { who: "uid 7", what: "retry", note: "" };
 
 impl Rig {
     /// Retries the letter of an event; why not, when it stays as it is.
-    async fn retry(&self, seq: i64) -> Option<&'static str> {
+    pub(super) async fn retry(&self, seq: i64) -> Option<&'static str> {
         let letter = self.letter_of(seq).letter;
         self.store.submit(Group::Now, move |txn| txn.resend(letter, &BY)).await.unwrap()
     }

@@ -20,6 +20,8 @@ pub(super) struct Rules {
     pub window: usize,
     pub hold_unheard: bool,
     pub no_ack_us: i64,
+    /// Acknowledgements over this time make the backoff begin anew.
+    pub healthy_us: i64,
     pub retry_base_us: i64,
     pub retry_cap_us: i64,
     pub attempts: u32,
@@ -34,8 +36,9 @@ pub(super) struct Rules {
 pub(super) enum Input {
     /// The broker took the connection; how many publishes and bytes it takes at once, and whether it retains.
     Connected { receive_max: usize, packet_max: usize, retains: bool },
-    /// The connection is gone; whether the broker ended it, and with which code.
-    Lost { by_peer: bool, code: Option<u8> },
+    /// The connection is gone, or could not be made: whether the broker ended it perhaps for what was sent, with which code,
+    /// and whether a person has to mend something before the next can do better.
+    Lost { by_peer: bool, code: Option<u8>, barred: bool },
     /// The log goes up to here.
     Head(Seq),
     /// A person wants dead events sent again.
@@ -61,6 +64,8 @@ pub(super) enum Input {
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
+    /// Make a connection; [`Input::Connected`] or [`Input::Lost`] follows.
+    Connect,
     /// Hand a message to the client; its answer comes under the ticket.
     Publish { ticket: u64, message: Message, event: Option<(Lane, Seq)> },
     /// Read rows of a track; of a lane those after a place.
@@ -109,6 +114,7 @@ pub(super) fn rules(kit: &Kit) -> Rules {
         window: usize::from(window.max(1)),
         hold_unheard: no_subscriber == NoSubscriber::Hold,
         no_ack_us: micros(kit.limits.no_ack),
+        healthy_us: micros(kit.limits.healthy),
         retry_base_us: micros(kit.limits.retry_base),
         retry_cap_us: micros(kit.limits.retry_cap),
         attempts: kit.limits.attempts,

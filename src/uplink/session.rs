@@ -1,14 +1,18 @@
 //! The session with the platform as a machine without clock, socket or store: inputs change it, `plan` says what to do.
-//! Window, lanes, acknowledgements, retries and the isolation of poison are decided here and nowhere else.
+//! When to connect, window, lanes, acknowledgements, retries and the isolation of poison are decided here and nowhere else.
 //!
 //! **Invariant:** an event counts as sent only by the acknowledgement of that very publish.
+
+mod blame;
 
 use std::collections::VecDeque;
 
 use crate::domain::{Lane, Reason, Seq};
 use crate::health::{ReconnectReason, publish_code};
 
+use super::backoff::Decorrelated;
 use super::conn::Conn;
+use super::dial::{Dial, End};
 use super::lane::{Cause, Hold, Item, Line, Message, Stand, Track};
 use super::ration::Ration;
 use super::script::{Answer, Effect, Input, Rules, Trouble, letter_of};
@@ -17,13 +21,10 @@ use super::script::{Answer, Effect, Input, Rules, Trouble, letter_of};
 const TURN: u32 = 4;
 /// Rows that a lane reads ahead at least, however small the window.
 const AHEAD_MIN: usize = 128;
+/// Rows that a lane holds at most: the broker has taken those after one that it will not take.
+const HELD_MAX: usize = 4096;
 /// Retained messages that may wait at once: topics are few and the newest wins.
 const DESK_MAX: usize = 128;
-/// Lost connections with an event as the oldest in flight before it is sent alone.
-const LOSSES: u32 = 2;
-/// Lost connections with an event alone in flight before it must wait for another to pass.
-const STRIKES: u32 = 3;
-
 /// The machine.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -31,6 +32,7 @@ pub(super) struct Session {
     head: Seq,
     /// In the order of [`Track::ALL`].
     lines: [Line; 4],
+    dial: Dial,
     conn: Option<Conn>,
     desk: VecDeque<Message>,
     in_row: u32,
@@ -39,10 +41,12 @@ pub(super) struct Session {
     /// Events the broker has taken, ever.
     passed: u64,
     refused: bool,
+    /// Ended a connection while it alone was in flight: lets others pass, then it is sent alone once more.
     suspect: Option<(usize, u64)>,
-    /// Whether the last connection ended for an event that is known, or is to be sent alone now.
-    blamed: bool,
-    aside: Option<(usize, u64)>,
+    /// Events that were in flight when the broker ended the connection: so many go one by one, for one of them may be why.
+    careful: usize,
+    /// Whether the last connection was given up for a publish unanswered while later ones were.
+    hushed: bool,
     rate: Ration,
     budget: Ration,
     spent: bool,
@@ -52,9 +56,10 @@ pub(super) struct Session {
 
 impl Session {
     /// A session that goes on behind the stored cursors.
-    pub fn new(rules: Rules, head: Seq, scan: Seq, fix: Seq) -> Self {
+    pub fn new(rules: Rules, policy: Decorrelated, head: Seq, scan: Seq, fix: Seq) -> Self {
         let (per_s, per_day) = (f64::from(rules.max_per_s), f64::from(rules.mib_per_day) * 1_048_576.0);
         Self {
+            dial: Dial::new(policy, &rules),
             rules,
             head,
             lines: Track::ALL.map(|track| Line::new(track, if track.lane == Lane::Scan { scan } else { fix })),
@@ -65,8 +70,8 @@ impl Session {
             passed: 0,
             refused: false,
             suspect: None,
-            blamed: false,
-            aside: None,
+            careful: 0,
+            hushed: false,
             rate: Ration::new(per_s, 1e6, per_s.max(1.0)),
             // A day's budget may be spent in bursts of an hour's worth.
             budget: Ration::new(per_day, 86_400e6, (per_day / 24.0).max(1.0)),
@@ -82,7 +87,10 @@ impl Session {
             Input::Connected { receive_max, packet_max, retains } => {
                 self.connected(receive_max, packet_max, retains, now_us);
             }
-            Input::Lost { by_peer, code } => self.lost(by_peer, code, now_us),
+            Input::Lost { by_peer, code, barred } => {
+                let end = self.lost(by_peer, code, now_us).filter(|_| !barred);
+                self.dial.over(end.unwrap_or(End::Refused), now_us);
+            }
             Input::Head(seq) => self.head = self.head.max(seq),
             Input::Resend => self.lines.iter_mut().for_each(|line| line.asked = line.track.again),
             Input::Read { track, rows, seen } => {
@@ -112,6 +120,9 @@ impl Session {
 
     /// What is to be done now.
     pub fn plan(&mut self, now_us: i64, effects: &mut Vec<Effect>) {
+        if !self.stopping && self.dial.take(now_us) {
+            effects.push(Effect::Connect);
+        }
         self.fill(now_us, effects);
         let at_once = self.stopping;
         let Rules { gather_us, gather_max, .. } = self.rules;
@@ -120,11 +131,8 @@ impl Session {
             effects.extend(line.commit(now_us, gather_us, gather_max, at_once).map(Effect::Commit));
         }
         self.read_ahead(now_us, effects);
-        if let Some(conn) = &mut self.conn
-            && !conn.dropped
-            && !conn.flights.is_empty()
-            && now_us - conn.heard_us >= self.rules.no_ack_us
-        {
+        let is_silent = self.silent_us().is_some_and(|at| at <= now_us);
+        if let Some(conn) = self.conn.as_mut().filter(|conn| is_silent && !conn.dropped) {
             conn.dropped = true;
             effects.push(Effect::Drop(ReconnectReason::NoAck));
         }
@@ -133,14 +141,17 @@ impl Session {
     /// When `plan` has something to do without any input. µs.
     pub fn due_us(&self) -> Option<i64> {
         let commits = self.lines.iter().filter_map(|line| line.commit_due_us(self.rules.gather_us)).min();
-        let Some(conn) = &self.conn else { return commits };
+        let Some(conn) = &self.conn else {
+            let dial = self.dial.due_us().filter(|_| !self.stopping);
+            return [commits, dial].into_iter().flatten().min();
+        };
         let retries = self.lines.iter().filter_map(Line::due_us).min();
-        let retries = retries.filter(|_| conn.flights.len() < conn.window && self.suspect.is_none());
+        let one_by_one = self.suspect.is_some() || (self.careful > 0 && conn.events > 0);
+        let retries = retries.filter(|_| conn.flights.len() < conn.window && !one_by_one);
         let reads = self.lines.iter().filter(|line| line.wants_rows(self.head) && !line.reading);
         let reads = reads.map(|line| line.read_again_us).filter(|at| *at > i64::MIN).min();
-        let silence = (!conn.flights.is_empty()).then(|| conn.heard_us + self.rules.no_ack_us);
         let ration = self.rate.ready_us().max(self.budget.ready_us()).filter(|_| self.waits());
-        [commits, retries, reads, silence, ration].into_iter().flatten().min()
+        [commits, retries, reads, self.silent_us(), ration].into_iter().flatten().min()
     }
 
     /// Publishes in flight.
@@ -170,14 +181,29 @@ impl Session {
         self.head
     }
 
-    /// Whether the last connection ended for one event: the broker is well then.
-    pub const fn is_one_to_blame(&self) -> bool {
-        self.blamed
+    /// Whether a connection stands.
+    pub const fn is_connected(&self) -> bool {
+        self.conn.is_some()
+    }
+
+    /// When the next connection is to be made. µs; none while one stands or is being made.
+    pub const fn next_try_us(&self) -> Option<i64> {
+        self.dial.due_us()
     }
 
     /// Events the broker has taken since the start.
     pub const fn passed(&self) -> u64 {
         self.passed
+    }
+
+    /// What the day's budget lets pass now, KiB; none without one.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "never negative, and a float cast saturates"
+    )]
+    pub fn budget_left_kib(&self) -> Option<u64> {
+        self.budget.left().map(|bytes| (bytes / 1024.0) as u64)
     }
 
     /// What a person should know of.
@@ -193,6 +219,7 @@ impl Session {
 
     fn connected(&mut self, receive_max: usize, packet_max: usize, retains: bool, now_us: i64) {
         self.desk.clear();
+        self.dial.connected(now_us);
         let window = self.rules.window.min(receive_max).max(1);
         self.conn = Some(Conn::new(window, packet_max, retains, now_us));
         for line in &mut self.lines {
@@ -213,60 +240,9 @@ impl Session {
         }
     }
 
-    fn lost(&mut self, by_peer: bool, code: Option<u8>, now_us: i64) {
-        let Some(conn) = self.conn.take() else { return };
-        self.blamed = false;
-        let flying: Vec<(usize, u64)> = conn.flights.iter().flatten().filter_map(|flight| flight.event).collect();
-        for (lane, n) in &flying {
-            let line = &mut self.lines[*lane];
-            if line.hold.is_some_and(|hold| hold.probe == Some(*n)) {
-                line.stand(*n, Stand::Held);
-                line.hold = line.hold.map(|hold| Hold { probe: None, again_us: now_us, ..hold });
-            } else {
-                line.stand(*n, Stand::Later(i64::MIN));
-            }
-        }
-        if let Some(oldest) = flying.first().copied().filter(|_| by_peer) {
-            let alone = flying.len() == 1 && conn.answers > 0;
-            self.blame(oldest, alone, conn.passed > 0, code);
-        }
-        self.lines.iter_mut().for_each(|line| line.advance(now_us));
-    }
-
-    /// The connection ended with this event as the oldest unanswered: perhaps because of it.
-    fn blame(&mut self, (lane, n): (usize, u64), alone: bool, others_passed: bool, code: Option<u8>) {
-        let letter = code.and_then(letter_of);
-        self.blamed = letter.is_some();
-        let Some(item) = self.lines[lane].item(n) else { return };
-        item.losses += 1;
-        item.strikes += u32::from(alone);
-        let (losses, strikes) = (item.losses, item.strikes);
-        match (letter, alone) {
-            (Some(reason), true) => {
-                self.lines[lane].stand(n, Stand::Dead(reason, code.unwrap_or_default()));
-                self.forget((lane, n));
-            }
-            (None, true) if strikes > STRIKES && others_passed => {
-                self.lines[lane].stand(n, Stand::Dead(Reason::Poison, 0));
-                self.forget((lane, n));
-            }
-            (None, true) if strikes >= STRIKES => {
-                self.suspect = None;
-                self.aside = Some((lane, n));
-            }
-            (Some(_), false) | (None, true) => self.suspect = Some((lane, n)),
-            (None, false) if losses >= LOSSES => self.suspect = Some((lane, n)),
-            (None, false) => {}
-        }
-    }
-
-    fn forget(&mut self, event: (usize, u64)) {
-        self.suspect = self.suspect.filter(|one| *one != event);
-        self.aside = self.aside.filter(|one| *one != event);
-    }
-
     fn answered(&mut self, ticket: u64, code: u8, now_us: i64) -> Option<Answer> {
         let flight = self.conn.as_mut()?.answered(ticket, now_us)?;
+        self.dial.answered(now_us);
         let Some((lane, n)) = flight.event else {
             if code >= 0x80 {
                 tracing::warn!(code = publish_code(code), "the broker refused a message about this node");
@@ -280,12 +256,13 @@ impl Session {
 
     fn settle(&mut self, event: (usize, u64), code: u8, took_us: i64, now_us: i64) {
         let (lane, n) = event;
-        self.forget(event);
+        self.suspect = self.suspect.filter(|one| *one != event);
+        self.careful = self.careful.saturating_sub(1);
         let line = &mut self.lines[lane];
         let probing = line.hold.is_some_and(|hold| hold.probe == Some(n));
         if let Some(item) = line.item(n) {
             item.took_us = took_us;
-            (item.strikes, item.losses) = (0, 0);
+            (item.strikes, item.silences) = (0, 0);
         }
         match code {
             0x10 if self.rules.hold_unheard => self.hold(event, Cause::NoSubscriber, now_us),
@@ -302,7 +279,7 @@ impl Session {
                     line.release();
                 }
                 match letter_of(code) {
-                    Some(reason) => line.stand(n, Stand::Dead(reason, code)),
+                    Some(reason) => line.stand(n, Stand::Dead(reason, publish_code(code))),
                     None => self.refuse(event, code, now_us),
                 }
             }
@@ -310,15 +287,13 @@ impl Session {
         self.lines[lane].advance(now_us);
     }
 
-    /// An event has passed. What was put aside while none did is tried alone once more, on this connection that works:
-    /// if that ends too, it is to blame.
+    /// An event has passed.
     fn pass(&mut self) {
         self.passed += 1;
         self.refused = false;
         if let Some(conn) = &mut self.conn {
             conn.passed += 1;
         }
-        self.suspect = self.suspect.or_else(|| self.aside.take());
     }
 
     fn hold(&mut self, (lane, n): (usize, u64), cause: Cause, now_us: i64) {
@@ -342,7 +317,7 @@ impl Session {
         let Rules { retry_base_us, retry_cap_us, attempts, .. } = self.rules;
         let line = &mut self.lines[lane];
         // When all that may overtake it has done so, nothing more can.
-        let overtaken = line.acked() >= ahead / 2;
+        let overtaken = line.answered >= ahead / 2;
         let Some(item) = line.item(n) else { return };
         // A broker that refuses everything says nothing about this event.
         item.attempts += u32::from(item.refusals == 0 || passed > item.passed || overtaken);
@@ -351,7 +326,8 @@ impl Session {
         item.refusals += 1;
         self.refused |= item.refusals >= 3;
         let dead = item.attempts >= attempts;
-        line.stand(n, if dead { Stand::Dead(Reason::BrokerRefused, code) } else { Stand::Later(now_us + wait) });
+        let died = Stand::Dead(Reason::BrokerRefused, publish_code(code));
+        line.stand(n, if dead { died } else { Stand::Later(now_us + wait) });
     }
 
     fn fill(&mut self, now_us: i64, effects: &mut Vec<Effect>) {
@@ -368,6 +344,7 @@ impl Session {
                 if message.wire_bytes() > packet_max {
                     tracing::warn!(topic = message.topic, packet_max, "larger than the broker takes; left out");
                 } else {
+                    self.spend(&message);
                     self.launch(None, message, None, now_us, effects);
                 }
                 continue;
@@ -379,12 +356,12 @@ impl Session {
             let line = &mut self.lines[lane];
             let Some(&mut Item { seq, ref message, is_damaged, .. }) = line.item(n) else { return };
             if is_damaged {
-                line.stand(n, Stand::Dead(Reason::DigestMismatch, 0));
+                line.stand(n, Stand::Dead(Reason::DigestMismatch, "the row is not as it was written"));
                 line.advance(now_us);
                 continue;
             }
             if message.wire_bytes() > packet_max {
-                line.stand(n, Stand::Dead(Reason::TooLarge, 0x95));
+                line.stand(n, Stand::Dead(Reason::TooLarge, publish_code(0x95)));
                 line.advance(now_us);
                 continue;
             }
@@ -393,12 +370,17 @@ impl Session {
             if let Some(hold) = &mut line.hold {
                 hold.probe = Some(n);
             }
-            self.rate.take(1.0);
-            #[expect(clippy::cast_precision_loss, reason = "a message is far below 2^52 bytes")]
-            self.budget.take(message.wire_bytes() as f64);
             let event = Some((line.track.lane, seq));
+            self.rate.take(1.0);
+            self.spend(&message);
             self.launch(Some((lane, n)), message, event, now_us, effects);
         }
+    }
+
+    /// What the node says of itself always goes, and is paid for like everything else.
+    #[expect(clippy::cast_precision_loss, reason = "a message is far below 2^52 bytes")]
+    fn spend(&mut self, message: &Message) {
+        self.budget.take(message.wire_bytes() as f64);
     }
 
     fn launch(
@@ -417,12 +399,21 @@ impl Session {
     /// Whose turn it is.
     fn choose(&mut self, now_us: i64) -> Option<(usize, u64)> {
         let conn = self.conn.as_ref()?;
-        if let Some((lane, n)) = self.suspect {
-            // Alone, and only on a connection that is known to work.
-            let ready = conn.events == 0 && conn.answers > 0;
-            return ready.then_some((lane, n));
+        let is_alone = self.careful > 0 || self.suspect.is_some_and(|(line, n)| self.lines[line].is_in_flight(n));
+        // Alone, and only on a connection that is known to work.
+        let may_alone = conn.events == 0 && (conn.answers > 0 || conn.flights.is_empty());
+        if is_alone && !may_alone {
+            return None;
         }
-        let aside = |line: usize| self.aside.filter(|(at, _)| *at == line).map(|(_, n)| n);
+        // It lets others pass: that the broker takes those is what tells it from a broker that takes none.
+        let first = self.suspect.filter(|_| conn.passed >= self.ahead() as u64);
+        let others = if first.is_none() { self.next(now_us) } else { None };
+        others.or(self.suspect.filter(|_| may_alone))
+    }
+
+    /// Whose turn it is but for the suspect's.
+    fn next(&mut self, now_us: i64) -> Option<(usize, u64)> {
+        let aside = |line: usize| self.suspect.filter(|(at, _)| *at == line).map(|(_, n)| n);
         let of = |line: usize| self.lines[line].candidate(now_us, aside(line)).map(|n| (line, n));
         // Both get on: a person need not wait for the end of a backlog, nor a backlog for ten thousand letters.
         let next = |lane: usize| match (of(lane), of(lane + 2)) {
@@ -432,8 +423,7 @@ impl Session {
         let (scan, fix) = (next(0), next(1));
         let chosen = match (scan, fix) {
             (Some(_), Some(fix)) if self.in_row >= TURN => Some(fix),
-            (Some(scan), _) => Some(scan),
-            (None, fix) => fix.or_else(|| self.aside.filter(|_| conn.events == 0 && conn.answers > 0)),
+            (scan, fix) => scan.or(fix),
         };
         self.in_row = if fix.is_some() && chosen == scan { self.in_row + 1 } else { 0 };
         if let Some((line, _)) = chosen {
@@ -448,7 +438,9 @@ impl Session {
         }
         let ahead = self.ahead();
         for line in &mut self.lines {
-            let room = ahead.saturating_sub(line.items.len());
+            // What is answered and waits for an older one is next to nothing, and shows that the broker takes others.
+            let room =
+                ahead.saturating_sub(line.items.len() - line.answered).min(HELD_MAX.saturating_sub(line.items.len()));
             if line.reading || !line.wants_rows(self.head) || room < ahead / 2 || now_us < line.read_again_us {
                 continue;
             }
@@ -459,7 +451,7 @@ impl Session {
         }
     }
 
-    /// Rows that a lane may hold.
+    /// Rows of a lane that may wait for their answer, or to be sent.
     fn ahead(&self) -> usize {
         (2 * self.rules.window).max(AHEAD_MIN)
     }

@@ -138,8 +138,8 @@ impl Sign {
         trouble.no_subscriber || trouble.not_authorized
     }
 
-    /// Posts the state when it changed; at once when more than the number in flight did.
-    pub fn post(&mut self, way: Way, inflight: usize, now: Stamp) {
+    /// Posts the state when it changed; at once when more than the number in flight and the budget did.
+    pub fn post(&mut self, way: Way, inflight: usize, budget_left_kib: Option<u64>, now: Stamp) {
         let held = self.trouble.no_subscriber || self.trouble.not_authorized;
         let (state, next_try_ms) = match way {
             Way::Connected if held => ("held", None),
@@ -149,7 +149,8 @@ impl Sign {
         };
         let old = self.posted.as_ref();
         let same = old.is_some_and(|old| old.state == state && old.last_error == self.last_error);
-        if same && (old.is_some_and(|old| old.inflight == inflight) || now.mono_us < self.posted_us + POST_US) {
+        let numbers = |old: &UplinkState| old.inflight == inflight && old.budget_left_kib == budget_left_kib;
+        if same && (old.is_some_and(numbers) || now.mono_us < self.posted_us + POST_US) {
             return;
         }
         let kept = old.filter(|old| old.state == state);
@@ -161,6 +162,7 @@ impl Sign {
             last_error: self.last_error.clone(),
             next_try_ms,
             inflight,
+            budget_left_kib,
         };
         self.board.post(State::Uplink(uplink.clone()));
         self.posted = Some(uplink);

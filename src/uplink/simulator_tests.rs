@@ -2,7 +2,7 @@
 //! move. First whatever can go wrong does, and nothing unsafe may be seen; then the world is healed and all must be delivered.
 //! `WAYPOST_SEED=<n>` plays one world again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -21,12 +21,14 @@ use super::broker_tests::config;
 use super::lane::{Batch, Message, Track};
 use super::script::{Effect, Input, Rules};
 use super::session::Session;
+use super::world_tests::{Named, seeds};
 use super::{Kit, Limits, NodeNames, figures};
 
 const RULES: Rules = Rules {
     window: 16,
     hold_unheard: true,
     no_ack_us: 20_000_000,
+    healthy_us: 60_000_000,
     retry_base_us: 1_000_000,
     retry_cap_us: 10_000_000,
     attempts: 10,
@@ -47,8 +49,8 @@ struct Node {
     /// None only while it ends.
     kit: Option<Kit>,
     session: Session,
-    policy: Decorrelated,
-    next_try_us: i64,
+    /// A connection is asked for and not answered.
+    dialling: bool,
     /// Looks and commits that the store has not answered.
     jobs: Vec<Effect>,
     /// Reads that wait for their commit: code, instant, number on the connection.
@@ -91,9 +93,8 @@ impl Node {
         let (base, cap, spread) = (Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(2));
         Self {
             kit,
-            session: Session::new(RULES, head, cursors.0, cursors.1),
-            policy: Decorrelated::new(base, cap, spread, seed),
-            next_try_us: 0,
+            session: Session::new(RULES, Decorrelated::new(base, cap, spread, seed), head, cursors.0, cursors.1),
+            dialling: false,
             jobs: Vec::new(),
             waiting: VecDeque::new(),
             nth: 0,
@@ -126,7 +127,13 @@ struct Broker {
     taken: BTreeMap<String, String>,
     /// Letters that its answers must make, by seq.
     refused: BTreeMap<i64, u8>,
-    firsts: BTreeMap<&'static str, i64>,
+    /// Of a lane: the newest event that came, and all of them.
+    came: BTreeMap<&'static str, (i64, BTreeSet<i64>)>,
+    /// Publishes it takes at once, and bytes.
+    receive_max: usize,
+    packet_max: usize,
+    /// Its end of the connection is gone and nobody has said so.
+    half_open: bool,
 }
 
 struct World {
@@ -293,20 +300,21 @@ impl World {
     }
 
     fn broker_moves(&mut self) {
-        let now_us = self.now_us();
         if !self.broker.up {
-            if self.node().next_try_us > now_us {
+            if !std::mem::take(&mut self.node().dialling) {
                 return;
             }
             if self.fails(3) {
-                let wait = self.node().policy.next_wait();
-                self.node().next_try_us = now_us + i64::try_from(wait.as_micros()).unwrap();
+                let barred = self.fails(3);
+                self.step(Input::Lost { by_peer: false, code: None, barred });
                 return;
             }
             let receive_max = usize::try_from(1 + self.pick(20)).unwrap();
-            self.broker.up = true;
+            let packet_max = if self.fails(4) { 700 } else { 100_000 };
+            (self.broker.receive_max, self.broker.packet_max) = (receive_max, packet_max);
+            (self.broker.up, self.broker.half_open) = (true, false);
             self.broker.wire.clear();
-            self.step(Input::Connected { receive_max, packet_max: 100_000, retains: true });
+            self.step(Input::Connected { receive_max, packet_max, retains: true });
             self.step(Input::Say(Message {
                 topic: "status".into(),
                 payload: "on".into(),
@@ -318,6 +326,7 @@ impl World {
         for _ in 0..self.pick(8) {
             self.answer();
         }
+        self.broker.half_open |= self.fails(80);
         if self.broker.up && self.fails(25) {
             let by_peer = self.pick(2) == 0;
             self.lose(by_peer);
@@ -325,18 +334,15 @@ impl World {
     }
 
     fn lose(&mut self, by_peer: bool) {
-        let now_us = self.now_us();
         self.broker.up = false;
         self.broker.wire.clear();
-        self.step(Input::Lost { by_peer, code: None });
-        let wait = self.node().policy.after_loss();
-        self.node().next_try_us = now_us + i64::try_from(wait.as_micros()).unwrap();
+        self.step(Input::Lost { by_peer, code: None, barred: false });
     }
 
     /// The broker deals with one publish, mostly the oldest: takes it, refuses it, or takes it and its PUBACK is lost.
     fn answer(&mut self) {
         let length = self.broker.wire.len() as u64;
-        if !self.broker.up || length == 0 {
+        if !self.broker.up || self.broker.half_open || length == 0 {
             return;
         }
         let at = if self.fails(5) { self.pick(length) } else { 0 };
@@ -344,12 +350,13 @@ impl World {
         let code = match (event, if self.calm { 99 } else { self.pick(30) }) {
             (_, 0) => 0x10,
             (_, 1) => 0x87,
-            (_, 2) => 0x97,
+            (_, 2) => [0x80, 0x83, 0x91, 0x97][usize::try_from(self.pick(4)).unwrap()],
             (Some((_, seq)), 3) if seq.0 % 7 == 0 => 0x99,
+            (Some((_, seq)), 4) if seq.0 % 7 == 1 => 0x90,
             _ => 0,
         };
         if let Some((_, seq)) = event {
-            if code == 0x99 {
+            if matches!(code, 0x90 | 0x99) {
                 self.broker.refused.insert(seq.0, code);
             } else if code == 0 {
                 let before = self.broker.taken.insert(id_of(&payload), payload.clone());
@@ -378,7 +385,7 @@ impl World {
             match self.node().jobs.swap_remove(at) {
                 Effect::Read { track, after, limit } => self.read(track, after, limit).await,
                 Effect::Commit(batch) => self.commit(batch).await,
-                Effect::Publish { .. } | Effect::Drop(_) => {}
+                Effect::Publish { .. } | Effect::Drop(_) | Effect::Connect => {}
             }
         }
     }
@@ -425,13 +432,21 @@ impl World {
         self.node().session.plan(now_us, &mut effects);
         for effect in effects {
             match effect {
+                Effect::Connect => self.node().dialling = true,
                 Effect::Publish { ticket, message, event } => {
                     assert!(self.broker.up, "nothing is sent without a connection");
+                    assert!(message.wire_bytes() <= self.broker.packet_max, "no more than the broker takes");
                     if let Some((lane, seq)) = event {
-                        let newest = self.broker.firsts.entry(lane.as_str()).or_default();
+                        let (newest, came) = self.broker.came.entry(lane.as_str()).or_default();
+                        assert!(
+                            seq.0 > *newest || came.contains(&seq.0),
+                            "{seq} goes for the first time after {newest}"
+                        );
                         *newest = (*newest).max(seq.0);
+                        came.insert(seq.0);
                     }
                     self.broker.wire.push_back((ticket, event, message.payload));
+                    assert!(self.broker.wire.len() <= self.broker.receive_max, "no more than the broker takes at once");
                 }
                 Effect::Drop(_) => self.lose(false),
                 job => self.node().jobs.push(job),
@@ -506,17 +521,6 @@ fn fix(txn: &mut Txn<'_>, n: u64, at: Stamp) -> Result<()> {
     Ok(())
 }
 
-/// Says which world it was, should it end in a panic.
-struct Named(u64);
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("WAYPOST_SEED={} plays this world again", self.0);
-        }
-    }
-}
-
 /// One world from its beginning to its end: events, crashes, turns until it was healed.
 fn play(seed: u64) -> (usize, u64, usize) {
     let named = Named(seed);
@@ -536,11 +540,7 @@ fn play(seed: u64) -> (usize, u64, usize) {
 
 #[test]
 fn whatever_goes_wrong_in_a_world_of_dice_all_is_delivered_once_it_is_healed() {
-    let full = std::env::var("WAYPOST_FAULTS").is_ok_and(|size| size == "full");
-    let seeds: Vec<u64> = match std::env::var("WAYPOST_SEED") {
-        Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (0..if full { 10_000 } else { 300 }).collect(),
-    };
+    let seeds = seeds();
     let (next, slowest) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..4 {

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::backoff::backoff::Backoff;
 use tokio::task::JoinSet;
 
 use crate::clock::BootTime;
@@ -57,10 +56,7 @@ struct Run {
     kit: Arc<Kit>,
     session: Session,
     speaker: Speaker,
-    policy: Decorrelated,
     link: Option<Link>,
-    connected_us: Option<i64>,
-    next_try_us: Option<i64>,
     jobs: JoinSet<Done>,
     said: Vec<Said>,
     effects: Vec<Effect>,
@@ -113,13 +109,14 @@ async fn said(link: &mut Option<Link>, into: &mut Vec<Said>) {
 impl Run {
     async fn begin(kit: Arc<Kit>) -> anyhow::Result<Self> {
         let (scan, fix) = kit.store.read(|reader| Ok((reader.cursor(Lane::Scan)?, reader.cursor(Lane::Fix)?))).await?;
-        let session = Session::new(rules(&kit), *kit.store.head().borrow(), scan, fix);
         let names = kit.names.clone();
         let base = format!("{}/v1/{}/{}", kit.config.prefix, names.site, names.node);
         let voice = Voice { base, names, boot: kit.store.boot(), epoch: kit.store.epoch() };
         let Uplink { backoff_max, backoff_spread, protocol, health, .. } = kit.config;
         // Nodes that lose a broker together differ in epoch and time.
         let seed = kit.store.epoch().0 ^ kit.clock.now().mono_us.cast_unsigned();
+        let policy = Decorrelated::new(kit.limits.backoff_base, backoff_max, backoff_spread, seed);
+        let session = Session::new(rules(&kit), policy, *kit.store.head().borrow(), scan, fix);
         let url = url(&kit.config);
         let sign = Sign::new(kit.board.clone(), url);
         if protocol == Protocol::V311 {
@@ -129,10 +126,7 @@ impl Run {
         Ok(Self {
             session,
             speaker: Speaker::new(voice, kit.board.clone(), health),
-            policy: Decorrelated::new(kit.limits.backoff_base, backoff_max, backoff_spread, seed),
             link: None,
-            connected_us: None,
-            next_try_us: Some(i64::MIN),
             jobs: JoinSet::new(),
             said: Vec::new(),
             effects: Vec::new(),
@@ -156,15 +150,11 @@ impl Run {
         while let Some(done) = self.jobs.try_join_next() {
             self.done(done?)?;
         }
-        if self.link.is_none() && self.stopping == Stopping::No && self.next_try_us.is_some_and(|at| at <= now.mono_us)
-        {
-            self.connect().await;
-        }
-        if self.connected_us.is_some() && self.stopping == Stopping::No {
+        if self.session.is_connected() && self.stopping == Stopping::No {
             self.speak();
         }
-        self.plan();
-        self.part();
+        self.plan().await;
+        self.part().await;
         self.show();
         Ok(())
     }
@@ -189,10 +179,8 @@ impl Run {
             Stopping::Settling(until) | Stopping::Parting(until) | Stopping::Leaving(until) => due = due.min(until),
             Stopping::No | Stopping::Done => {}
         }
-        if self.connected_us.is_some() {
+        if self.session.is_connected() {
             due = due.min(self.speaker.due_us(&self.marks(), self.is_settled()));
-        } else if self.link.is_none() {
-            due = due.min(self.next_try_us.unwrap_or(i64::MAX));
         }
         // What is overdue waits for an answer; a pause keeps the loop from spinning meanwhile.
         let left = due.saturating_sub(self.now().mono_us).max(2_000);
@@ -216,9 +204,6 @@ impl Run {
                     self.kit.tally.uplink_publishes(answer.lane, code);
                     self.kit.tally.uplink_publish_seconds(Duration::from_micros(answer.took_us.unsigned_abs()));
                 }
-                if self.connected_us.is_some_and(|at| now.mono_us - at >= micros(self.kit.limits.healthy)) {
-                    self.policy.reset();
-                }
             }
             Said::Standing { topic, empty } => {
                 if let Some(over) = self.speaker.standing(&topic).filter(|_| !empty) {
@@ -231,7 +216,6 @@ impl Run {
     }
 
     async fn connect(&mut self) {
-        self.next_try_us = None;
         let config = &self.kit.config;
         let password = match &config.password_file {
             Some(path) => match figures::password(path.clone()).await {
@@ -252,7 +236,6 @@ impl Run {
 
     async fn connected(&mut self, receive_max: usize, packet_max: usize, retains: bool) {
         let now = self.now();
-        self.connected_us = Some(now.mono_us);
         self.sign.mend(None, "", now);
         let detail = format!("{} receive_max {receive_max} packet_max {packet_max}", self.sign.url());
         tracing::info!(broker = self.sign.url(), receive_max, packet_max, "connected to the broker");
@@ -276,19 +259,13 @@ impl Run {
     fn lost(&mut self, fault: &Fault) {
         let now = self.now();
         self.link = None;
-        let stood = self.connected_us.take().is_some();
+        let stood = self.session.is_connected();
         if matches!(self.stopping, Stopping::Parting(_) | Stopping::Leaving(_) | Stopping::Done) {
             self.stopping = Stopping::Done;
             return;
         }
-        self.session.step(Input::Lost { by_peer: fault.by_peer && stood, code: fault.code }, now.mono_us);
-        let wait = match (stood, fault.mend) {
-            // Known, or sent alone next.
-            (true, None) if self.session.is_one_to_blame() => self.kit.limits.retry_base,
-            (true, None) => self.policy.after_loss(),
-            _ => self.policy.next_wait(),
-        };
-        self.next_try_us = Some(now.mono_us.saturating_add(micros(wait)));
+        let Fault { by_peer, code, mend, .. } = *fault;
+        self.session.step(Input::Lost { by_peer, code, barred: mend.is_some() }, now.mono_us);
         self.sign.mend(fault.mend, &fault.text, now);
         self.kit.tally.uplink_reconnects(fault.reason);
         let what = if stood { "lost" } else { "refused" };
@@ -297,7 +274,7 @@ impl Run {
             tracing::warn!(
                 reason = fault.reason.as_str(),
                 error = fault.text,
-                wait_s = wait.as_secs_f64(),
+                wait_ms = self.session.next_try_us().map(|at| (at - now.mono_us) / 1000),
                 "no connection to the broker"
             );
             self.note(what, format!("{}: {}", fault.reason.as_str(), fault.text));
@@ -330,19 +307,20 @@ impl Run {
         }
     }
 
-    fn plan(&mut self) {
+    async fn plan(&mut self) {
         let now_us = self.now().mono_us;
         let mut effects = std::mem::take(&mut self.effects);
         self.session.plan(now_us, &mut effects);
         for effect in effects.drain(..) {
-            self.carry_out(effect);
+            self.carry_out(effect).await;
         }
         self.effects = effects;
     }
 
-    fn carry_out(&mut self, effect: Effect) {
+    async fn carry_out(&mut self, effect: Effect) {
         let kit = Arc::clone(&self.kit);
         match effect {
+            Effect::Connect => self.connect().await,
             Effect::Publish { ticket, message, .. } => {
                 // Without a link the session knows already that it is lost.
                 let Some(link) = &mut self.link else { return };
@@ -441,17 +419,17 @@ impl Run {
     }
 
     /// Takes a stop one step on: settle what is in flight, say the last word, part.
-    fn part(&mut self) {
+    async fn part(&mut self) {
         let now = self.now();
         match self.stopping {
             Stopping::Settling(until) if self.session.is_quiet() || now.mono_us >= until => {
-                if self.connected_us.is_none() {
+                if !self.session.is_connected() {
                     self.stopping = Stopping::Done;
                     return;
                 }
                 self.session.step(Input::Say(self.speaker.farewell(now)), now.mono_us);
                 self.stopping = Stopping::Parting(now.mono_us + LAST_WORD_US);
-                self.plan();
+                self.plan().await;
             }
             Stopping::Parting(until) if self.session.is_quiet() || now.mono_us >= until => {
                 let asked = self.link.as_ref().is_some_and(Link::disconnect);
@@ -473,12 +451,12 @@ impl Run {
         if self.sign.trouble(self.session.trouble(), now) {
             self.note("held", "the broker takes no events of a lane; see the alarms".to_owned());
         }
-        let way = match (self.connected_us, &self.link) {
-            (Some(_), _) => Way::Connected,
-            (None, Some(_)) => Way::Connecting,
-            (None, None) => Way::Waiting(self.next_try_us.unwrap_or(now.mono_us)),
+        let way = match self.session.next_try_us() {
+            _ if self.session.is_connected() => Way::Connected,
+            None => Way::Connecting,
+            Some(at_us) => Way::Waiting(at_us),
         };
-        self.sign.post(way, self.session.in_flight(), now);
+        self.sign.post(way, self.session.in_flight(), self.session.budget_left_kib(), now);
     }
 }
 

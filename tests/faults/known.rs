@@ -31,7 +31,7 @@ const fn inside(id: &'static str, (fault, then): (&'static str, &'static str), t
     Case { id, fault, then, when: When::Elsewhere, beside: Beside::Others, needs: &[], run: Run::Library(tests) }
 }
 
-pub const OUTSIDE: [Case; 28] = [
+pub const OUTSIDE: [Case; 29] = [
     outside!(
         "F08",
         "the disk is filled to its last byte under load, then freed; again and again",
@@ -229,6 +229,13 @@ pub const OUTSIDE: [Case; 28] = [
         &[],
         stream::garbage_for_a_cursor_is_refused_and_says_what_a_cursor_is
     ),
+    outside!(
+        "F01.siege",
+        "100,000 scans; the broker killed 20 times, the link silent 5 times, the node killed 10 times",
+        "sent is what the broker acknowledged and nothing else; what the broker lost after that shows as gaps",
+        BROKER,
+        siege::whatever_is_killed_what_is_sent_is_what_was_acknowledged_and_the_centre_sees_each_gap
+    ),
 ];
 
 pub const INSIDE: [Case; 22] = [
@@ -292,7 +299,7 @@ pub const INSIDE: [Case; 22] = [
     inside(
         "F50",
         ("PUBACKs lost and doubled, sessions lost", "sent again under the same id"),
-        &["every_event_arrives_through_broker_restarts", "uplink::session"],
+        &["every_event_arrives_through_broker_restarts", "uplink::world", "uplink::session"],
     ),
     inside(
         "F52",

@@ -418,6 +418,8 @@ pub struct Broker {
     pub port: u16,
     /// The largest packet it takes from its next start on; 0 for any. Bytes
     pub packet_max: u32,
+    /// Publishes it takes at once from its next start on; 0 for any.
+    pub window: u32,
     dir: tempfile::TempDir,
     child: Option<Child>,
 }
@@ -434,7 +436,8 @@ impl Broker {
             eprintln!("SKIPPED: mosquitto is not installed; `make test` installs it");
             return None;
         }
-        let mut broker = Self { port: free_port(), packet_max, dir: tempfile::tempdir().unwrap(), child: None };
+        let mut broker =
+            Self { port: free_port(), packet_max, window: 20, dir: tempfile::tempdir().unwrap(), child: None };
         broker.up();
         Some(broker)
     }
@@ -444,8 +447,9 @@ impl Broker {
         let conf = self.dir.path().join("mosquitto.conf");
         let size = if self.packet_max > 0 { format!("max_packet_size {}\n", self.packet_max) } else { String::new() };
         let text = format!(
-            "{size}listener {} 127.0.0.1\nallow_anonymous true\nuser root\npersistence true\npersistence_location {}/\nmax_queued_messages 0\n",
+            "{size}listener {} 127.0.0.1\nallow_anonymous true\nuser root\nmax_inflight_messages {}\npersistence true\npersistence_location {}/\nmax_queued_messages 0\n",
             self.port,
+            self.window,
             self.dir.path().display()
         );
         std::fs::write(&conf, text).unwrap();
@@ -461,6 +465,13 @@ impl Broker {
         let Some(mut child) = self.child.take() else { return };
         // SAFETY: a signal to our own child, which is not yet waited for.
         unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGTERM) };
+        child.wait().unwrap();
+    }
+
+    /// SIGKILL: what it has not written is gone.
+    pub fn kill(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        child.kill().unwrap();
         child.wait().unwrap();
     }
 }

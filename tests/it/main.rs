@@ -36,6 +36,7 @@ mod replug;
 mod restore;
 mod scans;
 mod sheet;
+mod siege;
 mod stream;
 mod uart;
 mod upstream;

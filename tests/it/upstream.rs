@@ -34,7 +34,11 @@ struct Wires {
     passed: Mutex<Passed>,
     held: Mutex<bool>,
     released: Condvar,
+    /// Whether nothing passes, while every socket stays open.
+    holed: Mutex<bool>,
+    mended: Condvar,
     open: Mutex<Vec<Arc<Pair>>>,
+    unheard: Mutex<Vec<TcpStream>>,
     over: AtomicBool,
 }
 
@@ -64,6 +68,11 @@ impl Wire {
                 if theirs.over.load(Ordering::Acquire) {
                     return;
                 }
+                if *theirs.holed.lock().unwrap() {
+                    // Nobody hears it: it stays open until the node gives it up.
+                    theirs.unheard.lock().unwrap().push(node);
+                    continue;
+                }
                 // A broker that is down: the node's connection ends, as it would without a wire.
                 let Ok(broker) = TcpStream::connect(("127.0.0.1", broker_port)) else { continue };
                 theirs.join(node, broker);
@@ -82,6 +91,19 @@ impl Wire {
         wait_for("events that wait for their PUBACK", || (self.passed().in_flight >= unanswered).then_some(()));
     }
 
+    /// From now on nothing passes and nothing ends, until [`Wire::mend`].
+    pub fn hole(&self) {
+        *self.wires.holed.lock().unwrap() = true;
+    }
+
+    /// Lets pass again; what was under way when the hole began is lost with its connection.
+    pub fn mend(&self) {
+        self.cut();
+        self.wires.unheard.lock().unwrap().clear();
+        *self.wires.holed.lock().unwrap() = false;
+        self.wires.mended.notify_all();
+    }
+
     /// Cuts every connection; PUBACKs that were kept back are lost.
     pub fn cut(&self) {
         let open = std::mem::take(&mut *self.wires.open.lock().unwrap());
@@ -94,7 +116,7 @@ impl Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         self.wires.over.store(true, Ordering::Release);
-        self.cut();
+        self.mend();
         // Wakes the listener; whether it still takes anything matters to nobody.
         drop(TcpStream::connect(("127.0.0.1", self.port)));
     }
@@ -126,6 +148,10 @@ impl Wires {
             std::thread::spawn(move || {
                 let (mut from, mut to) = if up { (&pair.node, &pair.broker) } else { (&pair.broker, &pair.node) };
                 while let Ok(packet) = packet(&mut from) {
+                    wires.wait_for_the_end_of_the_hole();
+                    if pair.cut.load(Ordering::Acquire) {
+                        break;
+                    }
                     let passes = if up { wires.published(&pair, &packet) } else { wires.answered(&pair, &packet) };
                     if !passes || to.write_all(&packet.0).is_err() {
                         break;
@@ -133,6 +159,13 @@ impl Wires {
                 }
                 pair.cut();
             });
+        }
+    }
+
+    fn wait_for_the_end_of_the_hole(&self) {
+        let mut holed = self.holed.lock().unwrap();
+        while *holed {
+            holed = self.mended.wait(holed).unwrap();
         }
     }
 
@@ -252,11 +285,19 @@ impl Centre {
         let (client, mut connection) = rumqttc::Client::new(options, 16);
         let (heard, over) = (Arc::new(Mutex::new(Heard::default())), Arc::new(AtomicBool::new(false)));
         let (theirs, ended) = (Arc::clone(&heard), Arc::clone(&over));
-        client.subscribe("waypost/v1/halden/wp-07/#", rumqttc::QoS::AtLeastOnce).unwrap();
+        let all = "waypost/v1/halden/wp-07/#";
+        client.subscribe(all, rumqttc::QoS::AtLeastOnce).unwrap();
+        let again = client.clone();
         let thread = std::thread::spawn(move || {
             while !ended.load(Ordering::Acquire) {
                 match connection.recv() {
-                    Ok(Ok(rumqttc::Event::Incoming(packet))) => theirs.lock().unwrap().take(packet),
+                    Ok(Ok(rumqttc::Event::Incoming(packet))) => {
+                        if matches!(packet, rumqttc::Packet::ConnAck(_)) {
+                            // A broker that was killed has forgotten its sessions.
+                            drop(again.try_subscribe(all, rumqttc::QoS::AtLeastOnce));
+                        }
+                        theirs.lock().unwrap().take(packet);
+                    }
                     Ok(Ok(rumqttc::Event::Outgoing(_))) => {}
                     // The broker is away: the next call connects again.
                     Ok(Err(_)) => std::thread::park_timeout(Duration::from_millis(50)),

@@ -18,6 +18,11 @@ test("a node without upstream shows no upstream", () => {
   assert.equal(chip(scene([{ k: "uplink", v: { configured: false, state: "off" } }]), "upstream"), undefined);
 });
 
+test("what is left of the day's budget is said of the upstream", () => {
+  const s = scene([{ k: "uplink", v: { configured: true, state: "connected", unsent: { scan: 0, fix: 3 }, budget_left_kib: 1250 } }]);
+  assert.equal(chip(s, "upstream").small, "3 waiting, 1,250 KiB of the budget left");
+});
+
 test("an upstream that is away is orange, says how much waits and that nothing is lost", () => {
   const s = scene([{ k: "uplink", v: { configured: true, state: "waiting", unsent: { scan: 284, fix: 1000 }, oldest_unsent_s: 7560 } }]);
   assert.deepEqual(chip(s, "upstream"), { id: "upstream", shape: "warn", word: "Upstream offline", small: "1,284 waiting, 2 h 06" });

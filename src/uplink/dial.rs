@@ -1,0 +1,79 @@
+//! When the next connection is made: at once at a start, then as the backoff says. Pure.
+
+use std::time::Duration;
+
+use ::backoff::backoff::Backoff;
+
+use super::backoff::{Decorrelated, MISSED};
+use super::script::{Rules, micros};
+
+/// How a connection, or the try to make one, ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The broker is well: it ended for one event, which is known or alone the next time.
+    Blamed,
+    /// One that had stood was lost.
+    Lost,
+    /// It could not be made, or a person has to mend something first.
+    Refused,
+}
+
+/// The hand at the dial.
+#[derive(Debug)]
+pub(super) struct Dial {
+    policy: Decorrelated,
+    /// When the next try is due; none while one is made or stands. µs.
+    next_us: Option<i64>,
+    /// Since when the connection stands. µs.
+    since_us: i64,
+    /// When the last one that had stood was lost. µs; none before the first.
+    lost_us: Option<i64>,
+    healthy_us: i64,
+    blamed_us: i64,
+}
+
+impl Dial {
+    pub fn new(policy: Decorrelated, rules: &Rules) -> Self {
+        let Rules { healthy_us, retry_base_us, .. } = *rules;
+        Self { policy, next_us: Some(i64::MIN), since_us: 0, lost_us: None, healthy_us, blamed_us: retry_base_us }
+    }
+
+    /// Whether to connect now: once, until that is over.
+    pub fn take(&mut self, now_us: i64) -> bool {
+        self.next_us.take_if(|at| *at <= now_us).is_some()
+    }
+
+    /// When the next try is due. µs; none while one is made or a connection stands.
+    pub const fn due_us(&self) -> Option<i64> {
+        self.next_us
+    }
+
+    /// The broker took the connection.
+    pub const fn connected(&mut self, now_us: i64) {
+        (self.since_us, self.next_us) = (now_us, None);
+    }
+
+    /// The broker has acknowledged something: after a while of that all is well again.
+    pub fn answered(&mut self, now_us: i64) {
+        if now_us - self.since_us >= self.healthy_us {
+            self.policy.reset();
+        }
+    }
+
+    /// It is over: says when the next is.
+    pub fn over(&mut self, end: End, now_us: i64) {
+        let wait_us = match end {
+            End::Blamed => self.blamed_us,
+            End::Lost => {
+                self.lost_us = Some(now_us);
+                micros(self.policy.after_loss())
+            }
+            End::Refused => {
+                let missed_us = self.lost_us.map_or(now_us, |at| at + micros(MISSED));
+                let left_us = u64::try_from(missed_us - now_us).unwrap_or(0);
+                micros(self.policy.next_within(Duration::from_micros(left_us)))
+            }
+        };
+        self.next_us = Some(now_us.saturating_add(wait_us));
+    }
+}
