@@ -50,6 +50,9 @@ pub(super) fn stat(config: &Path, as_json: bool) -> Done {
                 text.push_str(&format!("{part:<8} {name:<13} {n}\n"));
             }
         }
+        if let Some(through) = ledger["confirmed"].as_i64() {
+            text.push_str(&format!("centre   confirmed to  {through}\n"));
+        }
         text.push_str(&format!("balance  {}\n", ledger["balance"]));
         print(&text)?;
     }
@@ -70,7 +73,11 @@ fn of(ledger: &Ledger) -> Value {
     };
     let sources: BTreeMap<&str, Value> =
         ledger.sources.iter().map(|(id, source)| (id.as_str(), sheet(source))).collect();
-    json!({ "balance": ledger.imbalance(), "sources": sources, "events": ledger.events, "letters": ledger.letters })
+    let mut sheet = json!({ "balance": ledger.imbalance(), "sources": sources, "events": ledger.events, "letters": ledger.letters });
+    if ledger.confirmed > 0 {
+        sheet["confirmed"] = json!(ledger.confirmed);
+    }
+    sheet
 }
 
 /// `waypost capture`

@@ -14,6 +14,8 @@ use super::answer::text;
 const FRAME: [&str; 7] = ["stored", "repeat", "duplicate", "no_fix", "thinned", "rejected", "test"];
 /// Where events stand, in the order of the contract.
 const EVENTS: [&str; 8] = ["total", "unsent", "sent", "sent_unheard", "local", "dead", "discarded", "lost"];
+/// What some of them are beside: sent once more for the centre. Absent while there are none.
+const BESIDE: [&str; 1] = ["replayed"];
 /// Where letters stand, in the order of the contract.
 const LETTERS: [&str; 6] = ["total", "open", "retried", "discarded", "expired", "sampled"];
 
@@ -60,12 +62,14 @@ impl Counts {
     }
 }
 
-/// Numbers under fixed names, all of them, zeros too, in their order.
-struct Named<'a>(&'a BTreeMap<String, i64>, &'static [&'static str]);
+/// Numbers under fixed names, all of them, zeros too, in their order; then those that are there.
+struct Named<'a>(&'a BTreeMap<String, i64>, &'static [&'static str], &'static [&'static str]);
 
 impl Serialize for Named<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.1.iter().map(|name| (*name, self.0.get(*name).copied().unwrap_or(0))))
+        let all = self.1.iter().map(|name| (*name, self.0.get(*name).copied().unwrap_or(0)));
+        let beside = self.2.iter().filter_map(|name| Some((*name, *self.0.get(*name)?)));
+        serializer.collect_map(all.chain(beside))
     }
 }
 
@@ -101,6 +105,9 @@ struct LedgerSheet<'a> {
     sources: BTreeMap<&'a str, SourceSheet<'a>>,
     events: Named<'a>,
     letters: Named<'a>,
+    /// Up to this seq the centre has everything; absent before it has said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmed: Option<i64>,
 }
 
 /// The ledger as the contract writes it; `sources` are those that are configured, so that a silent one is seen too.
@@ -116,8 +123,9 @@ pub(super) fn ledger(ledger: &Ledger, sources: &[String], t: Option<UnixMs>) -> 
         t,
         balance: ledger.imbalance(),
         sources: by_id,
-        events: Named(&ledger.events, &EVENTS),
-        letters: Named(&ledger.letters, &LETTERS),
+        events: Named(&ledger.events, &EVENTS, &BESIDE),
+        letters: Named(&ledger.letters, &LETTERS, &[]),
+        confirmed: Some(ledger.confirmed).filter(|seq| *seq > 0),
     })
 }
 
@@ -171,7 +179,7 @@ struct UplinkSheet<'a> {
 pub(super) fn uplink(state: &UplinkState, counts: Option<&Counts>, boot: i64, now: Stamp) -> String {
     text(&UplinkSheet {
         state,
-        unsent: counts.map(|counts| Named(&counts.ledger.unsent, &["scan", "fix"])),
+        unsent: counts.map(|counts| Named(&counts.ledger.unsent, &["scan", "fix"], &[])),
         oldest_unsent_s: counts.and_then(|counts| counts.oldest_unsent_s(boot, now)),
         next_try_s: state.next_try_ms.map(|at| ((at - now.wall_ms) / 1000).max(0)),
     })

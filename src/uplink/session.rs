@@ -3,6 +3,8 @@
 //!
 //! **Invariant:** an event counts as sent only by the acknowledgement of that very publish.
 
+mod turns;
+
 use std::collections::VecDeque;
 
 use crate::domain::{Lane, Reason, Seq};
@@ -13,8 +15,6 @@ use super::lane::{Cause, Hold, Item, Line, Message, Stand, Track};
 use super::ration::Ration;
 use super::script::{Answer, Effect, Input, Rules, Trouble, letter_of};
 
-/// Scans in a row before a waiting fix has its turn.
-const TURN: u32 = 4;
 /// Rows that a lane reads ahead at least, however small the window.
 const AHEAD_MIN: usize = 128;
 /// Retained messages that may wait at once: topics are few and the newest wins.
@@ -30,10 +30,12 @@ pub(super) struct Session {
     rules: Rules,
     head: Seq,
     /// In the order of [`Track::ALL`].
-    lines: [Line; 4],
+    lines: [Line; 5],
     conn: Option<Conn>,
     desk: VecDeque<Message>,
     in_row: u32,
+    /// Publishes since the last that was replayed.
+    since_replay: u32,
     /// Of a lane: whether what is sent again is next.
     again_next: [bool; 2],
     /// Events the broker has taken, ever.
@@ -44,6 +46,7 @@ pub(super) struct Session {
     blamed: bool,
     aside: Option<(usize, u64)>,
     rate: Ration,
+    replay_rate: Ration,
     budget: Ration,
     spent: bool,
     stuck: bool,
@@ -61,6 +64,7 @@ impl Session {
             conn: None,
             desk: VecDeque::new(),
             in_row: 0,
+            since_replay: 0,
             again_next: [false; 2],
             passed: 0,
             refused: false,
@@ -68,6 +72,7 @@ impl Session {
             blamed: false,
             aside: None,
             rate: Ration::new(per_s, 1e6, per_s.max(1.0)),
+            replay_rate: Ration::new(per_s / turns::REPLAY_SHARE, 1e6, 1.0),
             // A day's budget may be spent in bursts of an hour's worth.
             budget: Ration::new(per_day, 86_400e6, (per_day / 24.0).max(1.0)),
             spent: false,
@@ -104,6 +109,8 @@ impl Session {
                 self.lines[track.index()].commit_again_us = Some(now_us + self.rules.retry_base_us);
                 self.stuck = true;
             }
+            Input::Replay(Some((through, upto))) => self.lines[Track::REPLAY.index()].replay(through, upto),
+            Input::Replay(None) => self.lines[Track::REPLAY.index()].upto = None,
             Input::Trusted => self.lines.iter_mut().for_each(|line| line.trusted = true),
             Input::Stop => self.stopping = true,
         }
@@ -140,7 +147,8 @@ impl Session {
         let reads = reads.map(|line| line.read_again_us).filter(|at| *at > i64::MIN).min();
         let silence = (!conn.flights.is_empty()).then(|| conn.heard_us + self.rules.no_ack_us);
         let ration = self.rate.ready_us().max(self.budget.ready_us()).filter(|_| self.waits());
-        [commits, retries, reads, silence, ration].into_iter().flatten().min()
+        let replay = self.replay_rate.ready_us().filter(|_| self.lines[Track::REPLAY.index()].upto.is_some());
+        [commits, retries, reads, silence, ration, replay].into_iter().flatten().min()
     }
 
     /// Publishes in flight.
@@ -156,7 +164,12 @@ impl Session {
 
     /// Whether every event of the log is settled.
     pub fn is_drained(&self) -> bool {
-        self.lines.iter().all(|line| line.is_settled(self.head))
+        self.lines.iter().filter(|line| !line.track.replay).all(|line| line.is_settled(self.head))
+    }
+
+    /// Whether a replay has come to its end.
+    pub fn is_replayed(&self) -> bool {
+        self.lines[Track::REPLAY.index()].is_replayed()
     }
 
     /// Of a lane: the first event the broker has not taken, and the cursor.
@@ -275,7 +288,7 @@ impl Session {
         };
         let took_us = now_us - flight.at_us;
         self.settle((lane, n), code, took_us, now_us);
-        Some(Answer { lane: self.lines[lane].track.lane, took_us })
+        Some(Answer { track: self.lines[lane].track, took_us })
     }
 
     fn settle(&mut self, event: (usize, u64), code: u8, took_us: i64, now_us: i64) {
@@ -394,9 +407,13 @@ impl Session {
                 hold.probe = Some(n);
             }
             self.rate.take(1.0);
+            if line.track.replay {
+                self.replay_rate.take(1.0);
+            }
             #[expect(clippy::cast_precision_loss, reason = "a message is far below 2^52 bytes")]
             self.budget.take(message.wire_bytes() as f64);
-            let event = Some((line.track.lane, seq));
+            // What is replayed has been sent before: its answer says nothing of where the event stands.
+            let event = Some((line.track.lane, seq)).filter(|_| !line.track.replay);
             self.launch(Some((lane, n)), message, event, now_us, effects);
         }
     }
@@ -412,34 +429,6 @@ impl Session {
         let Some(conn) = &mut self.conn else { return };
         let ticket = conn.launch(flight, now_us);
         effects.push(Effect::Publish { ticket, message, event });
-    }
-
-    /// Whose turn it is.
-    fn choose(&mut self, now_us: i64) -> Option<(usize, u64)> {
-        let conn = self.conn.as_ref()?;
-        if let Some((lane, n)) = self.suspect {
-            // Alone, and only on a connection that is known to work.
-            let ready = conn.events == 0 && conn.answers > 0;
-            return ready.then_some((lane, n));
-        }
-        let aside = |line: usize| self.aside.filter(|(at, _)| *at == line).map(|(_, n)| n);
-        let of = |line: usize| self.lines[line].candidate(now_us, aside(line)).map(|n| (line, n));
-        // Both get on: a person need not wait for the end of a backlog, nor a backlog for ten thousand letters.
-        let next = |lane: usize| match (of(lane), of(lane + 2)) {
-            (Some(_), Some(again)) if self.again_next[lane] => Some(again),
-            (first, again) => first.or(again),
-        };
-        let (scan, fix) = (next(0), next(1));
-        let chosen = match (scan, fix) {
-            (Some(_), Some(fix)) if self.in_row >= TURN => Some(fix),
-            (Some(scan), _) => Some(scan),
-            (None, fix) => fix.or_else(|| self.aside.filter(|_| conn.events == 0 && conn.answers > 0)),
-        };
-        self.in_row = if fix.is_some() && chosen == scan { self.in_row + 1 } else { 0 };
-        if let Some((line, _)) = chosen {
-            self.again_next[line % 2] = line < 2;
-        }
-        chosen
     }
 
     fn read_ahead(&mut self, now_us: i64, effects: &mut Vec<Effect>) {

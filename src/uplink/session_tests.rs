@@ -156,7 +156,7 @@ impl World {
             self.session.step(Input::CommitFailed(batch.track), self.now_us);
             return;
         }
-        let Track { lane, again } = batch.track;
+        let Track { lane, again, .. } = batch.track;
         if again {
             for (seq, _) in &batch.taken {
                 assert!(

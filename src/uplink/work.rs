@@ -1,6 +1,9 @@
 //! The worker's loop: one place that waits (on the connection, the head, the board, answers of the store, time and the
 //! stop), hands what happened to the session and carries out what it says.
 
+mod orders;
+mod parting;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,24 +14,26 @@ use crate::clock::BootTime;
 use crate::config::{Protocol, Uplink};
 use crate::domain::{AssetState, Lane, Seq, Stamp};
 use crate::health::{Ctx, Outcome, ReconnectReason, wedge};
-use crate::store;
+use crate::store::{self, Reader};
 
 use super::Kit;
 use super::backoff::Decorrelated;
+use super::centre::{self, Answered};
+use super::command::{self, Heard};
 use super::fault::{Fault, Mend};
 use super::figures;
-use super::lane::{Queued, Track};
+use super::lane::{Message, Queued, Track};
 use super::link::{Greeting, Link, Said};
 use super::payload::{Figures, Voice};
+use super::ration::Ration;
 use super::script::{Effect, Input, micros, rules};
 use super::session::Session;
 use super::sign::{Sign, Way};
 use super::speaker::{Marks, Speaker, Wants};
+use orders::Orders;
 
 /// How long one round of the loop may take.
 const ROUND: Duration = Duration::from_secs(20);
-/// How long the last word may take after everything else is done.
-const LAST_WORD_US: i64 = 500_000;
 
 /// An answer of the store.
 enum Done {
@@ -38,6 +43,8 @@ enum Done {
     Counted(Wants, Marks, store::Result<Figures>),
     Noted(store::Result<()>),
     Timed(store::Result<Vec<BootTime>>),
+    Ordered(Answered),
+    Replayed(store::Result<Option<Answered>>),
 }
 
 /// How far a stop has come.
@@ -66,6 +73,9 @@ struct Run {
     effects: Vec<Effect>,
     stopping: Stopping,
     sign: Sign,
+    orders: Orders,
+    /// Up to where the centre has everything.
+    confirmed: Seq,
 }
 
 /// Runs the uplink until it is told to stop. Waits on: the connection's events, the head of the log, the board, answers
@@ -112,8 +122,13 @@ async fn said(link: &mut Option<Link>, into: &mut Vec<Said>) {
 
 impl Run {
     async fn begin(kit: Arc<Kit>) -> anyhow::Result<Self> {
-        let (scan, fix) = kit.store.read(|reader| Ok((reader.cursor(Lane::Scan)?, reader.cursor(Lane::Fix)?))).await?;
-        let session = Session::new(rules(&kit), *kit.store.head().borrow(), scan, fix);
+        let look =
+            |reader: &Reader<'_>| Ok((reader.cursor(Lane::Scan)?, reader.cursor(Lane::Fix)?, reader.confirmed()?));
+        let (scan, fix, confirmed) = kit.store.read(look).await?;
+        let mut session = Session::new(rules(&kit), *kit.store.head().borrow(), scan, fix);
+        if let Some(replay) = centre::unfinished(&kit.store).await? {
+            session.step(Input::Replay(Some((replay.through, replay.to))), kit.clock.now().mono_us);
+        }
         let names = kit.names.clone();
         let base = format!("{}/v1/{}/{}", kit.config.prefix, names.site, names.node);
         let voice = Voice { base, names, boot: kit.store.boot(), epoch: kit.store.epoch() };
@@ -138,6 +153,8 @@ impl Run {
             effects: Vec::new(),
             stopping: Stopping::No,
             sign,
+            orders: Orders::default(),
+            confirmed,
             kit,
         })
     }
@@ -164,6 +181,7 @@ impl Run {
             self.speak();
         }
         self.plan();
+        self.end_replay();
         self.part();
         self.show();
         Ok(())
@@ -176,7 +194,7 @@ impl Run {
     }
 
     fn marks(&self) -> Marks {
-        (self.session.head(), Lane::ALL.map(|lane| self.session.lane(lane)))
+        (self.session.head(), Lane::ALL.map(|lane| self.session.lane(lane)), self.confirmed)
     }
 
     fn is_settled(&self) -> bool {
@@ -184,7 +202,7 @@ impl Run {
     }
 
     fn wait(&self) -> Duration {
-        let mut due = self.session.due_us().unwrap_or(i64::MAX);
+        let mut due = self.session.due_us().unwrap_or(i64::MAX).min(self.replay_due_us());
         match self.stopping {
             Stopping::Settling(until) | Stopping::Parting(until) | Stopping::Leaving(until) => due = due.min(until),
             Stopping::No | Stopping::Done => {}
@@ -213,7 +231,10 @@ impl Run {
             Said::Acked { pkid, code } => {
                 let Some(ticket) = self.link.as_mut().and_then(|link| link.acked(pkid)) else { return Ok(()) };
                 if let Some(answer) = self.session.step(Input::Answered { ticket, code }, now.mono_us) {
-                    self.kit.tally.uplink_publishes(answer.lane, code);
+                    match answer.track {
+                        Track { replay: true, .. } => self.kit.tally.uplink_replays(code),
+                        Track { lane, .. } => self.kit.tally.uplink_publishes(lane, code),
+                    }
                     self.kit.tally.uplink_publish_seconds(Duration::from_micros(answer.took_us.unsigned_abs()));
                 }
                 if self.connected_us.is_some_and(|at| now.mono_us - at >= micros(self.kit.limits.healthy)) {
@@ -225,6 +246,7 @@ impl Run {
                     self.session.step(Input::Say(over), now.mono_us);
                 }
             }
+            Said::Command(heard) => self.order(&heard),
             Said::Over(fault) => self.lost(&fault),
         }
         Ok(())
@@ -257,10 +279,11 @@ impl Run {
         let detail = format!("{} receive_max {receive_max} packet_max {packet_max}", self.sign.url());
         tracing::info!(broker = self.sign.url(), receive_max, packet_max, "connected to the broker");
         self.note("connected", detail);
+        let base = &self.speaker.voice.base;
         if let Some(link) = &self.link
-            && !link.ask_standing(&format!("{}/alarm/+", self.speaker.voice.base))
+            && !link.listen(&format!("{base}/alarm/+"), &format!("{base}/cmd/+"))
         {
-            tracing::debug!("the client took no subscription; old alarms may stand at the broker");
+            tracing::warn!("the client took no subscription; the node hears no commands on this connection");
         }
         self.session.step(Input::Connected { receive_max, packet_max, retains }, now.mono_us);
         self.speaker.look();
@@ -390,7 +413,7 @@ impl Run {
                 Some(state) => Input::Say(state),
                 None => return Ok(()),
             },
-            Done::Counted(wants, (head, lanes), Ok(figures)) => {
+            Done::Counted(wants, (head, lanes, _), Ok(figures)) => {
                 if wants.health {
                     let health = self.speaker.health(&figures, self.session.passed(), now);
                     self.session.step(Input::Say(health), now.mono_us);
@@ -409,6 +432,11 @@ impl Run {
                 self.timed(times);
                 return Ok(());
             }
+            Done::Ordered(answered) => self.ordered(answered),
+            Done::Replayed(ended) => match self.replayed(ended) {
+                Some(input) => input,
+                None => return Ok(()),
+            },
         };
         self.session.step(input, now.mono_us);
         Ok(())
@@ -431,34 +459,6 @@ impl Run {
                 tracing::warn!(%error, "what is known of the time cannot be read; trying again");
                 self.speaker.ask_times();
             }
-        }
-    }
-
-    fn stop(&mut self) {
-        let now_us = self.now().mono_us;
-        self.session.step(Input::Stop, now_us);
-        self.stopping = Stopping::Settling(now_us + micros(self.kit.limits.farewell));
-    }
-
-    /// Takes a stop one step on: settle what is in flight, say the last word, part.
-    fn part(&mut self) {
-        let now = self.now();
-        match self.stopping {
-            Stopping::Settling(until) if self.session.is_quiet() || now.mono_us >= until => {
-                if self.connected_us.is_none() {
-                    self.stopping = Stopping::Done;
-                    return;
-                }
-                self.session.step(Input::Say(self.speaker.farewell(now)), now.mono_us);
-                self.stopping = Stopping::Parting(now.mono_us + LAST_WORD_US);
-                self.plan();
-            }
-            Stopping::Parting(until) if self.session.is_quiet() || now.mono_us >= until => {
-                let asked = self.link.as_ref().is_some_and(Link::disconnect);
-                self.stopping = if asked { Stopping::Leaving(now.mono_us + LAST_WORD_US) } else { Stopping::Done };
-            }
-            Stopping::Leaving(until) if now.mono_us >= until => self.stopping = Stopping::Done,
-            _ => {}
         }
     }
 
