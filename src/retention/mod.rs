@@ -471,3 +471,6 @@ mod purge_tests;
 
 #[cfg(test)]
 mod balance_tests;
+
+#[cfg(test)]
+mod confirm_tests;

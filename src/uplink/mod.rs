@@ -22,6 +22,8 @@ mod broker_tests;
 #[cfg(test)]
 mod fake_broker;
 #[cfg(test)]
+mod replay_tests;
+#[cfg(test)]
 mod session_tests;
 #[cfg(test)]
 mod simulator_tests;

@@ -10,7 +10,7 @@ use super::lane::{Batch, Message, Queued, Track};
 use super::script::{Effect, Input, Rules};
 use super::session::Session;
 
-const RULES: Rules = Rules {
+pub(super) const RULES: Rules = Rules {
     window: 10,
     hold_unheard: true,
     no_ack_us: 20_000_000,

@@ -20,7 +20,7 @@ struct Yard {
     site: Site,
     centre: Centre,
     node: Node,
-    _feeder: Feeder,
+    port: u16,
 }
 
 impl Yard {
@@ -33,7 +33,7 @@ impl Yard {
         let node = site.start_with(env);
         let feeder = Feeder::start(port, scans, 2_000.0);
         wait_within(LONG, "every scan answered", || (feeder.oks() == scans).then_some(()));
-        let yard = Self { broker, site, centre, node, _feeder: feeder };
+        let yard = Self { broker, site, centre, node, port };
         yard.settled();
         Some(yard)
     }
@@ -55,6 +55,16 @@ impl Yard {
 
     fn replay(&self, id: &str, from: i64, to: i64) -> Value {
         json!({ "id": id, "expires_ms": utc_ms() + LATER_MS, "epoch": self.epoch(), "from": from, "to": to })
+    }
+
+    /// Where the event of a seq stands.
+    fn delivery(&self, seq: i64) -> Value {
+        let id = {
+            let heard = self.centre.heard();
+            let event = heard.events.values().find(|event| event["seq"] == seq);
+            event.unwrap_or_else(|| panic!("the centre has no event {seq}"))["id"].as_str().unwrap().to_owned()
+        };
+        self.node.json(&format!("/api/v1/events/{id}/delivery"))
     }
 
     /// Takes events out of what the centre has, as a table that lost rows; how many.
@@ -216,10 +226,63 @@ pub fn the_centre_confirms_and_the_node_remembers_it() {
         yard.centre.heard().topics.get("watermark").filter(|watermark| watermark["confirmed"] == 40).cloned()
     });
     assert_eq!(yard.node.ledger()["confirmed"], 40);
+    for (seq, state) in [(40, "confirmed"), (41, "acknowledged")] {
+        let delivery = yard.delivery(seq);
+        assert_eq!((&delivery["state"], &delivery["seq"]), (&json!(state), &json!(seq)), "{delivery}");
+        assert!(delivery["acked_ms"].is_number() && delivery["connected_ms"].is_number(), "{delivery}");
+        assert!(delivery["broker"].as_str().unwrap().starts_with("mqtt://127.0.0.1:"), "{delivery}");
+    }
     yard.node.kill();
     yard.node = yard.site.start();
     assert_eq!(yard.node.ledger()["confirmed"], 40);
     assert_eq!(balanced(&yard.node)["events"]["unsent"], 0);
+}
+
+#[test]
+pub fn with_3_1_1_a_message_that_is_too_large_costs_one_connection_and_no_event() {
+    let Some(yard) = Yard::with(20, "\nprotocol = \"3.1.1\"\n", &[]) else { return };
+    // Such a broker does not know what the node takes: the connection ends, and the session with it that would bring it again.
+    yard.centre.command("ping", vec![b' '; 70_000]);
+    wait_within(LONG, "the end of the connection", || {
+        (metric(&yard.node, "waypost_uplink_reconnects_total", &["reason=\"client\""]) >= 1.0).then_some(())
+    });
+    let ping = || json!({ "id": "after", "expires_ms": utc_ms() + LATER_MS });
+    let mut asked = std::time::Instant::now();
+    ask(&yard.centre, "ping", &ping());
+    wait_within(LONG, "an answer after it", || {
+        // One that came while the node was away went with the old session: the centre asks again, under the same id.
+        if asked.elapsed() > Duration::from_secs(2) {
+            asked = std::time::Instant::now();
+            ask(&yard.centre, "ping", &ping());
+        }
+        yard.centre.heard().answers.iter().any(|answer| answer["id"] == "after" && answer["ok"] == true).then_some(())
+    });
+    assert_eq!(metric(&yard.node, "waypost_uplink_reconnects_total", &["reason=\"client\""]), 1.0);
+    assert_eq!(balanced(&yard.node)["letters"]["total"], 0);
+}
+
+#[test]
+pub fn whether_an_event_arrived_is_answered_by_its_id_and_by_its_code() {
+    let Some(mut yard) = Yard::with(10, "", &[]) else { return };
+    yard.broker.down();
+    let feeder = Feeder::start(yard.port, 5, 2_000.0);
+    wait_within(LONG, "five more scans", || (feeder.oks() == 5).then_some(()));
+    let told = feeder.told().ok.clone();
+    let (code, id) = told.last().unwrap();
+    let waits = yard.node.json(&format!("/api/v1/events/{id}/delivery"));
+    assert_eq!((&waits["state"], &waits["code"]), (&json!("waiting"), &json!(code)), "{waits}");
+    assert!(waits["ahead"].as_i64().unwrap() >= 4 && waits["waiting_s"].is_number(), "{waits}");
+    // The same code was read before, and that read has arrived.
+    let by_code = yard.node.json(&format!("/api/v1/delivery?code={code}"));
+    let states: Vec<&str> =
+        by_code["items"].as_array().unwrap().iter().map(|item| item["state"].as_str().unwrap()).collect();
+    assert_eq!((states, &by_code["more"]), (vec!["waiting", "acknowledged"], &json!(false)), "{by_code}");
+    assert_eq!(yard.node.get(&format!("/api/v1/events/{}/delivery", "0".repeat(32))).0, 404);
+    assert_eq!(yard.node.get("/api/v1/events/nonsense/delivery").0, 400);
+    assert_eq!(yard.node.get("/api/v1/delivery").0, 400);
+    yard.broker.up();
+    yard.settled();
+    assert_eq!(yard.node.json(&format!("/api/v1/events/{id}/delivery"))["state"], "acknowledged");
 }
 
 #[test]
@@ -234,6 +297,8 @@ pub fn what_has_left_the_log_comes_again_out_of_the_archive() {
         (yard.node.json("/api/v1/health")["oldest"].as_str()?.rsplit('.').next()?.parse::<i64>().ok()? > 100)
             .then_some(())
     });
+    let gone = yard.delivery(50);
+    assert_eq!((&gone["state"], &gone["seq"]), (&json!("archived"), &json!(50)), "{gone}");
     let lost = yard.lose(1, head);
     assert_eq!(i64::try_from(lost).unwrap(), head);
     let epoch = yard.node.json("/api/v1/health")["cursor"].as_str().unwrap().split('.').next().unwrap().to_owned();
