@@ -71,6 +71,8 @@ pub(super) struct Greeting {
     pub will: Message,
     /// Publishes in flight that we shall never exceed.
     pub window: u16,
+    /// Whether what the broker holds for the node is to be forgotten.
+    pub fresh: bool,
 }
 
 impl Link {
@@ -173,7 +175,7 @@ fn options_v5(config: &Uplink, greeting: Greeting) -> v5::MqttOptions {
     let mut options = v5::MqttOptions::new(&config.client_id, &config.host, config.port);
     options
         .set_keep_alive(config.keep_alive.max(Duration::from_secs(5)))
-        .set_clean_start(false)
+        .set_clean_start(greeting.fresh)
         .set_session_expiry_interval(Some(SESSION_S))
         .set_max_packet_size(Some(INCOMING_MAX))
         .set_outgoing_inflight_upper_limit(greeting.window.saturating_add(1))
@@ -200,7 +202,7 @@ fn options_v4(config: &Uplink, greeting: Greeting) -> rumqttc::MqttOptions {
     let mut options = rumqttc::MqttOptions::new(&config.client_id, &config.host, config.port);
     options
         .set_keep_alive(config.keep_alive.max(Duration::from_secs(5)))
-        .set_clean_session(false)
+        .set_clean_session(greeting.fresh)
         .set_inflight(greeting.window.saturating_add(1))
         .set_max_packet_size(usize::try_from(INCOMING_MAX).unwrap_or(PACKET_MAX), PACKET_MAX);
     let Message { topic, payload, retain, .. } = greeting.will;

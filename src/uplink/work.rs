@@ -74,6 +74,8 @@ struct Run {
     stopping: Stopping,
     sign: Sign,
     orders: Orders,
+    /// The next connection begins a new session at the broker.
+    fresh: bool,
     /// Up to where the centre has everything.
     confirmed: Seq,
 }
@@ -154,6 +156,7 @@ impl Run {
             stopping: Stopping::No,
             sign,
             orders: Orders::default(),
+            fresh: false,
             confirmed,
             kit,
         })
@@ -268,7 +271,8 @@ impl Run {
             },
             None => None,
         };
-        let greeting = Greeting { password, will: self.speaker.will(), window: config.window.max(1) };
+        let (will, window, fresh) = (self.speaker.will(), config.window.max(1), self.fresh);
+        let greeting = Greeting { password, will, window, fresh };
         self.link = Some(Link::open(config, greeting));
     }
 
@@ -300,6 +304,8 @@ impl Run {
         let now = self.now();
         self.link = None;
         let stood = self.connected_us.take().is_some();
+        // Until one stands: the broker may not have heard of it yet.
+        self.fresh = fault.fresh || self.fresh && !stood;
         if matches!(self.stopping, Stopping::Parting(_) | Stopping::Leaving(_) | Stopping::Done) {
             self.stopping = Stopping::Done;
             return;
