@@ -3,6 +3,7 @@
 
 mod orders;
 mod parting;
+mod times;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -446,26 +447,6 @@ impl Run {
         };
         self.session.step(input, now.mono_us);
         Ok(())
-    }
-
-    /// Says what is new of the time of boots, before the events that it is about.
-    fn timed(&mut self, times: store::Result<Vec<BootTime>>) {
-        let now_us = self.now().mono_us;
-        match times {
-            Ok(times) => {
-                let (messages, is_trusted) = self.speaker.times(&times);
-                for message in messages {
-                    self.session.step(Input::Say(message), now_us);
-                }
-                if is_trusted {
-                    self.session.step(Input::Trusted, now_us);
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "what is known of the time cannot be read; trying again");
-                self.speaker.ask_times();
-            }
-        }
     }
 
     fn note(&mut self, what: &'static str, detail: String) {
