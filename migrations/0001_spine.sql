@@ -208,9 +208,26 @@ create table scrub (
 ) strict;
 
 create table cursors (
-  name text primary key,              -- lane of the uplink: scan, fix; base
-  seq integer not null                -- each event of the lane up to here is acknowledged or dead, or is in `base`
+  name text primary key,              -- lane of the uplink: scan, fix; base; confirmed
+  seq integer not null                -- each event of the lane up to here is acknowledged or dead, or is in `base`, or the centre has it
 ) strict, without rowid;
+
+create table commands (
+  id text primary key,                -- what the centre asked for, as it named it: asked again it is answered the same and nothing is done
+  cmd text not null,                  -- replay, ping, confirm
+  asked blob not null,                -- digest of what was asked: the same id may only ask for the same
+  heard_ms integer not null,          -- the node's wall clock then
+  expires_ms integer not null,        -- after this it would be refused
+  answer text not null,               -- the answer, as it was published
+  running integer not null default 0, -- 1: a replay that is not over; what follows is of replays
+  epoch text,                         -- the life of the store whose events are wanted
+  from_seq integer,
+  to_seq integer,
+  through integer,                    -- looked at up to here
+  count integer not null default 0    -- events that the broker has taken again
+) strict, without rowid;
+
+create unique index commands_running on commands (running) where running = 1;
 
 create table ledger (
   scope text not null,                -- 'source', 'events', 'letters', 'refused', 'head'; 'left…': what no row tells of any more

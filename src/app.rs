@@ -1,6 +1,7 @@
 //! Wiring: opens the store, makes the channels, builds the workers and hands them to the supervisor. Nothing is decided here.
 
 mod almanac;
+mod archive;
 mod desk;
 mod gauge;
 mod integrity;
@@ -27,13 +28,14 @@ use crate::health::{
     alarms, wedge,
 };
 use crate::ingest::{self, Carriers, Feed, Origin, Ring};
-use crate::retention::Retention;
 use crate::retention::room::Need;
+use crate::retention::{Archived, Retention};
 use crate::screen::{Captures, Parts, Screen};
 use crate::source::{self, SourceSpec};
 use crate::store::{Commit, Finding, Identity, Store, StoreError, WriterSeat};
 use crate::uplink;
 
+use archive::Archive;
 use yard::Yard;
 
 /// SIGTERM to exit. Contract section 8: 10 s.
@@ -174,7 +176,8 @@ impl App {
         supervisor.add(STAGE_OUT, sentry::worker(store.clone(), board.clone(), clock.clone(), tally, committed_ms));
         supervisor.add(STAGE_OUT, integrity::worker(store.clone(), board.clone(), clock.clone()));
         let moved = self.config.gps.iter().map(|gps| gps.asset.clone()).collect();
-        let retention = Retention::new(store, board, keeper, &self.config.store, moved, needed);
+        let confirm = self.config.uplink.as_ref().is_some_and(|uplink| uplink.confirm);
+        let retention = Retention::new(store, board, keeper, &self.config.store, moved, needed).confirmed(confirm);
         supervisor.add(STAGE_OUT, retention.worker());
         note_restarts(supervisor, tell);
     }
@@ -259,8 +262,8 @@ impl App {
             config_digest: self.config.digest.clone(),
             quota_mib: Some(self.config.store.max_mib),
         };
-        let worker =
-            uplink::worker(config, names, store.clone(), board.clone(), clock.clone(), tally.clone(), published);
+        let ties = uplink::Ties { published, archives: Arc::new(Archive(Archived::of(store.path()))) };
+        let worker = uplink::worker(config, names, store.clone(), board.clone(), clock.clone(), tally.clone(), ties);
         supervisor.add(STAGE_OUT, worker);
     }
 

@@ -208,11 +208,9 @@ struct Head<'a> {
     code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     repeats: Option<i64>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    replay: bool,
 }
 
-/// One event as a JSON object (contract section 5). The same row always gives the same bytes; `replay` adds that field.
+/// One event as a JSON object (contract section 5). The same row always gives the same bytes; `replay` adds that field at its end.
 #[must_use]
 pub fn event(row: &Row, replay: bool) -> String {
     let mut json = text(&Head {
@@ -235,7 +233,6 @@ pub fn event(row: &Row, replay: bool) -> String {
         place: row.place.as_deref(),
         code: row.code.as_deref(),
         repeats: (row.kind == Kind::Scan).then_some(row.repeats),
-        replay,
     });
     // Both are objects we wrote: `{…}` and `{…}` become one.
     if row.body.len() > 2 && row.body.starts_with('{') {
@@ -243,7 +240,15 @@ pub fn event(row: &Row, replay: bool) -> String {
         json.push(',');
         json.push_str(&row.body[1..]);
     }
-    json
+    if replay { replayed(json) } else { json }
+}
+
+/// An event that is sent again because the centre asked for it: the same bytes, and `replay` as the last field.
+#[must_use]
+pub fn replayed(mut event: String) -> String {
+    event.pop();
+    event.push_str(r#","replay":true}"#);
+    event
 }
 
 #[derive(Serialize)]

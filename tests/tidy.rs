@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use waypost::domain::{Reason, Warn};
+use waypost::health::CommandOutcome;
 
 /// The rooms in the order in which things pass, and the rooms each may name. A new arrow is a decision: write an ADR.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -462,6 +463,13 @@ fn the_page_of_reasons_says_what_the_code_says() {
     );
     let warnings: Vec<String> = Warn::ALL.iter().map(|warn| format!("`{}`", warn.as_str())).collect();
     page.push_str(&format!("{}.\n", warnings.join(", ")));
+    page.push_str(
+        "\n## Commands\n\nWhat became of a [command of the centre](mqtt.md#commands): the `reason` of its answer, and the label `outcome`.\n\n\
+         | reason | what happened |\n| --- | --- |\n",
+    );
+    for outcome in CommandOutcome::ALL {
+        page.push_str(&format!("| `{}` | {} |\n", outcome.as_str(), outcome.sentence()));
+    }
     let path = root().join("docs/reasons.md");
     if std::env::var_os("UPDATE").is_some() {
         fs::write(&path, &page).unwrap();

@@ -57,6 +57,9 @@ pub(super) fn stat(config: &Path, as_json: bool) -> Done {
                 text.push_str(&format!("{part:<8} {name:<13} {n}\n"));
             }
         }
+        if let Some(through) = ledger["confirmed"].as_i64() {
+            text.push_str(&format!("centre   confirmed to  {through}\n"));
+        }
         text.push_str(&format!("balance  {}\n", ledger["balance"]));
         print(&text)?;
     }

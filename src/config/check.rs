@@ -225,7 +225,6 @@ fn pair(table: &View<'_>, keys: [&str; 2], reader: &mut Reader) -> Option<(PathB
 
 fn uplink(doc: &MergedDoc, node_id: &str, reader: &mut Reader) -> Option<Uplink> {
     let table = view(doc, "uplink");
-    not_yet(&table, &["confirm"], reader);
     if !table.is_set("url") && !reader.is_broken && table.own.is_some_and(|own| !own.entries.is_empty()) {
         let remedy = "write url = \"mqtt://host:1883\", or url = \"\" for a node without upstream";
         reader.error(&table, "url", "is missing", remedy);

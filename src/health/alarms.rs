@@ -28,6 +28,8 @@ pub const BACKLOG: &str = "backlog";
 pub const UPLINK_DOWN: &str = "uplink_down";
 /// Nothing vouches for the time.
 pub const CLOCK: &str = "clock_untrusted";
+/// Old events wait for the centre's confirmation.
+pub const UNCONFIRMED: &str = "unconfirmed";
 /// A worker was restarted again and again.
 pub const WORKER: &str = "worker_restarts";
 /// The store does not commit, or takes long.
@@ -212,6 +214,12 @@ pub const ALARMS: &[Kind] = &[
         Severity::Fault,
         "The store was damaged; what could be saved was, the rest is named.",
         "Replace the card; then move the folder in `quarantine/` away.",
+    ),
+    kind(
+        UNCONFIRMED,
+        Severity::Warn,
+        "Events past `store.retention_days` stay: the centre has not confirmed them, and `uplink.confirm` is true.",
+        "Let the centre publish `<base>/cmd/confirm`, or set `uplink.confirm = false`. They count towards `store.max_mib`.",
     ),
     kind(
         UPLINK_DOWN,

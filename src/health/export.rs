@@ -16,7 +16,8 @@ use crate::domain::{Doubt, Lane};
 use super::labels::PUBLISH_CODES;
 use super::sample::precise;
 use super::{
-    PortOutcome, ProcessUse, ReconnectReason, RestartReason, Sample, SourceSample, StreamDrop, StreamOpen, Tally,
+    CommandKind, CommandOutcome, PortOutcome, ProcessUse, ReconnectReason, RestartReason, Sample, SourceSample,
+    StreamDrop, StreamOpen, Tally,
 };
 
 /// How the metrics are written.
@@ -312,6 +313,17 @@ impl Ours {
         page.histogram("uplink_publish_seconds", help, &cells.uplink_publish_seconds)?;
         let reasons = listed("reason", ReconnectReason::ALL, ReconnectReason::as_str, &cells.uplink_reconnects);
         page.counter("uplink_reconnects", "Connections to the broker that had to be made again.", reasons)?;
+        let again = PUBLISH_CODES.iter().zip(&cells.uplink_replays);
+        let again = again.map(|((_, code), counter)| ([("code", *code)], counter.get()));
+        page.counter("uplink_replays", "Events published once more for the centre, by the broker's answer.", again)?;
+        let commands = CommandKind::ALL.iter().zip(&cells.uplink_commands).flat_map(|(kind, row)| {
+            CommandOutcome::ALL
+                .iter()
+                .zip(row)
+                .filter(|(_, counter)| counter.get() > 0)
+                .map(|(outcome, counter)| ([("cmd", kind.as_str()), ("outcome", outcome.as_str())], counter.get()))
+        });
+        page.counter("uplink_commands", "Commands of the centre by what became of them.", commands)?;
         let help = "When the first certificate in use ends, in seconds since 1970.";
         page.gauge("uplink_certificate_not_after_timestamp_seconds", help, alone(sample.certificate_not_after_s))
     }

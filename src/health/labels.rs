@@ -18,6 +18,12 @@ macro_rules! labels {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)* }
             }
+
+            /// What it means, for people.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
         }
     )* };
 }
@@ -77,6 +83,36 @@ labels! {
         Slow, "slow", "The client took too long to read.";
         Error, "error", "The store could not be read.";
         Stop, "stop", "The node stops.";
+    }
+    /// What the centre asks of the node.
+    CommandKind {
+        Replay, "replay", "To send events once more.";
+        Ping, "ping", "To answer.";
+        Confirm, "confirm", "To know what the centre has.";
+        Other, "other", "Nothing that this node knows.";
+    }
+    /// What became of a command; the `reason` of its answer.
+    CommandOutcome {
+        Done, "done", "It was carried out.";
+        Running, "running", "It is being carried out; `count` events will come.";
+        Unchanged, "unchanged", "The centre had confirmed all of that before.";
+        Repeated, "repeated", "It was answered before; the same answer went out again.";
+        Unknown, "unknown_command", "The last level of the topic is no command of this node.";
+        TooLarge, "too_large", "The message is longer than 1,024 bytes; it was not read.";
+        Malformed, "malformed", "It is no JSON object with exactly the fields of this command.";
+        BadId, "bad_id", "`id` is not 1 to 64 letters, digits, `.` `_` `-`, beginning with a letter or digit.";
+        Retained, "retained", "It was published as retained: it would come again at each connect.";
+        Expired, "expired", "`expires_ms` has passed by the node's trusted time.";
+        ExpiresLate, "expires_late", "`expires_ms` is over 7 days ahead.";
+        WrongEpoch, "wrong_epoch", "The store does not live under this epoch, or never did.";
+        BadRange, "bad_range", "`from` and `to`, or `through`, name events that are not there yet, or none.";
+        TooMany, "too_many", "More than 100,000 events in one replay.";
+        Archived, "archived", "None of these events is in the log any more, nor in an archive that can be read.";
+        Busy, "busy", "Another replay is not over.";
+        IdReused, "id_reused", "Something else was asked under this id before.";
+        Full, "full", "10,000 commands that have not expired are remembered.";
+        Flood, "flood", "More than 5 commands a second; not answered.";
+        StoreError, "store_error", "The store did not take it; ask again.";
     }
     /// Why a worker was started again.
     RestartReason {

@@ -23,8 +23,8 @@ pub use board::{
 };
 pub use chore::{AlreadyRunning, Chore, ChoreState};
 pub use labels::{
-    FrameOutcome, LetterState, PortOutcome, ReconnectReason, RestartReason, StoreFile, StreamDrop, StreamOpen,
-    publish_code,
+    CommandKind, CommandOutcome, FrameOutcome, LetterState, PortOutcome, ReconnectReason, RestartReason, StoreFile,
+    StreamDrop, StreamOpen, publish_code,
 };
 pub use light::{ABSENT_ALARM, Light, SILENT_ALARM};
 pub use sample::{Build, ProcessUse, Sample, SourceFrames, SourceSample};

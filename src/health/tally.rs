@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::domain::{Doubt, Lane, Loss, Reason, Stage};
 
 use super::labels::{PUBLISH_CODES, publish_index};
-use super::{PortOutcome, ReconnectReason, RestartReason, StreamDrop, StreamOpen};
+use super::{CommandKind, CommandOutcome, PortOutcome, ReconnectReason, RestartReason, StreamDrop, StreamOpen};
 
 /// The process's counters and histograms. Clones share them.
 ///
@@ -37,6 +37,8 @@ pub(super) struct Cells {
     pub(super) ingest_to_commit_seconds: Histogram,
     pub(super) uplink_publishes: [[Counter; PUBLISH_CODES.len()]; Lane::ALL.len()],
     pub(super) uplink_publish_seconds: Histogram,
+    pub(super) uplink_replays: [Counter; PUBLISH_CODES.len()],
+    pub(super) uplink_commands: [[Counter; CommandOutcome::ALL.len()]; CommandKind::ALL.len()],
     pub(super) uplink_reconnects: [Counter; ReconnectReason::ALL.len()],
     pub(super) stream_opens: [Counter; StreamOpen::ALL.len()],
     pub(super) stream_dropped: [Counter; StreamDrop::ALL.len()],
@@ -93,6 +95,8 @@ impl Tally {
             ingest_to_commit_seconds: Histogram::new(STORE_BUCKETS),
             uplink_publishes: std::array::from_fn(|_| counters()),
             uplink_publish_seconds: Histogram::new(PUBLISH_BUCKETS),
+            uplink_replays: counters(),
+            uplink_commands: std::array::from_fn(|_| counters()),
             uplink_reconnects: counters(),
             stream_opens: counters(),
             stream_dropped: counters(),
@@ -154,6 +158,16 @@ impl Tally {
     pub fn uplink_publishes(&self, lane: Lane, code: u8) {
         let row = Lane::ALL.iter().position(|one| *one == lane).unwrap_or(0);
         self.0.uplink_publishes[row][publish_index(code)].inc();
+    }
+
+    /// The broker answered a publish that the centre had asked for once more with this PUBACK reason code.
+    pub fn uplink_replays(&self, code: u8) {
+        self.0.uplink_replays[publish_index(code)].inc();
+    }
+
+    /// A command of the centre came to this.
+    pub fn uplink_commands(&self, kind: CommandKind, outcome: CommandOutcome) {
+        self.0.uplink_commands[kind as usize][outcome as usize].inc();
     }
 
     /// The broker took this long from a publish to its acknowledgement.

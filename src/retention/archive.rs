@@ -333,7 +333,7 @@ pub(super) fn any(folder: &Path, entry: &Entry, meant: impl Fn(&[u8]) -> bool) -
 }
 
 /// Hands out the lines of a file.
-fn each(path: &Path, mut hear: impl FnMut(&[u8])) -> io::Result<()> {
+pub(super) fn each(path: &Path, mut hear: impl FnMut(&[u8])) -> io::Result<()> {
     let mut lines = BufReader::new(GzDecoder::new(BufReader::new(File::open(path)?)));
     let mut line = Vec::new();
     loop {

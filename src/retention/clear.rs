@@ -1,7 +1,7 @@
 //! Makes room: takes out of the archive and of the log what [`super::room`] says has to go, and writes down what went.
 
 use super::room::{self, Need};
-use super::{Ctx, Group, Halt, Passed, Retention, STEP_BUDGET, archive, blocking};
+use super::{Ctx, Group, Halt, Passed, Reader, Retention, STEP_BUDGET, archive, blocking, may_leave};
 use crate::domain::{Seq, Stage};
 
 /// Between two lines in the log about room that could not be made. ms
@@ -61,7 +61,9 @@ impl Retention {
 
     /// Takes out the oldest rows that are sent or local, about so many bytes of them.
     async fn clear_rows(&self, ctx: &Ctx, bytes: u64, passed: &mut Passed) -> Result<(), Halt> {
-        let (span, fill) = self.store.read(|reader| Ok((reader.span()?, reader.fill()?))).await?;
+        let confirm = self.confirm;
+        let look = move |reader: &Reader<'_>| Ok((may_leave(reader, confirm)?, reader.fill()?));
+        let (span, fill) = self.store.read(look).await?;
         let events = u64::try_from(span.head.0 - span.base.0).unwrap_or(0);
         let rows = i64::try_from(room::rows_of(bytes, fill, events)).unwrap_or(i64::MAX);
         let upto = Seq(span.base.0.saturating_add(rows)).min(span.sent);

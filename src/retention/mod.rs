@@ -6,6 +6,7 @@
 
 mod age;
 mod archive;
+mod archived;
 mod clear;
 mod filing;
 mod purge;
@@ -24,13 +25,15 @@ use tokio::sync::{Mutex, watch};
 use crate::clock::Keeper;
 use crate::config;
 use crate::domain::{Seq, UnixMs};
+use crate::health::alarms::UNCONFIRMED;
 use crate::health::{Alarm, Board, Ctx, Outcome, PARKED_MAX, Severity, Worker, chore, wedge};
 use crate::projection::Rebuild;
-use crate::store::{Damaged, Filter, Group, Look, Moved, Page, Reader, Slice, Store, StoreError, Txn};
+use crate::store::{Damaged, Filter, Group, Look, Moved, Page, Reader, Slice, Span, Store, StoreError, Txn};
 
 use age::{Now, Trust, millis};
 use archive::Goods;
 
+pub use archived::Archived;
 pub use purge::{Phase, Purge, PurgeError, remove_captures};
 pub use rebuild::{Difference, RebuildError, Report, rebuild, rebuild_closed};
 
@@ -95,6 +98,8 @@ pub struct Retention {
     trust: Trust,
     pause: Duration,
     needs: watch::Receiver<room::Need>,
+    /// Whether what the centre has not confirmed stays.
+    confirm: bool,
     /// When a step for room that failed was last told. `CLOCK_BOOTTIME` ms
     said_mono_ms: Option<i64>,
 }
@@ -122,8 +127,15 @@ impl Retention {
             trust: Trust::default(),
             pause: PAUSE,
             needs,
+            confirm: false,
             said_mono_ms: None,
         }
+    }
+
+    /// As `uplink.confirm` has it: what the centre has not confirmed stays as what is not sent does.
+    #[must_use]
+    pub fn confirmed(self, confirm: bool) -> Self {
+        Self { confirm, ..self }
     }
 
     /// The worker `retention`. Waits for: the time of the next pass, the end of room, the word to stop. A restart loses nothing: what was
@@ -252,14 +264,17 @@ impl Retention {
 
     /// Takes out events that are old, and archives past their days.
     async fn roll_events(&mut self, ctx: &Ctx, now: Now, passed: &mut Passed) -> Result<(), Halt> {
-        let keep = self.keep;
-        let (span, due) = self
+        let (keep, confirm) = (self.keep, self.confirm);
+        let (span, due, waiting) = self
             .store
             .read(move |reader| {
-                let span = reader.span()?;
-                Ok((span, age::due(reader, &span, now.ms, keep)?))
+                let span = may_leave(reader, confirm)?;
+                let beyond = Span { base: span.sent, ..reader.span()? };
+                let late = if confirm { age::due(reader, &beyond, now.ms, keep)?.upto } else { beyond.base };
+                Ok((span, age::due(reader, &span, now.ms, keep)?, late.0 - beyond.base.0))
             })
             .await?;
+        self.tell_unconfirmed(waiting);
         let is_sure = !now.has_stepped && (now.is_settled || due.is_witnessed(now.ms, keep));
         refuse(now, due.young_ms, due.share(&span), is_sure, "events")?;
         if due.upto > span.base {
@@ -273,6 +288,21 @@ impl Retention {
             passed.expired = self.expire(now.ms).await?;
         }
         Ok(())
+    }
+
+    /// Says how many events stay beyond their days because the centre has not confirmed them.
+    fn tell_unconfirmed(&self, events: i64) {
+        if events <= 0 {
+            return self.board.clear(UNCONFIRMED);
+        }
+        self.board.raise(Alarm {
+            name: UNCONFIRMED.into(),
+            severity: Severity::Warn,
+            since_ms: self.keeper.clock().now().wall_ms,
+            text: format!("{events} events are past their days and stay: the centre has not confirmed them."),
+            advice: "Let the centre publish <base>/cmd/confirm, or set uplink.confirm = false.".into(),
+            count: 1,
+        });
     }
 
     /// Takes out what is old: first what was held back and no longer is, then the next of the log.
@@ -351,6 +381,13 @@ impl Retention {
     ) -> Result<(), StoreError> {
         self.store.submit(Group::Now, work).await
     }
+}
+
+/// How the log lies, where `sent` is what may leave.
+fn may_leave(reader: &Reader<'_>, confirm: bool) -> Look<Span> {
+    let span = reader.span()?;
+    let sent = if confirm { span.sent.min(reader.confirmed()?) } else { span.sent };
+    Ok(Span { sent, ..span })
 }
 
 /// The next slice of a stretch; none at its end.
@@ -438,3 +475,6 @@ mod purge_tests;
 
 #[cfg(test)]
 mod balance_tests;
+
+#[cfg(test)]
+mod confirm_tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock::BUILD_FLOOR_MS;
 use crate::domain::{Seq, UnixMs};
 use crate::health::Ctx;
-use crate::store::{Group, LettersBefore, Look, Reader, Shelf};
+use crate::store::{Group, LettersBefore, Look, Reader, Shelf, Txn};
 
 use super::age::{self, Now, millis};
 use super::archive::Goods;
@@ -15,6 +15,9 @@ use super::{CHUNK, Halt, Passed, Retention, SLICE, STEP_BUDGET, refuse};
 const AUDIT_KEEP: Duration = Duration::from_secs(365 * 86_400);
 /// How long a letter that has ended can be restored.
 const RESTORE_KEEP: Duration = Duration::from_secs(30 * 86_400);
+
+/// How long the answer to a command is remembered, so that the same one is done once.
+const COMMANDS_KEEP: Duration = Duration::from_secs(7 * 86_400);
 
 /// What leaves a shelf.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +50,9 @@ impl Retention {
                 done => done?,
             }
         }
-        self.store.submit(Group::Now, |txn| txn.sweep()).await?;
+        let forgotten_ms = now.ms - millis(COMMANDS_KEEP);
+        let sweep = move |txn: &mut Txn<'_>| txn.sweep().and_then(|()| txn.forget_commands(forgotten_ms).map(|_| ()));
+        self.store.submit(Group::Now, sweep).await?;
         self.forget_runs(ctx).await?;
         refused
     }

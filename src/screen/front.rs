@@ -128,6 +128,19 @@ impl Front {
         self.store.read(look).await
     }
 
+    /// Looks at files for somebody who asked; at most [`LOOKS`] at once. What cannot be read holds nothing.
+    pub(super) async fn aside<T: Send + 'static>(
+        &self,
+        look: impl FnOnce() -> std::io::Result<Option<T>> + Send + 'static,
+    ) -> Option<T> {
+        let _turn = self.looks.acquire().await.ok()?;
+        let found = tokio::task::spawn_blocking(look).await.map_err(std::io::Error::other).and_then(|found| found);
+        found.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the archive cannot be looked through");
+            None
+        })
+    }
+
     /// The cursor from which everything that is still in the log follows.
     pub(super) fn oldest_cursor(&self, oldest: Seq) -> Cursor {
         Cursor { epoch: self.store.epoch(), seq: Seq(oldest.0.saturating_sub(1)) }

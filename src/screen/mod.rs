@@ -7,6 +7,7 @@ mod api;
 mod bind;
 mod closed;
 mod conn;
+mod delivery;
 mod events;
 mod feed;
 mod front;

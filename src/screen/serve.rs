@@ -16,7 +16,8 @@ use super::answer::Fault;
 use super::bind::Doors;
 use super::front::Front;
 use super::{
-    api, assets, conn, events, guard, history, letters, probes, purge, rebuild, records, recount, register, stream,
+    api, assets, conn, delivery, events, guard, history, letters, probes, purge, rebuild, records, recount, register,
+    stream,
 };
 
 /// What one turn of the accept loop may take.
@@ -87,6 +88,8 @@ pub(super) fn router(front: &Arc<Front>) -> Router {
         .route("/stream", get(stream::open))
         .route("/events", get(events::list))
         .route("/events/{id}", get(events::one))
+        .route("/events/{id}/delivery", get(delivery::of_event))
+        .route("/delivery", get(delivery::of_code))
         .route("/assets", get(register::list))
         .route("/assets/import", post(register::import))
         .route("/assets/export", get(register::export))

@@ -6,6 +6,8 @@ use rusqlite::Connection;
 
 use crate::domain::{Kind, Reason};
 
+use super::commands;
+
 /// One line of the ledger table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Count {
@@ -148,6 +150,8 @@ pub struct Ledger {
     pub sampled: BTreeMap<(String, String), i64>,
     /// What has left, and of which therefore no row tells any more.
     pub left: Gone,
+    /// Up to this seq the centre says that it has everything; 0 before it has said so.
+    pub confirmed: i64,
 }
 
 /// What has left the store, counted in the transaction that removed it: with it a recount of the rows comes to the ledger.
@@ -168,7 +172,7 @@ pub type Line = (String, String, String, String, i64);
 
 impl Ledger {
     pub(super) fn read(conn: &Connection) -> rusqlite::Result<Self> {
-        Ok(Self::of_lines(lines(conn)?))
+        Ok(Self { confirmed: commands::confirmed(conn)?.0, ..Self::of_lines(lines(conn)?) })
     }
 
     /// The ledger of its table's lines.

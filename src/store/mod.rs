@@ -5,6 +5,8 @@
 mod backup;
 mod base;
 mod chain;
+mod commands;
+mod delivery;
 mod digest;
 mod error;
 mod files;
@@ -54,6 +56,8 @@ use crate::clock::Clock;
 use crate::domain::{AssetState, Cursor, Epoch, EventId, Lane, Row, Seq, Thing, UnixMs};
 
 pub use backup::{Copied, copy};
+pub use commands::{Command, Confirmed, Replay};
+pub use delivery::{AHEAD_MAX, Acked, Delivery, Way};
 pub use error::{Result, StoreError};
 pub use files::{Files, is_disk_shut, written_bytes};
 pub use history::{FenceMark, Told};

@@ -16,7 +16,8 @@ use super::{Look, Reader};
 pub const SCAN_MAX: i64 = 20_000;
 
 /// The frozen columns as `digest::FROZEN` has them, their digest, and what else makes an event.
-const COLUMNS: &str = "o.seq, o.id, o.kind, o.run, o.prev, o.ts_ms, o.tq, o.received_ms, o.mono_ms, o.source, o.asset,
+pub(super) const COLUMNS: &str =
+    "o.seq, o.id, o.kind, o.run, o.prev, o.ts_ms, o.tq, o.received_ms, o.mono_ms, o.source, o.asset,
     o.place, o.code, o.body, o.digest, o.repeats, r.epoch, r.site, r.node, r.boot";
 
 /// Which events a reader wants; empty fields want all.
@@ -78,7 +79,7 @@ impl Page {
         if newest_first { ends.min() } else { ends.max() }
     }
 
-    fn take(&mut self, row: &SqlRow<'_>) -> rusqlite::Result<()> {
+    pub(super) fn take(&mut self, row: &SqlRow<'_>) -> rusqlite::Result<()> {
         match row_of(row)? {
             Ok(row) => self.rows.push(row),
             Err(damaged) => self.damaged.push(damaged),
@@ -87,7 +88,7 @@ impl Page {
     }
 
     /// Where the next page goes on, when this one was looked for up to `end`.
-    fn seen_to(mut self, end: i64, after: Seq, limit: usize, head: i64) -> Self {
+    pub(super) fn seen_to(mut self, end: i64, after: Seq, limit: usize, head: i64) -> Self {
         let full = self.len() >= limit;
         let end = Seq(end.max(after.0));
         self.seen = if full { self.last(false).unwrap_or(end) } else { end };

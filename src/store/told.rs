@@ -11,23 +11,27 @@ use super::ledger::{FRAME_OUTCOMES, Ledger, SourceLedger};
 
 /// Where events stand, in the order of the contract.
 const EVENTS: [&str; 8] = ["total", "unsent", "sent", "sent_unheard", "local", "dead", "discarded", "lost"];
+/// What some of them are beside: sent once more for the centre. Absent while there are none.
+const BESIDE: [&str; 1] = ["replayed"];
 /// Where letters stand, in the order of the contract.
 const LETTERS: [&str; 6] = ["total", "open", "retried", "discarded", "expired", "sampled"];
 
-/// Numbers under fixed names, all of them, zeros too, in their order.
-pub struct Named<'a>(&'a BTreeMap<String, i64>, &'static [&'static str]);
+/// Numbers under fixed names, all of them, zeros too, in their order; then those of others that are there.
+pub struct Named<'a>(&'a BTreeMap<String, i64>, &'static [&'static str], &'static [&'static str]);
 
 impl<'a> Named<'a> {
     /// Those of `names`; one that is not counted is 0.
     #[must_use]
     pub const fn new(counts: &'a BTreeMap<String, i64>, names: &'static [&'static str]) -> Self {
-        Self(counts, names)
+        Self(counts, names, &[])
     }
 }
 
 impl Serialize for Named<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.1.iter().map(|name| (*name, self.0.get(*name).copied().unwrap_or(0))))
+        let all = self.1.iter().map(|name| (*name, self.0.get(*name).copied().unwrap_or(0)));
+        let beside = self.2.iter().filter_map(|name| Some((*name, *self.0.get(*name)?)));
+        serializer.collect_map(all.chain(beside))
     }
 }
 
@@ -58,6 +62,9 @@ struct LedgerSheet<'a> {
     sources: BTreeMap<&'a str, SourceSheet<'a>>,
     events: Named<'a>,
     letters: Named<'a>,
+    /// Up to this seq the centre has everything; absent before it has said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmed: Option<i64>,
 }
 
 impl Ledger {
@@ -73,8 +80,9 @@ impl Ledger {
             t,
             balance: self.imbalance(),
             sources: by_id,
-            events: Named(&self.events, &EVENTS),
-            letters: Named(&self.letters, &LETTERS),
+            events: Named(&self.events, &EVENTS, &BESIDE),
+            letters: Named::new(&self.letters, &LETTERS),
+            confirmed: Some(self.confirmed).filter(|seq| *seq > 0),
         };
         // Maps with texts as keys and numbers cannot fail.
         serde_json::to_string(&sheet).unwrap_or_default()

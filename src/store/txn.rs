@@ -152,6 +152,12 @@ impl<'a> Txn<'a> {
         self.now
     }
 
+    /// The newest event, those of this transaction included.
+    #[must_use]
+    pub const fn head(&self) -> Seq {
+        self.heads.seq
+    }
+
     /// The number of this boot.
     ///
     /// # Errors

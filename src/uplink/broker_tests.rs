@@ -123,6 +123,7 @@ impl Rig {
             clock: self.clock.clone(),
             tally: self.tally.clone(),
             published: Arc::clone(&self.published),
+            archives: Arc::new(()),
             limits,
         });
         let stop = CancellationToken::new();

@@ -27,11 +27,13 @@ pub(super) struct Fault {
     pub by_peer: bool,
     /// The reason code it gave, where the client could not deliver it as an answer.
     pub code: Option<u8>,
+    /// The broker holds something for the node that it does not take: only a new session leaves that behind.
+    pub fresh: bool,
 }
 
 impl Fault {
     fn new(reason: ReconnectReason, text: String) -> Self {
-        Self { reason, text, mend: None, by_peer: false, code: None }
+        Self { reason, text, mend: None, by_peer: false, code: None, fresh: false }
     }
 
     /// The connection ended, perhaps for what was sent on it.
@@ -42,6 +44,14 @@ impl Fault {
     /// We gave it up.
     pub fn given_up(reason: ReconnectReason, text: String) -> Self {
         Self::new(reason, text)
+    }
+
+    /// A message of somebody is larger than the node takes. No event of ours is to blame.
+    fn too_large(bytes: usize) -> Self {
+        let text = format!(
+            "a message of {bytes} bytes waits for the node at the broker, more than it takes; it is left there"
+        );
+        Self { fresh: true, ..Self::new(ReconnectReason::Client, text) }
     }
 
     fn credentials(text: String) -> Self {
@@ -70,6 +80,7 @@ impl Fault {
         use v5::mqttbytes::Error as M;
         match state {
             S::AwaitPingResp => Self::new(ReconnectReason::KeepAlive, "the broker did not answer a ping".to_owned()),
+            S::Deserialization(M::PayloadSizeLimitExceeded { pkt_size, .. }) => Self::too_large(*pkt_size),
             // A PUBACK code that the client does not know, and in 3.1.1's words "unacceptable protocol version".
             S::Deserialization(M::InvalidConnectReturnCode(code)) if *code >= 0x80 => Self {
                 by_peer: true,
@@ -131,6 +142,9 @@ impl Fault {
             E::MqttState(rumqttc::StateError::AwaitPingResp) => {
                 Self::new(ReconnectReason::KeepAlive, "the broker did not answer a ping".to_owned())
             }
+            E::MqttState(rumqttc::StateError::Deserialization(
+                rumqttc::mqttbytes::Error::PayloadSizeLimitExceeded(bytes),
+            )) => Self::too_large(*bytes),
             E::MqttState(other) => Self::closed(&other.to_string()),
         }
     }

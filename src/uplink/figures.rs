@@ -12,6 +12,7 @@ use crate::health::wedge;
 use crate::store::{Acknowledged, Damaged, Group, Ledger, Look, Lost, Outbound, Page, Result, Store, Txn};
 
 use super::Kit;
+use super::centre;
 use super::lane::{Batch, Grave, Message, Queued, Track};
 use super::payload::{Figures, MISSING_MAX, PAST_MAX, Voice};
 
@@ -24,7 +25,10 @@ const DEAD_MAX: usize = 2_000;
 
 /// Reads rows of a track.
 pub(super) async fn read(kit: Arc<Kit>, track: Track, after: Seq, limit: usize) -> Result<(Vec<Queued>, Seq)> {
-    let Track { lane, again } = track;
+    let Track { lane, again, replay } = track;
+    if replay {
+        return centre::read(kit, after, limit).await;
+    }
     if !again {
         return read_on(kit, lane, after, limit).await;
     }
@@ -34,7 +38,7 @@ pub(super) async fn read(kit: Arc<Kit>, track: Track, after: Seq, limit: usize) 
 }
 
 /// Rows as they are sent; those that are not as they were written become letters in their turn.
-fn queued(kit: &Kit, rows: &[Row], damaged: Vec<Damaged>) -> Vec<Queued> {
+pub(super) fn queued(kit: &Kit, rows: &[Row], damaged: Vec<Damaged>) -> Vec<Queued> {
     let queue = |row: &Row| Queued {
         seq: row.seq,
         message: Voice::event(&kit.config.prefix, row),
@@ -87,12 +91,19 @@ pub(super) async fn times(store: Store) -> Result<Vec<BootTime>> {
 
 /// Writes a batch: cursor, counts, letters and the log line together. False when somebody else has moved the cursor.
 pub(super) async fn commit(store: Store, batch: Batch, at_once: bool) -> Result<bool> {
-    let (Track { lane, again }, through) = (batch.track, batch.through);
+    let (Track { lane, replay, .. }, through) = (batch.track, batch.through);
     wedge::point("before-cursor");
     let group = if at_once { Group::Now } else { Group::Within(SHARE) };
-    let written = store.submit(group, move |txn| if again { write_again(txn, &batch) } else { write(txn, &batch) });
+    let written = store.submit(group, move |txn| match batch.track {
+        Track { replay: true, .. } => centre::write(txn, &batch),
+        Track { again: true, .. } => write_again(txn, &batch),
+        _ => write(txn, &batch),
+    });
     if written.await? {
         return Ok(true);
+    }
+    if replay {
+        return centre::is_written(&store, through).await;
     }
     // An answer that was lost with the writer: the batch may be in all the same.
     Ok(store.read(move |reader| reader.cursor(lane)).await? == through)
@@ -168,7 +179,8 @@ pub(super) async fn places(store: Store, assets: Vec<String>) -> Result<Vec<Asse
 pub(super) async fn figures(store: Store) -> Result<Figures> {
     store
         .read(|reader| {
-            let Ledger { unsent, .. } = reader.ledger()?;
+            let Ledger { unsent, confirmed, .. } = reader.ledger()?;
+            let confirmed = Some(confirmed).filter(|seq| *seq > 0);
             let backlog = unsent.values().sum();
             let mut oldest: Option<Row> = None;
             for lane in Lane::ALL {
@@ -182,7 +194,7 @@ pub(super) async fn figures(store: Store) -> Result<Figures> {
             past.truncate(PAST_MAX);
             let past = past.into_iter().map(|past| (past.epoch, past.last_produced)).collect();
             let oldest = oldest.map(|row| (row.boot, row.mono_ms, row.received_ms));
-            Ok(Figures { backlog, oldest, letters, missing, missing_more, past })
+            Ok(Figures { backlog, oldest, letters, missing, missing_more, past, confirmed })
         })
         .await
 }

@@ -11,30 +11,41 @@ pub(super) struct Track {
     pub lane: Lane,
     /// Whether its events stand before the cursor, each with a letter that waits for its answer.
     pub again: bool,
+    /// Whether the centre wants them once more: nothing but the replay's own progress rests on them.
+    pub replay: bool,
 }
 
 impl Track {
     /// Every track, in the order of [`Track::index`].
-    pub const ALL: [Self; 4] =
-        [Self::first(Lane::Scan), Self::first(Lane::Fix), Self::again(Lane::Scan), Self::again(Lane::Fix)];
+    pub const ALL: [Self; 5] = [
+        Self::first(Lane::Scan),
+        Self::first(Lane::Fix),
+        Self::again(Lane::Scan),
+        Self::again(Lane::Fix),
+        Self::REPLAY,
+    ];
+
+    /// What the centre wants once more, of both lanes in the order of `seq`.
+    pub const REPLAY: Self = Self { lane: Lane::Fix, again: false, replay: true };
 
     /// First publishes.
     pub const fn first(lane: Lane) -> Self {
-        Self { lane, again: false }
+        Self { lane, again: false, replay: false }
     }
 
     /// Publishes of what was dead.
     pub const fn again(lane: Lane) -> Self {
-        Self { lane, again: true }
+        Self { lane, again: true, replay: false }
     }
 
-    /// Its place: the lanes first.
+    /// Its place: the lanes first, what is replayed last.
     pub const fn index(self) -> usize {
         match self {
-            Self { lane: Lane::Scan, again: false } => 0,
-            Self { lane: Lane::Fix, again: false } => 1,
-            Self { lane: Lane::Scan, again: true } => 2,
-            Self { lane: Lane::Fix, again: true } => 3,
+            Self { replay: true, .. } => 4,
+            Self { lane: Lane::Scan, again: false, .. } => 0,
+            Self { lane: Lane::Fix, again: false, .. } => 1,
+            Self { lane: Lane::Scan, again: true, .. } => 2,
+            Self { lane: Lane::Fix, again: true, .. } => 3,
         }
     }
 }
@@ -176,6 +187,8 @@ pub(super) struct Line {
     pub track: Track,
     /// There may be events to be sent again that have not been read.
     pub asked: bool,
+    /// The last event of a replay; none where there is none.
+    pub upto: Option<Seq>,
     /// What the committed cursor says, or will once `committing` is answered.
     pub cursor: Seq,
     pub read_to: Seq,
@@ -204,6 +217,7 @@ impl Line {
         Self {
             track,
             asked: track.again,
+            upto: None,
             cursor,
             read_to: cursor,
             reading: false,
@@ -420,7 +434,18 @@ impl Line {
         if self.track.again {
             return self.asked && self.done.is_none() && self.committing.is_none();
         }
-        self.read_to < head
+        self.read_to < if self.track.replay { self.upto.unwrap_or_default() } else { head }
+    }
+
+    /// Begins a replay behind a place.
+    pub fn replay(&mut self, through: Seq, upto: Seq) {
+        (self.cursor, self.read_to, self.upto) = (through, through, Some(upto));
+    }
+
+    /// Whether all of a replay has been answered and written down.
+    pub fn is_replayed(&self) -> bool {
+        let is_read = self.upto.is_some_and(|upto| self.read_to >= upto) && !self.reading;
+        is_read && self.items.is_empty() && self.done.is_none() && self.committing.is_none()
     }
 
     /// Takes rows in; `seen` is how far the log was looked through.

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{Protocol, Uplink};
 
+use super::command::{BYTES_MAX, Heard};
 use super::fault::Fault;
 use super::lane::Message;
 
@@ -21,6 +22,8 @@ use super::lane::Message;
 const EVENTS: usize = 1024;
 /// Largest packet we take: retained alarms come back once at each connect.
 const INCOMING_MAX: u32 = 65_536;
+/// Of its topic so much is kept; ours are shorter. Characters.
+const TOPIC_MAX: usize = 512;
 /// Seconds for TCP and CONNACK together.
 const CONNECT_S: u64 = 5;
 /// Seconds the broker keeps the session of a node that is away.
@@ -41,6 +44,8 @@ pub(super) enum Said {
     Acked { pkid: u16, code: u8 },
     /// A retained message of ours that stands at the broker.
     Standing { topic: String, empty: bool },
+    /// The centre asks for something.
+    Command(Heard),
     /// The connection is over.
     Over(Fault),
 }
@@ -66,6 +71,8 @@ pub(super) struct Greeting {
     pub will: Message,
     /// Publishes in flight that we shall never exceed.
     pub window: u16,
+    /// Whether what the broker holds for the node is to be forgotten.
+    pub fresh: bool,
 }
 
 impl Link {
@@ -128,15 +135,23 @@ impl Link {
         (ticket > 0).then_some(ticket)
     }
 
-    /// Asks for the retained messages under a filter, once. Must come before the first publish: it takes a packet id.
-    pub fn ask_standing(&self, filter: &str) -> bool {
+    /// Asks for the retained messages under one filter, once, and for commands under another. Must come before the first
+    /// publish: it takes a packet id.
+    pub fn listen(&self, standing: &str, commands: &str) -> bool {
         match &self.client {
             Client::V5(client) => {
-                let mut filter = packet5::Filter::new(filter, v5::mqttbytes::QoS::AtMostOnce);
-                filter.nolocal = true;
-                client.try_subscribe_many([filter]).is_ok()
+                let mut standing = packet5::Filter::new(standing, v5::mqttbytes::QoS::AtMostOnce);
+                standing.nolocal = true;
+                let mut commands = packet5::Filter::new(commands, v5::mqttbytes::QoS::AtLeastOnce);
+                // One that was published to be kept is to be known as that.
+                commands.preserve_retain = true;
+                client.try_subscribe_many([standing, commands]).is_ok()
             }
-            Client::V4(client) => client.try_subscribe(filter, rumqttc::QoS::AtMostOnce).is_ok(),
+            Client::V4(client) => {
+                let filter = |filter: &str, qos| rumqttc::SubscribeFilter::new(filter.to_owned(), qos);
+                let standing = filter(standing, rumqttc::QoS::AtMostOnce);
+                client.try_subscribe_many([standing, filter(commands, rumqttc::QoS::AtLeastOnce)]).is_ok()
+            }
         }
     }
 
@@ -160,7 +175,7 @@ fn options_v5(config: &Uplink, greeting: Greeting) -> v5::MqttOptions {
     let mut options = v5::MqttOptions::new(&config.client_id, &config.host, config.port);
     options
         .set_keep_alive(config.keep_alive.max(Duration::from_secs(5)))
-        .set_clean_start(false)
+        .set_clean_start(greeting.fresh)
         .set_session_expiry_interval(Some(SESSION_S))
         .set_max_packet_size(Some(INCOMING_MAX))
         .set_outgoing_inflight_upper_limit(greeting.window.saturating_add(1))
@@ -187,7 +202,7 @@ fn options_v4(config: &Uplink, greeting: Greeting) -> rumqttc::MqttOptions {
     let mut options = rumqttc::MqttOptions::new(&config.client_id, &config.host, config.port);
     options
         .set_keep_alive(config.keep_alive.max(Duration::from_secs(5)))
-        .set_clean_session(false)
+        .set_clean_session(greeting.fresh)
         .set_inflight(greeting.window.saturating_add(1))
         .set_max_packet_size(usize::try_from(INCOMING_MAX).unwrap_or(PACKET_MAX), PACKET_MAX);
     let Message { topic, payload, retain, .. } = greeting.will;
@@ -277,13 +292,23 @@ fn said_v5(event: v5::Event) -> Option<Said> {
             };
             Some(Said::Acked { pkid: ack.pkid, code })
         }
-        v5::Event::Incoming(v5::Incoming::Publish(publish)) if publish.retain => Some(Said::Standing {
-            topic: String::from_utf8_lossy(&publish.topic).into_owned(),
-            empty: publish.payload.is_empty(),
-        }),
+        v5::Event::Incoming(v5::Incoming::Publish(publish)) => {
+            heard(&String::from_utf8_lossy(&publish.topic), &publish.payload, publish.retain)
+        }
         v5::Event::Outgoing(rumqttc::Outgoing::Publish(pkid)) => Some(Said::Published(pkid)),
         _ => None,
     }
+}
+
+/// A message of the broker: a command by its topic, else what it kept of ours. No more of it is kept than is looked at.
+fn heard(topic: &str, payload: &[u8], retained: bool) -> Option<Said> {
+    let topic: String = topic.chars().take(TOPIC_MAX).collect();
+    if topic.rsplit('/').nth(1) == Some("cmd") {
+        // An empty retained message takes one off the broker.
+        let payload = payload[..payload.len().min(BYTES_MAX + 1)].to_vec();
+        return (!retained || !payload.is_empty()).then_some(Said::Command(Heard { topic, payload, retained }));
+    }
+    retained.then_some(Said::Standing { topic, empty: payload.is_empty() })
 }
 
 fn said_v4(event: rumqttc::Event) -> Option<Said> {
@@ -292,8 +317,8 @@ fn said_v4(event: rumqttc::Event) -> Option<Said> {
             Some(Said::Connected { receive_max: usize::from(u16::MAX), packet_max: PACKET_MAX, retains: true })
         }
         rumqttc::Event::Incoming(rumqttc::Packet::PubAck(ack)) => Some(Said::Acked { pkid: ack.pkid, code: 0 }),
-        rumqttc::Event::Incoming(rumqttc::Packet::Publish(publish)) if publish.retain => {
-            Some(Said::Standing { topic: publish.topic, empty: publish.payload.is_empty() })
+        rumqttc::Event::Incoming(rumqttc::Packet::Publish(publish)) => {
+            heard(&publish.topic, &publish.payload, publish.retain)
         }
         rumqttc::Event::Outgoing(rumqttc::Outgoing::Publish(pkid)) => Some(Said::Published(pkid)),
         _ => None,

@@ -2,6 +2,8 @@
 //! cursors. `session` decides, `link` is one connection, `work` carries out.
 
 mod backoff;
+mod centre;
+mod command;
 mod conn;
 mod dial;
 mod fault;
@@ -23,6 +25,8 @@ mod fake_broker;
 #[cfg(test)]
 mod manners_tests;
 #[cfg(test)]
+mod replay_tests;
+#[cfg(test)]
 mod session_tests;
 #[cfg(test)]
 mod simulator_tests;
@@ -37,6 +41,8 @@ use crate::clock::Clock;
 use crate::config::Uplink;
 use crate::health::{Board, Tally, Worker};
 use crate::store::Store;
+
+pub use centre::Archives;
 
 /// What the node is called, for topics and status.
 #[derive(Clone, Debug)]
@@ -86,6 +92,16 @@ impl Default for Limits {
     }
 }
 
+/// What the uplink shares with intake and retention.
+#[derive(Clone)]
+pub struct Ties {
+    /// Raised to the seq of a scan before its bytes are frozen for sending: repeats are counted onto no event up to there
+    /// (ask for it inside the transaction).
+    pub published: Arc<AtomicI64>,
+    /// The events that have left the log.
+    pub archives: Arc<dyn Archives>,
+}
+
 /// What the uplink works with; kept over restarts of the worker.
 pub(crate) struct Kit {
     pub config: Uplink,
@@ -95,11 +111,11 @@ pub(crate) struct Kit {
     pub clock: Clock,
     pub tally: Tally,
     pub published: Arc<AtomicI64>,
+    pub archives: Arc<dyn Archives>,
     pub limits: Limits,
 }
 
-/// The worker `uplink`. `published` is raised to the seq of a scan before its bytes are frozen for sending: repeats are
-/// counted onto no event up to there (ask for it inside the transaction).
+/// The worker `uplink`.
 #[must_use]
 pub fn worker(
     config: Uplink,
@@ -108,9 +124,10 @@ pub fn worker(
     board: Board,
     clock: Clock,
     tally: Tally,
-    published: Arc<AtomicI64>,
+    ties: Ties,
 ) -> Worker {
-    seat(Kit { config, names, store, board, clock, tally, published, limits: Limits::default() })
+    let Ties { published, archives } = ties;
+    seat(Kit { config, names, store, board, clock, tally, published, archives, limits: Limits::default() })
 }
 
 pub(crate) fn seat(kit: Kit) -> Worker {

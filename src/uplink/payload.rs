@@ -78,6 +78,8 @@ pub(super) struct Figures {
     pub missing_more: bool,
     /// Lives of the store that are over, the newest first: epoch and highest seq.
     pub past: Vec<(String, i64)>,
+    /// Up to where the centre has everything; none before it has said so.
+    pub confirmed: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -154,6 +156,8 @@ struct Watermark<'a> {
     epoch: String,
     last_produced: i64,
     lanes: Lanes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmed: Option<i64>,
     missing: &'a [(i64, i64, Cow<'static, str>)],
     missing_more: bool,
     past: Vec<Past<'a>>,
@@ -273,6 +277,7 @@ impl Voice {
                 epoch: self.epoch.to_string(),
                 last_produced: head.0,
                 lanes: Lanes { scan, fix },
+                confirmed: figures.confirmed,
                 missing: &figures.missing,
                 missing_more: figures.missing_more,
                 past: figures

@@ -51,6 +51,8 @@ pub(super) enum Input {
     Answered { ticket: u64, code: u8 },
     /// A message that is not of the log, to be sent before any that is; replaces one that waits for the same topic and boot.
     Say(Message),
+    /// The centre wants the events after the first place up to the second once more; none: that is over.
+    Replay(Option<(Seq, Seq)>),
     /// A batch is in the store.
     Committed(Track),
     /// A batch could not be written.
@@ -79,7 +81,7 @@ pub(super) enum Effect {
 /// What an answered publish was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
-    pub lane: Lane,
+    pub track: Track,
     pub took_us: i64,
 }
 

@@ -4,6 +4,7 @@
 //! **Invariant:** an event counts as sent only by the acknowledgement of that very publish.
 
 mod blame;
+mod turns;
 
 use std::collections::VecDeque;
 
@@ -17,8 +18,6 @@ use super::lane::{Cause, Hold, Item, Line, Message, Stand, Track};
 use super::ration::Ration;
 use super::script::{Answer, Effect, Input, Rules, Trouble, letter_of};
 
-/// Scans in a row before a waiting fix has its turn.
-const TURN: u32 = 4;
 /// Rows that a lane reads ahead at least, however small the window.
 const AHEAD_MIN: usize = 128;
 /// Rows that a lane holds at most: the broker has taken those after one that it will not take.
@@ -31,11 +30,13 @@ pub(super) struct Session {
     rules: Rules,
     head: Seq,
     /// In the order of [`Track::ALL`].
-    lines: [Line; 4],
+    lines: [Line; 5],
     dial: Dial,
     conn: Option<Conn>,
     desk: VecDeque<Message>,
     in_row: u32,
+    /// Publishes since the last that was replayed.
+    since_replay: u32,
     /// Of a lane: whether what is sent again is next.
     again_next: [bool; 2],
     /// Events the broker has taken, ever.
@@ -48,6 +49,7 @@ pub(super) struct Session {
     /// Whether the last connection was given up for a publish unanswered while later ones were.
     hushed: bool,
     rate: Ration,
+    replay_rate: Ration,
     budget: Ration,
     spent: bool,
     stuck: bool,
@@ -66,6 +68,7 @@ impl Session {
             conn: None,
             desk: VecDeque::new(),
             in_row: 0,
+            since_replay: 0,
             again_next: [false; 2],
             passed: 0,
             refused: false,
@@ -73,6 +76,7 @@ impl Session {
             careful: 0,
             hushed: false,
             rate: Ration::new(per_s, 1e6, per_s.max(1.0)),
+            replay_rate: Ration::new(per_s / turns::REPLAY_SHARE, 1e6, 1.0),
             // A day's budget may be spent in bursts of an hour's worth.
             budget: Ration::new(per_day, 86_400e6, (per_day / 24.0).max(1.0)),
             spent: false,
@@ -112,6 +116,8 @@ impl Session {
                 self.lines[track.index()].commit_again_us = Some(now_us + self.rules.retry_base_us);
                 self.stuck = true;
             }
+            Input::Replay(Some((through, upto))) => self.lines[Track::REPLAY.index()].replay(through, upto),
+            Input::Replay(None) => self.lines[Track::REPLAY.index()].upto = None,
             Input::Trusted => self.lines.iter_mut().for_each(|line| line.trusted = true),
             Input::Stop => self.stopping = true,
         }
@@ -151,7 +157,8 @@ impl Session {
         let reads = self.lines.iter().filter(|line| line.wants_rows(self.head) && !line.reading);
         let reads = reads.map(|line| line.read_again_us).filter(|at| *at > i64::MIN).min();
         let ration = self.rate.ready_us().max(self.budget.ready_us()).filter(|_| self.waits());
-        [commits, retries, reads, self.silent_us(), ration].into_iter().flatten().min()
+        let replay = self.replay_rate.ready_us().filter(|_| self.lines[Track::REPLAY.index()].upto.is_some());
+        [commits, retries, reads, self.silent_us(), ration, replay].into_iter().flatten().min()
     }
 
     /// Publishes in flight.
@@ -167,7 +174,12 @@ impl Session {
 
     /// Whether every event of the log is settled.
     pub fn is_drained(&self) -> bool {
-        self.lines.iter().all(|line| line.is_settled(self.head))
+        self.lines.iter().filter(|line| !line.track.replay).all(|line| line.is_settled(self.head))
+    }
+
+    /// Whether a replay has come to its end.
+    pub fn is_replayed(&self) -> bool {
+        self.lines[Track::REPLAY.index()].is_replayed()
     }
 
     /// Of a lane: the first event the broker has not taken, and the cursor.
@@ -251,7 +263,7 @@ impl Session {
         };
         let took_us = now_us - flight.at_us;
         self.settle((lane, n), code, took_us, now_us);
-        Some(Answer { lane: self.lines[lane].track.lane, took_us })
+        Some(Answer { track: self.lines[lane].track, took_us })
     }
 
     fn settle(&mut self, event: (usize, u64), code: u8, took_us: i64, now_us: i64) {
@@ -370,8 +382,12 @@ impl Session {
             if let Some(hold) = &mut line.hold {
                 hold.probe = Some(n);
             }
-            let event = Some((line.track.lane, seq));
+            // What is replayed has been sent before: its answer says nothing of where the event stands.
+            let event = Some((line.track.lane, seq)).filter(|_| !line.track.replay);
             self.rate.take(1.0);
+            if line.track.replay {
+                self.replay_rate.take(1.0);
+            }
             self.spend(&message);
             self.launch(Some((lane, n)), message, event, now_us, effects);
         }
@@ -394,42 +410,6 @@ impl Session {
         let Some(conn) = &mut self.conn else { return };
         let ticket = conn.launch(flight, now_us);
         effects.push(Effect::Publish { ticket, message, event });
-    }
-
-    /// Whose turn it is.
-    fn choose(&mut self, now_us: i64) -> Option<(usize, u64)> {
-        let conn = self.conn.as_ref()?;
-        let is_alone = self.careful > 0 || self.suspect.is_some_and(|(line, n)| self.lines[line].is_in_flight(n));
-        // Alone, and only on a connection that is known to work.
-        let may_alone = conn.events == 0 && (conn.answers > 0 || conn.flights.is_empty());
-        if is_alone && !may_alone {
-            return None;
-        }
-        // It lets others pass: that the broker takes those is what tells it from a broker that takes none.
-        let first = self.suspect.filter(|_| conn.passed >= self.ahead() as u64);
-        let others = if first.is_none() { self.next(now_us) } else { None };
-        others.or(self.suspect.filter(|_| may_alone))
-    }
-
-    /// Whose turn it is but for the suspect's.
-    fn next(&mut self, now_us: i64) -> Option<(usize, u64)> {
-        let aside = |line: usize| self.suspect.filter(|(at, _)| *at == line).map(|(_, n)| n);
-        let of = |line: usize| self.lines[line].candidate(now_us, aside(line)).map(|n| (line, n));
-        // Both get on: a person need not wait for the end of a backlog, nor a backlog for ten thousand letters.
-        let next = |lane: usize| match (of(lane), of(lane + 2)) {
-            (Some(_), Some(again)) if self.again_next[lane] => Some(again),
-            (first, again) => first.or(again),
-        };
-        let (scan, fix) = (next(0), next(1));
-        let chosen = match (scan, fix) {
-            (Some(_), Some(fix)) if self.in_row >= TURN => Some(fix),
-            (scan, fix) => scan.or(fix),
-        };
-        self.in_row = if fix.is_some() && chosen == scan { self.in_row + 1 } else { 0 };
-        if let Some((line, _)) = chosen {
-            self.again_next[line % 2] = line < 2;
-        }
-        chosen
     }
 
     fn read_ahead(&mut self, now_us: i64, effects: &mut Vec<Effect>) {

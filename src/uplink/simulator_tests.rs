@@ -88,6 +88,7 @@ impl Node {
             clock: clock.clone(),
             tally: Tally::new(clock.clone()),
             published: Arc::default(),
+            archives: Arc::new(()),
             limits: Limits::default(),
         });
         let (base, cap, spread) = (Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(2));
@@ -404,6 +405,7 @@ impl World {
             clock: kit.clock.clone(),
             tally: kit.tally.clone(),
             published: Arc::clone(&kit.published),
+            archives: Arc::new(()),
             limits: kit.limits,
         });
         let (rows, seen) = figures::read(kit, track, after, limit).await.unwrap();

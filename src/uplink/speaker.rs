@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::clock::BootTime;
-use crate::domain::{AssetState, Seq, Stamp};
+use crate::domain::{AssetState, Seq, Stamp, UnixMs};
 use crate::health::{Alarm, Board, ClockState, DiskState, Severity, SourceState, State};
 
 use super::lane::Message;
@@ -22,8 +22,8 @@ const WATERMARK_US: i64 = 10 * SECOND_US;
 /// Watermarks that may go ahead of that when the backlog has ended, before they too come each [`WATERMARK_US`].
 const EARLY: f64 = 6.0;
 
-/// What a watermark rests on: head, and of each lane the first event not taken and the cursor.
-pub(super) type Marks = (Seq, [(Option<Seq>, Seq); 2]);
+/// What a watermark rests on: head, of each lane the first event not taken and the cursor, and what the centre has confirmed.
+pub(super) type Marks = (Seq, [(Option<Seq>, Seq); 2], Seq);
 
 /// What the worker should fetch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -288,9 +288,15 @@ impl Speaker {
         })
     }
 
-    fn when(&self, now: Stamp) -> When {
-        let trusted = self.clock.as_ref().and_then(|clock| clock.utc_minus_mono_ms);
-        let ts_ms = trusted.map_or(now.wall_ms, |minus_mono_ms| now.mono_ms() + minus_mono_ms);
+    /// The time, where it can be trusted. UTC ms
+    pub fn trusted_ms(&self, now: Stamp) -> Option<UnixMs> {
+        let minus_mono_ms = self.clock.as_ref().and_then(|clock| clock.utc_minus_mono_ms)?;
+        Some(now.mono_ms() + minus_mono_ms)
+    }
+
+    /// The time as it is said.
+    pub fn when(&self, now: Stamp) -> When {
+        let ts_ms = self.trusted_ms(now).unwrap_or(now.wall_ms);
         When { ts_ms, tq: self.clock.as_ref().map_or("none", |clock| clock.tq) }
     }
 }

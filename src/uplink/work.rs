@@ -1,6 +1,10 @@
 //! The worker's loop: one place that waits (on the connection, the head, the board, answers of the store, time and the
 //! stop), hands what happened to the session and carries out what it says.
 
+mod orders;
+mod parting;
+mod times;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,24 +14,26 @@ use crate::clock::BootTime;
 use crate::config::{Protocol, Uplink};
 use crate::domain::{AssetState, Lane, Seq, Stamp};
 use crate::health::{Ctx, Outcome, ReconnectReason, wedge};
-use crate::store;
+use crate::store::{self, Reader};
 
 use super::Kit;
 use super::backoff::Decorrelated;
+use super::centre::{self, Answered};
+use super::command::{self, Heard};
 use super::fault::{Fault, Mend};
 use super::figures;
-use super::lane::{Queued, Track};
+use super::lane::{Message, Queued, Track};
 use super::link::{Greeting, Link, Said};
 use super::payload::{Figures, Voice};
+use super::ration::Ration;
 use super::script::{Effect, Input, micros, rules};
 use super::session::Session;
 use super::sign::{Sign, Way};
 use super::speaker::{Marks, Speaker, Wants};
+use orders::Orders;
 
 /// How long one round of the loop may take.
 const ROUND: Duration = Duration::from_secs(20);
-/// How long the last word may take after everything else is done.
-const LAST_WORD_US: i64 = 500_000;
 
 /// An answer of the store.
 enum Done {
@@ -37,6 +43,8 @@ enum Done {
     Counted(Wants, Marks, store::Result<Figures>),
     Noted(store::Result<()>),
     Timed(store::Result<Vec<BootTime>>),
+    Ordered(Answered),
+    Replayed(store::Result<Option<Answered>>),
 }
 
 /// How far a stop has come.
@@ -62,6 +70,11 @@ struct Run {
     effects: Vec<Effect>,
     stopping: Stopping,
     sign: Sign,
+    orders: Orders,
+    /// The next connection begins a new session at the broker.
+    fresh: bool,
+    /// Up to where the centre has everything.
+    confirmed: Seq,
 }
 
 /// Runs the uplink until it is told to stop. Waits on: the connection's events, the head of the log, the board, answers
@@ -108,7 +121,9 @@ async fn said(link: &mut Option<Link>, into: &mut Vec<Said>) {
 
 impl Run {
     async fn begin(kit: Arc<Kit>) -> anyhow::Result<Self> {
-        let (scan, fix) = kit.store.read(|reader| Ok((reader.cursor(Lane::Scan)?, reader.cursor(Lane::Fix)?))).await?;
+        let look =
+            |reader: &Reader<'_>| Ok((reader.cursor(Lane::Scan)?, reader.cursor(Lane::Fix)?, reader.confirmed()?));
+        let (scan, fix, confirmed) = kit.store.read(look).await?;
         let names = kit.names.clone();
         let base = format!("{}/v1/{}/{}", kit.config.prefix, names.site, names.node);
         let voice = Voice { base, names, boot: kit.store.boot(), epoch: kit.store.epoch() };
@@ -116,7 +131,10 @@ impl Run {
         // Nodes that lose a broker together differ in epoch and time.
         let seed = kit.store.epoch().0 ^ kit.clock.now().mono_us.cast_unsigned();
         let policy = Decorrelated::new(kit.limits.backoff_base, backoff_max, backoff_spread, seed);
-        let session = Session::new(rules(&kit), policy, *kit.store.head().borrow(), scan, fix);
+        let mut session = Session::new(rules(&kit), policy, *kit.store.head().borrow(), scan, fix);
+        if let Some(replay) = centre::unfinished(&kit.store).await? {
+            session.step(Input::Replay(Some((replay.through, replay.to))), kit.clock.now().mono_us);
+        }
         let url = url(&kit.config);
         let sign = Sign::new(kit.board.clone(), url);
         if protocol == Protocol::V311 {
@@ -132,6 +150,9 @@ impl Run {
             effects: Vec::new(),
             stopping: Stopping::No,
             sign,
+            orders: Orders::default(),
+            fresh: false,
+            confirmed,
             kit,
         })
     }
@@ -154,6 +175,7 @@ impl Run {
             self.speak();
         }
         self.plan().await;
+        self.end_replay();
         self.part().await;
         self.show();
         Ok(())
@@ -166,7 +188,7 @@ impl Run {
     }
 
     fn marks(&self) -> Marks {
-        (self.session.head(), Lane::ALL.map(|lane| self.session.lane(lane)))
+        (self.session.head(), Lane::ALL.map(|lane| self.session.lane(lane)), self.confirmed)
     }
 
     fn is_settled(&self) -> bool {
@@ -174,7 +196,7 @@ impl Run {
     }
 
     fn wait(&self) -> Duration {
-        let mut due = self.session.due_us().unwrap_or(i64::MAX);
+        let mut due = self.session.due_us().unwrap_or(i64::MAX).min(self.replay_due_us());
         match self.stopping {
             Stopping::Settling(until) | Stopping::Parting(until) | Stopping::Leaving(until) => due = due.min(until),
             Stopping::No | Stopping::Done => {}
@@ -201,7 +223,10 @@ impl Run {
             Said::Acked { pkid, code } => {
                 let Some(ticket) = self.link.as_mut().and_then(|link| link.acked(pkid)) else { return Ok(()) };
                 if let Some(answer) = self.session.step(Input::Answered { ticket, code }, now.mono_us) {
-                    self.kit.tally.uplink_publishes(answer.lane, code);
+                    match answer.track {
+                        Track { replay: true, .. } => self.kit.tally.uplink_replays(code),
+                        Track { lane, .. } => self.kit.tally.uplink_publishes(lane, code),
+                    }
                     self.kit.tally.uplink_publish_seconds(Duration::from_micros(answer.took_us.unsigned_abs()));
                 }
             }
@@ -210,6 +235,7 @@ impl Run {
                     self.session.step(Input::Say(over), now.mono_us);
                 }
             }
+            Said::Command(heard) => self.order(&heard),
             Said::Over(fault) => self.lost(&fault),
         }
         Ok(())
@@ -230,7 +256,8 @@ impl Run {
             },
             None => None,
         };
-        let greeting = Greeting { password, will: self.speaker.will(), window: config.window.max(1) };
+        let (will, window, fresh) = (self.speaker.will(), config.window.max(1), self.fresh);
+        let greeting = Greeting { password, will, window, fresh };
         self.link = Some(Link::open(config, greeting));
     }
 
@@ -240,10 +267,11 @@ impl Run {
         let detail = format!("{} receive_max {receive_max} packet_max {packet_max}", self.sign.url());
         tracing::info!(broker = self.sign.url(), receive_max, packet_max, "connected to the broker");
         self.note("connected", detail);
+        let base = &self.speaker.voice.base;
         if let Some(link) = &self.link
-            && !link.ask_standing(&format!("{}/alarm/+", self.speaker.voice.base))
+            && !link.listen(&format!("{base}/alarm/+"), &format!("{base}/cmd/+"))
         {
-            tracing::debug!("the client took no subscription; old alarms may stand at the broker");
+            tracing::warn!("the client took no subscription; the node hears no commands on this connection");
         }
         self.session.step(Input::Connected { receive_max, packet_max, retains }, now.mono_us);
         self.speaker.look();
@@ -260,6 +288,8 @@ impl Run {
         let now = self.now();
         self.link = None;
         let stood = self.session.is_connected();
+        // Until one stands: the broker may not have heard of it yet.
+        self.fresh = fault.fresh || self.fresh && !stood;
         if matches!(self.stopping, Stopping::Parting(_) | Stopping::Leaving(_) | Stopping::Done) {
             self.stopping = Stopping::Done;
             return;
@@ -368,7 +398,7 @@ impl Run {
                 Some(state) => Input::Say(state),
                 None => return Ok(()),
             },
-            Done::Counted(wants, (head, lanes), Ok(figures)) => {
+            Done::Counted(wants, (head, lanes, _), Ok(figures)) => {
                 if wants.health {
                     let health = self.speaker.health(&figures, self.session.passed(), now);
                     self.session.step(Input::Say(health), now.mono_us);
@@ -387,57 +417,14 @@ impl Run {
                 self.timed(times);
                 return Ok(());
             }
+            Done::Ordered(answered) => self.ordered(answered),
+            Done::Replayed(ended) => match self.replayed(ended) {
+                Some(input) => input,
+                None => return Ok(()),
+            },
         };
         self.session.step(input, now.mono_us);
         Ok(())
-    }
-
-    /// Says what is new of the time of boots, before the events that it is about.
-    fn timed(&mut self, times: store::Result<Vec<BootTime>>) {
-        let now_us = self.now().mono_us;
-        match times {
-            Ok(times) => {
-                let (messages, is_trusted) = self.speaker.times(&times);
-                for message in messages {
-                    self.session.step(Input::Say(message), now_us);
-                }
-                if is_trusted {
-                    self.session.step(Input::Trusted, now_us);
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "what is known of the time cannot be read; trying again");
-                self.speaker.ask_times();
-            }
-        }
-    }
-
-    fn stop(&mut self) {
-        let now_us = self.now().mono_us;
-        self.session.step(Input::Stop, now_us);
-        self.stopping = Stopping::Settling(now_us + micros(self.kit.limits.farewell));
-    }
-
-    /// Takes a stop one step on: settle what is in flight, say the last word, part.
-    async fn part(&mut self) {
-        let now = self.now();
-        match self.stopping {
-            Stopping::Settling(until) if self.session.is_quiet() || now.mono_us >= until => {
-                if !self.session.is_connected() {
-                    self.stopping = Stopping::Done;
-                    return;
-                }
-                self.session.step(Input::Say(self.speaker.farewell(now)), now.mono_us);
-                self.stopping = Stopping::Parting(now.mono_us + LAST_WORD_US);
-                self.plan().await;
-            }
-            Stopping::Parting(until) if self.session.is_quiet() || now.mono_us >= until => {
-                let asked = self.link.as_ref().is_some_and(Link::disconnect);
-                self.stopping = if asked { Stopping::Leaving(now.mono_us + LAST_WORD_US) } else { Stopping::Done };
-            }
-            Stopping::Leaving(until) if now.mono_us >= until => self.stopping = Stopping::Done,
-            _ => {}
-        }
     }
 
     fn note(&mut self, what: &'static str, detail: String) {

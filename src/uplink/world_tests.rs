@@ -278,7 +278,7 @@ impl World {
             self.step(told(batch.track));
             return;
         }
-        let Track { lane, again } = batch.track;
+        let Track { lane, again, .. } = batch.track;
         if again {
             for (seq, _) in &batch.taken {
                 assert!(

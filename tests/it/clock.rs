@@ -13,7 +13,7 @@ const YEAR_MS: i64 = 31_556_952_000;
 const LONG: Duration = Duration::from_secs(120);
 
 /// What time it is. UTC ms
-fn utc_ms() -> i64 {
+pub fn utc_ms() -> i64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is a valid place for the answer and outlives the call.
     assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut now) }, 0);

@@ -32,6 +32,7 @@ mod pages;
 mod path;
 mod ports;
 mod register;
+mod replay;
 mod replug;
 mod restore;
 mod scans;

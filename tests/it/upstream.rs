@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use crate::bench::wait_for;
 
+/// The topics of the bench's node.
+const BASE: &str = "waypost/v1/halden/wp-07";
+
 /// What passed on the wire.
 #[derive(Default)]
 pub struct Passed {
@@ -259,6 +262,12 @@ pub struct Heard {
     pub events: HashMap<String, Value>,
     /// Messages with events, repeats included.
     pub messages: u64,
+    /// Ids of events that came marked as a replay, each as often as it came.
+    pub replayed: Vec<String>,
+    /// Answers to commands, in the order in which they came.
+    pub answers: Vec<Value>,
+    /// Each event as the bytes it first came as, the mark of a replay taken off.
+    bytes: HashMap<String, String>,
     /// Events that came again as something else, and places in the log that were given to two events.
     pub changed: Vec<String>,
     places: HashMap<(String, i64), String>,
@@ -285,8 +294,8 @@ impl Centre {
         let (client, mut connection) = rumqttc::Client::new(options, 16);
         let (heard, over) = (Arc::new(Mutex::new(Heard::default())), Arc::new(AtomicBool::new(false)));
         let (theirs, ended) = (Arc::clone(&heard), Arc::clone(&over));
-        let all = "waypost/v1/halden/wp-07/#";
-        client.subscribe(all, rumqttc::QoS::AtLeastOnce).unwrap();
+        let all = format!("{BASE}/#");
+        client.subscribe(all.as_str(), rumqttc::QoS::AtLeastOnce).unwrap();
         let again = client.clone();
         let thread = std::thread::spawn(move || {
             while !ended.load(Ordering::Acquire) {
@@ -294,7 +303,7 @@ impl Centre {
                     Ok(Ok(rumqttc::Event::Incoming(packet))) => {
                         if matches!(packet, rumqttc::Packet::ConnAck(_)) {
                             // A broker that was killed has forgotten its sessions.
-                            drop(again.try_subscribe(all, rumqttc::QoS::AtLeastOnce));
+                            drop(again.try_subscribe(all.as_str(), rumqttc::QoS::AtLeastOnce));
                         }
                         theirs.lock().unwrap().take(packet);
                     }
@@ -312,6 +321,23 @@ impl Centre {
 
     pub fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap()
+    }
+
+    /// Publishes below the node's `cmd/`.
+    pub fn command(&self, name: &str, payload: impl Into<Vec<u8>>) {
+        self.client.publish(format!("{BASE}/cmd/{name}"), rumqttc::QoS::AtLeastOnce, false, payload).unwrap();
+    }
+
+    /// Publishes below the node's `cmd/`, to be kept by the broker.
+    pub fn command_kept(&self, name: &str, payload: impl Into<Vec<u8>>) {
+        self.client.publish(format!("{BASE}/cmd/{name}"), rumqttc::QoS::AtLeastOnce, true, payload).unwrap();
+    }
+
+    /// The newest answer under an id for which `is_it` holds.
+    pub fn answer(&self, id: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        wait_for(&format!("the answer to {id}"), || {
+            self.heard().answers.iter().rev().find(|answer| answer["id"] == id && is_it(answer)).cloned()
+        })
     }
 }
 
@@ -331,11 +357,14 @@ impl Heard {
         match packet {
             rumqttc::Packet::SubAck(_) => self.subscribed = true,
             rumqttc::Packet::Publish(publish) => {
-                let value: Value = serde_json::from_slice(&publish.payload).unwrap_or(Value::Null);
+                let text = String::from_utf8_lossy(&publish.payload).into_owned();
+                let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
                 if publish.topic.contains("/event/") {
                     self.messages += 1;
-                    self.event(value);
-                } else {
+                    self.event(value, text);
+                } else if publish.topic.contains("/ack/") {
+                    self.answers.push(value);
+                } else if !publish.topic.contains("/cmd/") {
                     let name = publish.topic.rsplit_once("wp-07/").unwrap().1.to_owned();
                     self.topics.insert(name, value);
                 }
@@ -344,8 +373,18 @@ impl Heard {
         }
     }
 
-    fn event(&mut self, event: Value) {
+    fn event(&mut self, mut event: Value, mut text: String) {
         let id = event["id"].as_str().unwrap().to_owned();
+        if event.as_object_mut().unwrap().remove("replay").is_some() {
+            self.replayed.push(id.clone());
+            let mark = ",\"replay\":true";
+            let at = text.find(mark).unwrap_or_else(|| panic!("{text} has its mark elsewhere"));
+            text.replace_range(at..at + mark.len(), "");
+        }
+        let first = self.bytes.entry(id.clone()).or_insert_with(|| text.clone());
+        if *first != text {
+            self.changed.push(format!("{first} came again as {text}"));
+        }
         let place = (event["epoch"].as_str().unwrap().to_owned(), event["seq"].as_i64().unwrap());
         let known = self.places.entry(place).or_insert_with(|| id.clone());
         if *known != id {

@@ -1,0 +1,207 @@
+//! Did it arrive? `GET /api/v1/events/{id}/delivery` and `GET /api/v1/delivery?code=`.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State as Held};
+use axum::http::Uri;
+use serde::Serialize;
+
+use crate::domain::{EventId, Row, Seq, Stamp, UnixMs};
+use crate::health::State;
+use crate::retention::Archived;
+use crate::store::{AHEAD_MAX, Acked, Delivery, Filter, Way};
+use crate::wire;
+
+use super::answer::{Answer, Fault, json, text};
+use super::front::Front;
+use super::query::{Asked, cut};
+
+/// Events of a code that one answer names.
+const EVENTS_MAX: usize = 20;
+/// Pages of the log that are looked through for them.
+const PAGES_MAX: usize = 5;
+
+#[derive(Default, Serialize)]
+struct Sheet {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    state: &'static str,
+    /// For people.
+    text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored_ms: Option<UnixMs>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ahead: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_s: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acked_ms: Option<UnixMs>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connected_ms: Option<UnixMs>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broker: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    confirmed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    letter: Option<LetterSheet>,
+}
+
+#[derive(Serialize)]
+struct LetterSheet {
+    letter: i64,
+    reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received_ms: Option<UnixMs>,
+}
+
+#[derive(Serialize)]
+struct Found {
+    items: Vec<Sheet>,
+    /// Reads with this text that were refused or are held, and are no event.
+    letters: Vec<LetterSheet>,
+    /// Whether the log was not looked through to its beginning.
+    more: bool,
+}
+
+/// Answers where one event stands; also one that has left the log.
+pub(super) async fn of_event(Held(front): Held<Arc<Front>>, Path(id): Path<String>, uri: Uri) -> Answer {
+    Asked::of(&uri, &[])?;
+    let id: EventId = id.parse().map_err(|_| {
+        Fault::bad(format!("{:?} is no event id", cut(&id)), "An id has 32 hex digits; take it from an event.")
+    })?;
+    if let Some(delivery) = front.look(move |reader| reader.delivery(id)).await? {
+        return Ok(json(text(&sheet(delivery, &front, front.clock.now()))));
+    }
+    let archived = Archived::of(front.store.path());
+    let found = front.aside(move || archived.find(id)).await;
+    if let Some(event) = found {
+        return Ok(json(text(&of_archived(id, &event))));
+    }
+    Err(Fault::missing(
+        "no event in the log or the archive has this id",
+        "Look it up by its code with /api/v1/delivery?code=, or by its letter; a purged event leaves nothing.",
+    ))
+}
+
+/// Answers where the newest events of a code stand, and the letters that hold it.
+pub(super) async fn of_code(Held(front): Held<Arc<Front>>, uri: Uri) -> Answer {
+    let asked = Asked::of(&uri, &["code"])?;
+    let code = asked.text("code").map(str::to_owned).ok_or_else(|| {
+        Fault::bad("no code is given", "Give it as it was read, percent-encoded: /api/v1/delivery?code=TRL-7.")
+    })?;
+    let look = move |reader: &crate::store::Reader<'_>| {
+        let filter = Filter { code: Some(code.clone()), ..Filter::default() };
+        let (mut rows, mut before, mut more) = (Vec::<Row>::new(), Seq(i64::MAX), true);
+        for _ in 0..PAGES_MAX {
+            let page = reader.before(before, EVENTS_MAX - rows.len(), &filter)?;
+            (before, more) = (page.seen, page.more);
+            rows.extend(page.rows);
+            if !more || rows.len() >= EVENTS_MAX {
+                break;
+            }
+        }
+        Ok((reader.deliveries(rows)?, reader.letters_with(&code)?, more))
+    };
+    let (deliveries, letters, more) = front.look(look).await?;
+    let now = front.clock.now();
+    let letter =
+        |(letter, reason, received_ms)| LetterSheet { letter, reason, state: None, received_ms: Some(received_ms) };
+    Ok(json(text(&Found {
+        items: deliveries.into_iter().map(|one| sheet(one, &front, now)).collect(),
+        letters: letters.into_iter().map(letter).collect(),
+        more,
+    })))
+}
+
+fn sheet(delivery: Delivery, front: &Front, now: Stamp) -> Sheet {
+    let Delivery { row, way, confirmed, letter } = delivery;
+    let waited_ms = if row.boot == front.store.boot() { Some(now.mono_ms() - row.mono_ms) } else { None };
+    let mut sheet = Sheet {
+        id: row.id.to_string(),
+        epoch: Some(row.epoch.to_string()),
+        seq: Some(row.seq.0),
+        kind: Some(row.kind.as_str()),
+        stored_ms: Some(row.received_ms),
+        letter: letter.map(|(letter, reason, state)| LetterSheet {
+            letter,
+            reason,
+            state: Some(state),
+            received_ms: None,
+        }),
+        code: row.code,
+        confirmed,
+        ..Sheet::default()
+    };
+    (sheet.state, sheet.text) = match way {
+        Way::Local => ("local", "It is stored here; it is not to be sent.".to_owned()),
+        Way::Waiting(ahead) => {
+            let flies = ahead < i64::try_from(in_flight(front)).unwrap_or(0);
+            sheet.ahead = Some(ahead);
+            sheet.waiting_s = waited_ms.map(|ms| (ms / 1000).max(0));
+            let many = if ahead >= AHEAD_MAX { " at least" } else { "" };
+            let text = format!("It is stored here and waits for the broker;{many} {ahead} of its lane go before it.");
+            (if flies { "in_flight" } else { "waiting" }, text)
+        }
+        Way::Again => ("waiting", "It is stored here and is sent again in its turn.".to_owned()),
+        Way::Dead => ("dead", "The broker does not take it; its letter waits for a person.".to_owned()),
+        Way::Discarded => ("discarded", "The broker did not take it, and a person has given it up.".to_owned()),
+        Way::Sent(acked) => {
+            let text = sent_words(acked.as_ref(), confirmed);
+            if let Some(Acked { at_ms, connection }) = acked {
+                sheet.acked_ms = Some(at_ms);
+                (sheet.connected_ms, sheet.broker) = connection.unzip();
+            }
+            (
+                if confirmed {
+                    "confirmed"
+                } else if sheet.acked_ms.is_some() {
+                    "acknowledged"
+                } else {
+                    "passed"
+                },
+                text,
+            )
+        }
+    };
+    sheet
+}
+
+fn sent_words(acked: Option<&Acked>, confirmed: bool) -> String {
+    let when = acked.map(|acked| format!("The broker took it within a minute of {}", wire::rfc3339(acked.at_ms)));
+    match (when, confirmed) {
+        (Some(when), true) => format!("{when}, and the centre says that it has it."),
+        (Some(when), false) => format!("{when}."),
+        (None, true) => "The centre says that it has it.".to_owned(),
+        (None, false) => "It is behind what has been sent; no line of the log says when.".to_owned(),
+    }
+}
+
+fn of_archived(id: EventId, event: &str) -> Sheet {
+    let event: serde_json::Value = serde_json::from_str(event).unwrap_or_default();
+    let word = |key: &str| event[key].as_str().map(str::to_owned);
+    Sheet {
+        id: id.to_string(),
+        epoch: word("epoch"),
+        seq: event["seq"].as_i64(),
+        code: word("code"),
+        stored_ms: event["received_ms"].as_i64(),
+        state: "archived",
+        text: "It has left the log for the archive: what is not sent never leaves. The centre can have it again by replay.".to_owned(),
+        ..Sheet::default()
+    }
+}
+
+/// Publishes that wait for the broker's word.
+fn in_flight(front: &Front) -> usize {
+    let states = front.board.since(0).into_iter().filter_map(|posted| posted.state);
+    states.filter_map(|state| if let State::Uplink(uplink) = state { Some(uplink.inflight) } else { None }).sum()
+}

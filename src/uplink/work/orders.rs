@@ -1,0 +1,119 @@
+//! What the centre asks of the node on its way through the worker: measured out, handed to the store, answered.
+
+use std::sync::Arc;
+
+use crate::clock::BUILD_FLOOR_MS;
+use crate::health::{CommandKind, CommandOutcome};
+use crate::store;
+
+use super::{Answered, Done, Heard, Input, Message, Ration, Run, centre, command};
+
+/// Commands that are taken in a second, and at once.
+const PER_S: f64 = 5.0;
+const AT_ONCE: f64 = 50.0;
+/// Commands that may wait for the store.
+const IN_HAND_MAX: usize = 64;
+/// After a store that did not take the end of a replay. µs
+const AGAIN_US: i64 = 1_000_000;
+
+/// What of the centre's wishes is under way.
+pub(super) struct Orders {
+    ration: Ration,
+    in_hand: usize,
+    /// The end of the replay is being written down.
+    ending: bool,
+    /// Not before this. µs
+    end_again_us: i64,
+    /// Whether a flood has been told in the log and not ended since.
+    flooded: bool,
+}
+
+impl Default for Orders {
+    fn default() -> Self {
+        let ration = Ration::new(PER_S, 1e6, AT_ONCE);
+        Self { ration, in_hand: 0, ending: false, end_again_us: i64::MIN, flooded: false }
+    }
+}
+
+impl Run {
+    /// Takes a command in; its answer comes as [`Done::Ordered`].
+    pub(super) fn order(&mut self, heard: &Heard) {
+        let now = self.now();
+        let (ready, orders) = (self.orders.ration.ready(now.mono_us), &mut self.orders);
+        if !ready || orders.in_hand >= IN_HAND_MAX {
+            self.kit.tally.uplink_commands(CommandKind::Other, CommandOutcome::Flood);
+            if !std::mem::replace(&mut orders.flooded, true) {
+                tracing::warn!("more commands arrive than the node takes; the rest is not answered");
+            }
+            return;
+        }
+        orders.ration.take(1.0);
+        (orders.in_hand, orders.flooded) = (orders.in_hand + 1, false);
+        let when = self.speaker.when(now);
+        let trusted_ms = self.speaker.trusted_ms(now);
+        // Not trusted, the time is at least what it was for sure at some time before.
+        let floor_ms = trusted_ms.unwrap_or_else(|| BUILD_FLOOR_MS.max(self.kit.store.newest_trusted_ms()));
+        match command::read(heard, &self.speaker.voice.base, (floor_ms, trusted_ms.is_some())) {
+            Ok(asked) => {
+                let kit = Arc::clone(&self.kit);
+                self.jobs.spawn(async move { Done::Ordered(centre::carry_out(kit, asked, when, floor_ms).await) });
+            }
+            Err(refusal) => {
+                let store = self.kit.store.clone();
+                self.jobs.spawn(async move { Done::Ordered(centre::refuse(store, refusal, when).await) });
+            }
+        }
+    }
+
+    /// A command has been answered.
+    pub(super) fn ordered(&mut self, answered: Answered) -> Input {
+        self.orders.in_hand = self.orders.in_hand.saturating_sub(1);
+        if let Some(replay) = &answered.replay {
+            let now_us = self.now().mono_us;
+            self.session.step(Input::Replay(Some((replay.through, replay.to))), now_us);
+        }
+        self.confirmed = answered.confirmed.unwrap_or(self.confirmed);
+        self.say(answered)
+    }
+
+    /// Writes the end of a replay down when it has come.
+    pub(super) fn end_replay(&mut self) {
+        let now = self.now();
+        if self.orders.ending || !self.session.is_replayed() || now.mono_us < self.orders.end_again_us {
+            return;
+        }
+        self.orders.ending = true;
+        let (store, when) = (self.kit.store.clone(), self.speaker.when(now));
+        self.jobs.spawn(async move { Done::Replayed(centre::end(store, when).await) });
+    }
+
+    /// When [`Run::end_replay`] may have something to do without anything else happening. µs
+    pub(super) fn replay_due_us(&self) -> i64 {
+        if self.session.is_replayed() && !self.orders.ending { self.orders.end_again_us } else { i64::MAX }
+    }
+
+    /// A replay is over, or its end could not be written down.
+    pub(super) fn replayed(&mut self, ended: store::Result<Option<Answered>>) -> Option<Input> {
+        let now_us = self.now().mono_us;
+        self.orders.ending = false;
+        match ended {
+            Ok(answered) => {
+                self.session.step(Input::Replay(None), now_us);
+                answered.map(|answered| self.say(answered))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the end of a replay cannot be written; trying again");
+                self.orders.end_again_us = now_us + AGAIN_US;
+                None
+            }
+        }
+    }
+
+    fn say(&self, answered: Answered) -> Input {
+        let Answered { id, kind, outcome, text, .. } = answered;
+        self.kit.tally.uplink_commands(kind, outcome);
+        tracing::info!(id, cmd = kind.as_str(), outcome = outcome.as_str(), "the centre's command was answered");
+        let topic = format!("{}/ack/{}", self.speaker.voice.base, command::answer_level(id.as_deref()));
+        Input::Say(Message { topic, payload: text, ..Message::default() })
+    }
+}
