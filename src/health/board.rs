@@ -107,6 +107,9 @@ pub struct UplinkState {
     pub next_try_ms: Option<UnixMs>,
     /// Published and waiting for the broker's word.
     pub inflight: usize,
+    /// When the first certificate in use ends, in seconds since 1970; absent without TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_not_after_s: Option<i64>,
 }
 
 /// The state of the disk under the store.

@@ -2,6 +2,7 @@
 //! cursors. `session` decides, `link` is one connection, `work` carries out.
 
 mod backoff;
+mod bridge;
 mod conn;
 mod fault;
 mod figures;
@@ -13,6 +14,9 @@ mod script;
 mod session;
 mod sign;
 mod speaker;
+mod tls;
+mod tls_words;
+mod wallet;
 mod work;
 
 #[cfg(test)]
@@ -28,7 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Keeper};
 use crate::config::Uplink;
 use crate::health::{Board, Tally, Worker};
 use crate::store::Store;
@@ -65,6 +69,8 @@ pub(crate) struct Limits {
     pub healthy: Duration,
     /// How long a stop waits for what is in flight.
     pub farewell: Duration,
+    /// Between two looks at certificates: at their files, and at how long they are valid.
+    pub papers: Duration,
 }
 
 impl Default for Limits {
@@ -77,6 +83,7 @@ impl Default for Limits {
             backoff_base: Duration::from_secs(5),
             healthy: Duration::from_secs(60),
             farewell: Duration::from_secs(3),
+            papers: Duration::from_secs(60),
         }
     }
 }
@@ -88,6 +95,8 @@ pub(crate) struct Kit {
     pub store: Store,
     pub board: Board,
     pub clock: Clock,
+    /// Whose word on the time certificates are judged by.
+    pub keeper: Keeper,
     pub tally: Tally,
     pub published: Arc<AtomicI64>,
     pub limits: Limits,
@@ -101,11 +110,12 @@ pub fn worker(
     names: NodeNames,
     store: Store,
     board: Board,
-    clock: Clock,
+    keeper: Keeper,
     tally: Tally,
     published: Arc<AtomicI64>,
 ) -> Worker {
-    seat(Kit { config, names, store, board, clock, tally, published, limits: Limits::default() })
+    let (clock, limits) = (keeper.clock().clone(), Limits::default());
+    seat(Kit { config, names, store, board, clock, keeper, tally, published, limits })
 }
 
 pub(crate) fn seat(kit: Kit) -> Worker {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Keeper};
 use crate::domain::{EventId, Kind, Lane, Seq, Stamp, TimeQuality};
 use crate::health::{Beat, Board, Ctx, Tally};
 use crate::ingest::simulated;
@@ -84,6 +84,7 @@ impl Node {
             store,
             board: Board::default(),
             clock: clock.clone(),
+            keeper: Keeper::with_ntp_mark(clock.clone(), 0, "/nonexistent/mark".into()),
             tally: Tally::new(clock.clone()),
             published: Arc::default(),
             limits: Limits::default(),
@@ -395,6 +396,7 @@ impl World {
             store: kit.store.clone(),
             board: kit.board.clone(),
             clock: kit.clock.clone(),
+            keeper: kit.keeper.clone(),
             tally: kit.tally.clone(),
             published: Arc::clone(&kit.published),
             limits: kit.limits,

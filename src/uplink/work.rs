@@ -13,6 +13,9 @@ use crate::domain::{AssetState, Lane, Seq, Stamp};
 use crate::health::{Ctx, Outcome, ReconnectReason, wedge};
 use crate::store;
 
+mod renewal;
+
+use self::renewal::Renewal;
 use super::Kit;
 use super::backoff::Decorrelated;
 use super::fault::{Fault, Mend};
@@ -24,6 +27,7 @@ use super::script::{Effect, Input, micros, rules};
 use super::session::Session;
 use super::sign::{Sign, Way};
 use super::speaker::{Marks, Speaker, Wants};
+use super::wallet::Looked;
 
 /// How long one round of the loop may take.
 const ROUND: Duration = Duration::from_secs(20);
@@ -38,6 +42,7 @@ enum Done {
     Counted(Wants, Marks, store::Result<Figures>),
     Noted(store::Result<()>),
     Timed(store::Result<Vec<BootTime>>),
+    Looked(Looked),
 }
 
 /// How far a stop has come.
@@ -66,6 +71,7 @@ struct Run {
     effects: Vec<Effect>,
     stopping: Stopping,
     sign: Sign,
+    renewal: Renewal,
 }
 
 /// Runs the uplink until it is told to stop. Waits on: the connection's events, the head of the log, the board, answers
@@ -138,6 +144,7 @@ impl Run {
             effects: Vec::new(),
             stopping: Stopping::No,
             sign,
+            renewal: Renewal::default(),
             kit,
         })
     }
@@ -156,14 +163,17 @@ impl Run {
         while let Some(done) = self.jobs.try_join_next() {
             self.done(done?)?;
         }
+        self.renew();
         if self.link.is_none() && self.stopping == Stopping::No && self.next_try_us.is_some_and(|at| at <= now.mono_us)
         {
             self.connect().await;
         }
-        if self.connected_us.is_some() && self.stopping == Stopping::No {
-            self.speak();
+        if !self.renewal.is_under_way() || self.stopping != Stopping::No {
+            if self.connected_us.is_some() && self.stopping == Stopping::No {
+                self.speak();
+            }
+            self.plan();
         }
-        self.plan();
         self.part();
         self.show();
         Ok(())
@@ -184,7 +194,7 @@ impl Run {
     }
 
     fn wait(&self) -> Duration {
-        let mut due = self.session.due_us().unwrap_or(i64::MAX);
+        let mut due = self.session.due_us().unwrap_or(i64::MAX).min(self.renewal_due_us());
         match self.stopping {
             Stopping::Settling(until) | Stopping::Parting(until) | Stopping::Leaving(until) => due = due.min(until),
             Stopping::No | Stopping::Done => {}
@@ -205,6 +215,7 @@ impl Run {
             Said::Connected { receive_max, packet_max, retains } => {
                 self.connected(receive_max, packet_max, retains).await;
             }
+            Said::Shown(term) => self.shown(term),
             Said::Published(pkid) => {
                 if let Some(link) = &mut self.link {
                     link.published(pkid);
@@ -247,13 +258,16 @@ impl Run {
             None => None,
         };
         let greeting = Greeting { password, will: self.speaker.will(), window: config.window.max(1) };
-        self.link = Some(Link::open(config, greeting));
+        match self.secure().await.and_then(|secure| Link::open(&self.kit.config, greeting, secure)) {
+            Ok(link) => self.link = Some(link),
+            Err(fault) => self.lost(&fault),
+        }
     }
 
     async fn connected(&mut self, receive_max: usize, packet_max: usize, retains: bool) {
         let now = self.now();
         self.connected_us = Some(now.mono_us);
-        self.sign.mend(None, "", now);
+        self.succeeded();
         let detail = format!("{} receive_max {receive_max} packet_max {packet_max}", self.sign.url());
         tracing::info!(broker = self.sign.url(), receive_max, packet_max, "connected to the broker");
         self.note("connected", detail);
@@ -274,6 +288,9 @@ impl Run {
 
     /// The connection, or the try to make one, is over: what waits for it, and when the next is.
     fn lost(&mut self, fault: &Fault) {
+        if self.is_left_for_another() {
+            return;
+        }
         let now = self.now();
         self.link = None;
         let stood = self.connected_us.take().is_some();
@@ -289,7 +306,7 @@ impl Run {
             _ => self.policy.next_wait(),
         };
         self.next_try_us = Some(now.mono_us.saturating_add(micros(wait)));
-        self.sign.mend(fault.mend, &fault.text, now);
+        self.failed_for(fault);
         self.kit.tally.uplink_reconnects(fault.reason);
         let what = if stood { "lost" } else { "refused" };
         let new = self.sign.last_error != fault.text;
@@ -392,7 +409,7 @@ impl Run {
             },
             Done::Counted(wants, (head, lanes), Ok(figures)) => {
                 if wants.health {
-                    let health = self.speaker.health(&figures, self.session.passed(), now);
+                    let health = self.speaker.health(&figures, self.session.passed(), self.cert_days(), now);
                     self.session.step(Input::Say(health), now.mono_us);
                 }
                 if !wants.watermark {
@@ -402,6 +419,10 @@ impl Run {
             }
             Done::Counted(_, _, Err(error)) | Done::Noted(Err(error)) => {
                 tracing::warn!(%error, "the store did not answer the uplink");
+                return Ok(());
+            }
+            Done::Looked(looked) => {
+                self.looked(looked);
                 return Ok(());
             }
             Done::Noted(Ok(())) => return Ok(()),
