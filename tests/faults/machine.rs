@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::bench::{Node, Pty, Site, epoch, repository, wait_within};
-use crate::replug::newest;
+use crate::replug::{newest, north};
 
 use super::disk::Mount;
 use super::yard::{BACK, Yard};
@@ -176,7 +176,8 @@ fn renamed() -> Seen {
     let node = site.start();
     let mut second = 0;
     let mut fix = |pty: &mut Pty| {
-        let before = newest(&node);
+        // What the other port had still to say is no fix of this one.
+        let north = north(second + 1);
         let mut said = Instant::now();
         wait_within(BACK, "a fix further north", || {
             if said.elapsed() >= Duration::from_millis(100) {
@@ -184,7 +185,7 @@ fn renamed() -> Seen {
                 pty.offer(&epoch(second));
                 said = Instant::now();
             }
-            (newest(&node) > before).then_some(())
+            (newest(&node) > north).then_some(())
         });
     };
     fix(&mut pty);

@@ -153,6 +153,8 @@ fn purges() -> Seen {
         // Its last word may be all that was missing: then nothing is known of her any more.
         let is_gone = again.status.success() || stderr(&again).contains("nothing is known");
         assert!(is_gone, "{point}: {}{}", stdout(&again), stderr(&again));
+        let page = node.json("/api/v1/events?kind=scan&code=ANNA-1&before=&limit=1");
+        assert_eq!(page["items"].as_array().map(Vec::len), Some(0), "{point}: hers are still there: {page}");
         balanced(&node);
     }
     assert!(kills > 3 && kills < STEPS_MAX, "killed {kills} times");
