@@ -82,6 +82,7 @@ export interface Uplink {
   oldest_unsent_s?: number;
   last_error?: string;
   next_try_s?: number;
+  certificate_not_after_s?: number;
 }
 
 export interface Disk {

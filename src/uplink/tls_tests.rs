@@ -3,7 +3,8 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -13,9 +14,13 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use super::*;
+use crate::config::Papers;
 use crate::config::ca::{Ca, DAY_S, Signed};
 use crate::domain::Stamp;
 use crate::health::ClockState;
+use crate::uplink::bridge::Bridge;
+use crate::uplink::fault::Fault;
+use crate::uplink::tls::{Judge, Secure};
 
 /// The whole second now.
 fn now_s() -> i64 {
@@ -114,6 +119,112 @@ impl Desk {
     fn showing(&self, port: u16) -> Uplink {
         Uplink { identity: Some((self.path("node.pem"), self.path("node.key"))), ..self.config(port) }
     }
+}
+
+/// A bridge to this port, and where its client finds it.
+fn bridge(desk: &Desk, port: u16) -> (Bridge, String) {
+    let config = desk.config(port);
+    let judge = Judge { at_ms: now_s() * 1000, tq: TimeQuality::Ntp };
+    let secure = Secure::new(&config, &Papers::read(&config).unwrap(), judge).unwrap();
+    let bridge = Bridge::open(secure).unwrap();
+    let address = bridge.address().to_owned();
+    (bridge, address)
+}
+
+/// A broker of one connection: says this, closes its way, and answers what it heard to the end.
+fn one_guest(broker: TcpListener, said: Vec<u8>) -> JoinSet<Vec<u8>> {
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        let (mut socket, _) = broker.accept().await.unwrap();
+        socket.write_all(&said).await.unwrap();
+        socket.shutdown().await.unwrap();
+        let mut heard = Vec::new();
+        socket.read_to_end(&mut heard).await.unwrap();
+        heard
+    });
+    task
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_bytes_of_either_end_arrive_when_the_other_has_closed() {
+    let (ca, mut tasks) = (Ca::new("Test CA"), JoinSet::new());
+    let desk = Desk::new(&ca);
+    let broker = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = broker.local_addr().unwrap().port();
+    let front = Front::before(&mut tasks, port, &ca.sign(&["localhost"], long()), None, &TLS13).await;
+    let (bridge, address) = bridge(&desk, front.port);
+    let answers = vec![7; 300_000];
+    let mut heard = one_guest(broker, answers.clone());
+    let (tx, _rx) = tokio::sync::mpsc::channel(8);
+    let client = async {
+        let mut socket = UnixStream::connect(&address).await.unwrap();
+        let mut got = Vec::new();
+        socket.read_to_end(&mut got).await.unwrap();
+        assert!(got == answers, "{} bytes of {}", got.len(), answers.len());
+        socket.write_all(b"goodbye").await.unwrap();
+        Some(Fault::closed("done"))
+    };
+    let over = bridge.carry(client, &tx).await.unwrap();
+    assert_eq!(over.text, "done");
+    assert_eq!(heard.join_next().await.unwrap().unwrap(), b"goodbye");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_does_not_read_holds_the_client_back_and_does_not_keep_the_end_waiting() {
+    let (ca, mut tasks) = (Ca::new("Test CA"), JoinSet::new());
+    let desk = Desk::new(&ca);
+    // It accepts, in the kernel, and reads nothing.
+    let broker = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = broker.local_addr().unwrap().port();
+    let front = Front::before(&mut tasks, port, &ca.sign(&["localhost"], long()), None, &TLS12).await;
+    let (bridge, address) = bridge(&desk, front.port);
+    let (tx, _rx) = tokio::sync::mpsc::channel(8);
+    let taken = AtomicI64::new(0);
+    let client = async {
+        let mut socket = UnixStream::connect(&address).await.unwrap();
+        let bytes = vec![0; 65_536];
+        while let Ok(n) = tokio::time::timeout(Duration::from_secs(2), socket.write(&bytes)).await {
+            taken.fetch_add(i64::try_from(n.unwrap()).unwrap(), Ordering::AcqRel);
+        }
+        Some(Fault::closed("done"))
+    };
+    let over =
+        tokio::time::timeout(Duration::from_secs(60), bridge.carry(client, &tx)).await.expect("it ends").unwrap();
+    assert_eq!(over.text, "done");
+    // What four buffers of the kernel hold, and not what a client would send.
+    let taken = taken.load(Ordering::Acquire);
+    assert!(taken < 64 << 20, "{taken} bytes went somewhere");
+    drop(broker);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_process_that_finds_the_bridge_is_turned_away() {
+    let (ca, mut tasks) = (Ca::new("Test CA"), JoinSet::new());
+    let desk = Desk::new(&ca);
+    let broker = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = broker.local_addr().unwrap().port();
+    let front = Front::before(&mut tasks, port, &ca.sign(&["localhost"], long()), None, &TLS13).await;
+    let (bridge, address) = bridge(&desk, front.port);
+    let script = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.settimeout(20)\n\
+                  s.connect('\\0' + sys.argv[1])\nprint('in', flush=True)\ns.sendall(b'stranger')\nprint(len(s.recv(9)))\n";
+    let python = Command::new("python3").args(["-c", script, &address[1..]]).stdout(Stdio::piped()).spawn();
+    let Ok(mut stranger) = python else {
+        eprintln!("SKIPPED: python3 is not installed");
+        return;
+    };
+    let mut out = stranger.stdout.take().unwrap();
+    let mut word = [0; 3];
+    out.read_exact(&mut word).unwrap();
+    assert_eq!(&word, b"in\n", "it found the socket before the client did");
+    let mut heard = one_guest(broker, Vec::new());
+    let (tx, _rx) = tokio::sync::mpsc::channel(8);
+    let client = async {
+        UnixStream::connect(&address).await.unwrap().write_all(b"client").await.unwrap();
+        Some(Fault::closed("done"))
+    };
+    bridge.carry(client, &tx).await.unwrap();
+    assert_eq!(heard.join_next().await.unwrap().unwrap(), b"client");
+    stranger.wait().unwrap();
 }
 
 fn eager() -> Limits {

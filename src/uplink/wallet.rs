@@ -72,6 +72,11 @@ impl Wallet {
         self.unusable.replace(marks.clone()).as_ref() == Some(&marks)
     }
 
+    /// The files are as they were read; whether they were not at the last look.
+    pub fn is_whole_again(&mut self) -> bool {
+        self.unusable.take().is_some()
+    }
+
     /// What ends first.
     pub fn first(&self) -> Option<&Term> {
         self.own.iter().chain(&self.shown).min_by_key(|term| term.until_s)

@@ -1,6 +1,9 @@
 //! The worker's loop: one place that waits (on the connection, the head, the board, answers of the store, time and the
 //! stop), hands what happened to the session and carries out what it says.
 
+mod parting;
+mod renewal;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +15,6 @@ use crate::config::{Protocol, Uplink};
 use crate::domain::{AssetState, Lane, Seq, Stamp};
 use crate::health::{Ctx, Outcome, ReconnectReason, wedge};
 use crate::store;
-
-mod renewal;
 
 use self::renewal::Renewal;
 use super::Kit;
@@ -31,8 +32,6 @@ use super::wallet::Looked;
 
 /// How long one round of the loop may take.
 const ROUND: Duration = Duration::from_secs(20);
-/// How long the last word may take after everything else is done.
-const LAST_WORD_US: i64 = 500_000;
 
 /// An answer of the store.
 enum Done {
@@ -452,34 +451,6 @@ impl Run {
                 tracing::warn!(%error, "what is known of the time cannot be read; trying again");
                 self.speaker.ask_times();
             }
-        }
-    }
-
-    fn stop(&mut self) {
-        let now_us = self.now().mono_us;
-        self.session.step(Input::Stop, now_us);
-        self.stopping = Stopping::Settling(now_us + micros(self.kit.limits.farewell));
-    }
-
-    /// Takes a stop one step on: settle what is in flight, say the last word, part.
-    fn part(&mut self) {
-        let now = self.now();
-        match self.stopping {
-            Stopping::Settling(until) if self.session.is_quiet() || now.mono_us >= until => {
-                if self.connected_us.is_none() {
-                    self.stopping = Stopping::Done;
-                    return;
-                }
-                self.session.step(Input::Say(self.speaker.farewell(now)), now.mono_us);
-                self.stopping = Stopping::Parting(now.mono_us + LAST_WORD_US);
-                self.plan();
-            }
-            Stopping::Parting(until) if self.session.is_quiet() || now.mono_us >= until => {
-                let asked = self.link.as_ref().is_some_and(Link::disconnect);
-                self.stopping = if asked { Stopping::Leaving(now.mono_us + LAST_WORD_US) } else { Stopping::Done };
-            }
-            Stopping::Leaving(until) if now.mono_us >= until => self.stopping = Stopping::Done,
-            _ => {}
         }
     }
 

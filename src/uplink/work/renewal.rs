@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
+use super::{Done, Link, Run, Stopping};
 use crate::config::Term;
 use crate::domain::UnixMs;
-
-use super::super::fault::{Fault, Mend};
-use super::super::script::{Input, micros};
-use super::super::tls::{self, Judge, Secure};
-use super::super::wallet::{Looked, Wallet};
-use super::{Done, Link, Run, Stopping};
+use crate::uplink::fault::{Fault, Mend};
+use crate::uplink::script::{Input, micros};
+use crate::uplink::tls::{self, Judge, Secure};
+use crate::uplink::wallet::{Looked, Wallet};
 
 /// How long what is in flight may take before the connection is left for a new one. µs
 const SETTLE_US: i64 = 3_000_000;
@@ -152,7 +151,11 @@ impl Run {
         self.renewal.is_looking = false;
         let now = self.now();
         match looked {
-            Looked::Same => {}
+            Looked::Same => {
+                if self.renewal.wallet.is_whole_again() && self.connected_us.is_some() {
+                    self.sign.mend(None, "", now);
+                }
+            }
             Looked::New if self.connected_us.is_some() => {
                 tracing::info!("the uplink's certificates were replaced; connecting anew with them");
                 self.note("renewed", "certificates were replaced; a new connection".to_owned());
