@@ -121,7 +121,7 @@ impl App {
         for worker in screen.workers() {
             supervisor.add(STAGE_OUT, worker);
         }
-        self.add_uplink(&mut supervisor, &store, &board, &tally, &clock, published);
+        self.add_uplink(&mut supervisor, &store, &board, &tally, &keeper, published);
         self.add_keepers(&mut supervisor, node, committed_ms);
         supervisor.add(STAGE_WRITER, Worker::thread("writer", move |ctx| seat.run(&ctx)));
         supervisor.exit_after(Duration::from_secs(2));
@@ -239,7 +239,7 @@ impl App {
         store: &Store,
         board: &Board,
         tally: &Tally,
-        clock: &Clock,
+        keeper: &Keeper,
         published: Arc<AtomicI64>,
     ) {
         let Some(config) = self.config.uplink.clone() else {
@@ -247,11 +247,12 @@ impl App {
                 configured: false,
                 state: "off",
                 url: String::new(),
-                since_ms: clock.now().wall_ms,
+                since_ms: keeper.clock().now().wall_ms,
                 last_error: String::new(),
                 next_try_ms: None,
                 inflight: 0,
                 budget_left_kib: None,
+                certificate_not_after_s: None,
             }));
             return;
         };
@@ -263,7 +264,7 @@ impl App {
             quota_mib: Some(self.config.store.max_mib),
         };
         let ties = uplink::Ties { published, archives: Arc::new(Archive(Archived::of(store.path()))) };
-        let worker = uplink::worker(config, names, store.clone(), board.clone(), clock.clone(), tally.clone(), ties);
+        let worker = uplink::worker(config, names, store.clone(), board.clone(), keeper.clone(), tally.clone(), ties);
         supervisor.add(STAGE_OUT, worker);
     }
 

@@ -11,6 +11,7 @@ mod letters;
 mod offline;
 mod order;
 mod owner;
+mod papers;
 mod progress;
 mod purge;
 mod rebuild;
@@ -278,7 +279,14 @@ fn check(file: &Path) -> Done {
             Failure::new(exit::CONFIG, format!("the plan of the zones is invalid\n{}", invalid.in_file(path)))
         })?;
     }
-    print(&format!("{} is valid ({} warning(s))\n", file.display(), loaded.warnings.len()))
+    let papers = papers::look(&loaded.config).unwrap_or_default();
+    papers.warnings.iter().for_each(|warning| eprintln!("{}: {warning}", file.display()));
+    if !papers.errors.is_empty() {
+        let all: Vec<String> = papers.errors.iter().map(ToString::to_string).collect();
+        return Err(Failure::new(exit::CONFIG, format!("the files for mqtts:// cannot be used\n{}", all.join("\n"))));
+    }
+    let warnings = loaded.warnings.len() + papers.warnings.len();
+    print(&format!("{} is valid ({warnings} warning(s))\n", file.display()))
 }
 
 /// Plays a device until its end, Ctrl-C or SIGTERM.

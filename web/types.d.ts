@@ -83,6 +83,7 @@ export interface Uplink {
   last_error?: string;
   next_try_s?: number;
   budget_left_kib?: number;
+  certificate_not_after_s?: number;
 }
 
 export interface Disk {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::ask::Running;
-use super::{Done, Failure, exit, load, print};
+use super::{Done, Failure, exit, load, papers, print};
 use crate::config::{Config, DEFAULT_FILE};
 use crate::devices::{self, Roots};
 use crate::store::{Closed, Files};
@@ -88,6 +88,7 @@ pub(super) fn doctor(file: &Path, args: &DoctorArgs) -> Done {
     let (health, pid) = node(&mut found, file);
     if let Some(config) = &config {
         store(&mut found, &roots, config, health.as_ref());
+        certificates(&mut found, config);
     }
     if let Some(health) = &health {
         inside(&mut found, health);
@@ -251,6 +252,21 @@ fn scanners(found: &mut Findings, file: &Path) {
             Some("bad") => found.fail("scanner", text, "waypost sheet says which setting to change"),
             _ => found.ok("scanner", text),
         }
+    }
+}
+
+/// The files behind `mqtts://`.
+fn certificates(found: &mut Findings, config: &Config) {
+    let Some(look) = papers::look(config) else { return };
+    for wrong in &look.errors {
+        found.fail("tls", format!("uplink.{}: {}", wrong.key, wrong.text), wrong.remedy.as_str());
+    }
+    for warning in &look.warnings {
+        found.warn("tls", warning.as_str(), "");
+    }
+    if look.errors.is_empty() && look.warnings.is_empty() {
+        let end = look.first.map(|term| format!(": {} ends first, on {}", term.of, term.end()));
+        found.ok("tls", format!("the files for mqtts:// can be used{}", end.unwrap_or_default()));
     }
 }
 

@@ -43,6 +43,8 @@ struct Kept {
     ntp: Ntp,
     /// The newest trusted time the store knows: a true clock is not before it.
     newest_known_ms: UnixMs,
+    /// When the keeper began. `CLOCK_BOOTTIME` ms
+    begun_ms: i64,
     /// The trusted time that was told last: true time less `CLOCK_BOOTTIME`, ms.
     told_ms: Option<i64>,
 }
@@ -87,6 +89,7 @@ impl Keeper {
             receivers: Receivers::default(),
             ntp: Ntp::new(ntp_mark),
             newest_known_ms: newest_known_ms.max(BUILD_FLOOR_MS),
+            begun_ms: clock.now().mono_ms(),
             told_ms: None,
         };
         Self { clock, kept: Arc::new(Mutex::new(kept)) }
@@ -115,6 +118,21 @@ impl Keeper {
     #[must_use]
     pub fn time_of(&self, at: Stamp) -> (UnixMs, TimeQuality) {
         self.look().time_of(at)
+    }
+
+    /// The time to judge certificates by, now. Where nothing vouches for a wall clock that cannot be true, it is the
+    /// newest time known to have been and what has gone by since the start: never later than the truth.
+    #[must_use]
+    pub fn judging_time(&self) -> (UnixMs, TimeQuality) {
+        let at = self.clock.now();
+        let kept = self.look();
+        match kept.time_of(at) {
+            (_, TimeQuality::None) => {
+                let floor_ms = kept.newest_known_ms.saturating_add(at.mono_ms() - kept.begun_ms);
+                (floor_ms.max(at.wall_ms), TimeQuality::None)
+            }
+            known => known,
+        }
     }
 
     /// Hears the time of an epoch from a receiver whose time may become the node's.

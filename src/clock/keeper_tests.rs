@@ -59,6 +59,28 @@ impl Bench {
 }
 
 #[test]
+fn certificates_are_never_judged_by_a_time_before_what_is_known_nor_by_one_after_the_truth() {
+    // In 1970: what the store knows, and what has gone by since.
+    let newest_ms = UTC + 3 * DAY_MS;
+    let clock = Clock::manual(Stamp { mono_us: 1_000_000, wall_ms: 0 });
+    let keeper = Keeper::with_ntp_mark(clock.clone(), newest_ms, "/nonexistent/mark".into());
+    assert_eq!(keeper.judging_time(), (newest_ms, TimeQuality::None));
+    clock.advance_ms(DAY_MS);
+    assert_eq!(keeper.judging_time(), (newest_ms + DAY_MS, TimeQuality::None));
+    // A store that knows nothing: the date of the release.
+    let fresh = Keeper::with_ntp_mark(Clock::manual(Stamp { mono_us: 0, wall_ms: 0 }), 0, "/nonexistent/mark".into());
+    assert_eq!(fresh.judging_time(), (BUILD_FLOOR_MS, TimeQuality::None));
+    // A clock that can be true is what there is.
+    clock.set_wall_ms(newest_ms + 9 * DAY_MS);
+    assert_eq!(keeper.judging_time(), (newest_ms + 9 * DAY_MS, TimeQuality::Rtc));
+    // A receiver's word is better than either.
+    let bench = Bench::new(0);
+    bench.epochs("gps0", 12, 0);
+    let (ms, tq) = bench.keeper.judging_time();
+    assert!(tq == TimeQuality::Gnss && (ms - bench.utc()).abs() <= 1_000, "{ms} {tq:?}");
+}
+
+#[test]
 fn a_recording_that_is_played_at_once_is_no_clock() {
     let bench = Bench::new(0);
     for second in 0..100 {

@@ -233,10 +233,7 @@ fn uplink(doc: &MergedDoc, node_id: &str, reader: &mut Reader) -> Option<Uplink>
     let (tls, host, port) = reader.optional(&table, "url", port::broker).unwrap_or_default();
     let identity = pair(&table, ["cert_file", "key_file"], reader);
     let ca_file = reader.file(&table, "ca_file");
-    if tls {
-        let remedy = "use mqtt:// to a broker inside a VPN or a network you trust, until then";
-        reader.error(&table, "url", format!("mqtts:// {LATER}"), remedy);
-    } else if !host.is_empty() {
+    if !tls && !host.is_empty() {
         for key in ["ca_file", "cert_file", "key_file"] {
             if reader.text(&table, key).is_some_and(|path| !path.is_empty()) {
                 reader.error(&table, key, "has no meaning with mqtt://", "leave it out, or write mqtts:// in url");

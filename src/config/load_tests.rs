@@ -359,8 +359,15 @@ fn a_wrong_port_is_told_how_ports_are_written() {
 #[test]
 fn what_comes_later_is_refused_and_never_half_done() {
     let later = "is not in this version yet";
-    check("[uplink]\nurl = \"mqtts://b\"\n", &[("t.toml:2:7: uplink.url: mqtts://", later)]);
     check(&scanner("baud = \"auto\""), &[("t.toml:4:8: scanner.door-3.baud: \"auto\"", later)]);
+}
+
+#[test]
+fn a_broker_over_tls_has_its_own_port_and_the_systems_list_of_authorities() {
+    let uplink = good("[uplink]\nurl = \"mqtts://b\"\n").uplink.unwrap();
+    assert_eq!((uplink.tls, uplink.port, uplink.ca_file, uplink.identity), (true, 8883, None, None));
+    let known = "there is no such key here";
+    check("[uplink]\nurl = \"mqtts://b\"\ninsecure = true\n", &[("t.toml:3:1: uplink.insecure:", known)]);
 }
 
 #[test]

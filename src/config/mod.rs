@@ -1,5 +1,8 @@
 //! What the node is told: the checked configuration. Files are read, merged and checked in `load`; nothing here is checked again.
 
+#[cfg(test)]
+#[path = "../../tests/it/ca.rs"]
+pub(crate) mod ca;
 mod check;
 mod finding;
 mod kept;
@@ -10,6 +13,7 @@ mod load_tests;
 mod machine;
 mod merged;
 mod motion;
+mod papers;
 mod port;
 mod reader;
 mod sources;
@@ -26,6 +30,7 @@ pub use load::{DEFAULT_FILE, Loaded, load, parse_text, scanner_profile};
 pub use machine::Machine;
 pub use merged::MergedDoc;
 pub use motion::MotionLimits;
+pub use papers::{Marks, PaperFault, Papers, Term};
 
 /// The whole checked configuration; `Config::default()` is a node with no inputs and no upstream.
 #[derive(Clone, Debug, Default, PartialEq)]

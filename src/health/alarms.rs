@@ -45,6 +45,11 @@ const fn kind(name: &'static str, worst: Severity, meaning: &'static str, remedy
     Kind { name, worst, meaning, remedy }
 }
 
+/// A certificate in use ends soon, or has ended.
+pub const CERTIFICATE: &str = "certificate_ends";
+/// No TLS with the broker.
+pub const TLS: &str = "tls";
+
 /// The list, by name.
 pub const ALARMS: &[Kind] = &[
     kind(
@@ -64,6 +69,12 @@ pub const ALARMS: &[Kind] = &[
         Severity::Fault,
         "The store did not prove that it commits, or took over 2 seconds to.",
         "Look at the disk: `dmesg`, `waypost doctor`. A card that gets slow is worn: replace it.",
+    ),
+    kind(
+        CERTIFICATE,
+        Severity::Fault,
+        "The first of the certificates in use (the node's, its CA's, the broker's) ends within 30 days; a fault within 7 days and after.",
+        "Renew the one it names and put it into its place: [how](tls.md#renew). No restart is needed.",
     ),
     kind(
         "clock_disagrees",
@@ -214,6 +225,12 @@ pub const ALARMS: &[Kind] = &[
         Severity::Fault,
         "The store was damaged; what could be saved was, the rest is named.",
         "Replace the card; then move the folder in `quarantine/` away.",
+    ),
+    kind(
+        TLS,
+        Severity::Fault,
+        "The broker and the node agree on no TLS, or a file that the node needs for it cannot be used. Nothing was sent; events wait here.",
+        "As the alarm says: [what each means](tls.md#what-the-node-says).",
     ),
     kind(
         UNCONFIRMED,

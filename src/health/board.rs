@@ -110,6 +110,9 @@ pub struct UplinkState {
     /// What `uplink.mib_per_day` lets pass now, KiB; none without such a budget.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_left_kib: Option<u64>,
+    /// When the first certificate in use ends, in seconds since 1970; absent without TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_not_after_s: Option<i64>,
 }
 
 /// The state of the disk under the store.

@@ -63,6 +63,7 @@ labels! {
         Refused, "refused", "The broker refused the connection, or ended it and said why.";
         Auth, "auth", "The broker does not take user, password or client id.";
         Protocol, "protocol", "The broker does not speak this version of MQTT.";
+        Tls, "tls", "No TLS with the broker: a certificate, a file of ours, or no TLS there.";
         Closed, "closed", "The connection broke or was closed without a word.";
         KeepAlive, "keep_alive", "The broker did not answer a ping.";
         NoAck, "no_ack", "The broker left a publish without acknowledgement for too long.";

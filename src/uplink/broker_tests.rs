@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Keeper};
 use crate::config::{NoSubscriber, Protocol, SendFrom, Uplink};
 use crate::domain::{EventId, Kind, Lane, Seq, TimeQuality};
 use crate::health::{Beat, Board, Body, Ctx, Sample, State, Tally, UplinkState, export};
@@ -33,6 +33,7 @@ struct Rig {
     store: Store,
     board: Board,
     clock: Clock,
+    keeper: Keeper,
     published: Arc<AtomicI64>,
     tally: Tally,
     tasks: JoinSet<()>,
@@ -98,6 +99,7 @@ impl Rig {
             store,
             board: Board::default(),
             tally: Tally::new(clock.clone()),
+            keeper: Keeper::with_ntp_mark(clock.clone(), 0, "/nonexistent/mark".into()),
             clock,
             published: Arc::default(),
             tasks: JoinSet::new(),
@@ -121,6 +123,7 @@ impl Rig {
             store: self.store.clone(),
             board: self.board.clone(),
             clock: self.clock.clone(),
+            keeper: self.keeper.clone(),
             tally: self.tally.clone(),
             published: Arc::clone(&self.published),
             archives: Arc::new(()),
@@ -382,6 +385,10 @@ const MIX: [Kind; 5] = [Kind::Fix, Kind::Fix, Kind::Scan, Kind::Place, Kind::Fix
 #[cfg(test)]
 #[path = "clock_tests.rs"]
 mod clock_tests;
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tls_tests;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_event_arrives_through_broker_restarts_and_cut_wires() {

@@ -60,6 +60,11 @@ impl Dial {
         }
     }
 
+    /// The next is due at once, whatever became of the last.
+    pub const fn anew(&mut self, now_us: i64) {
+        self.next_us = Some(now_us);
+    }
+
     /// It is over: says when the next is.
     pub fn over(&mut self, end: End, now_us: i64) {
         let wait_us = match end {

@@ -12,6 +12,10 @@ pub(super) enum Mend {
     Credentials,
     /// The broker does not speak MQTT 5.
     Protocol,
+    /// A certificate, its key or its CA, here or at the broker.
+    Tls,
+    /// The node's time: once it is known, a certificate may be valid.
+    Clock,
 }
 
 /// The end of a connection.

@@ -2,7 +2,8 @@
 //!
 //! Packet ids are chosen inside the client; its `Outgoing::Publish` comes in the order in which publishes were handed over,
 //! so a queue of tickets maps one to the other. The event loop is polled in a task of its own, because a cancelled poll
-//! may leave a publish recorded as in flight that was never written.
+//! may leave a publish recorded as in flight that was never written. With `mqtts://` the same task carries the bytes over the
+//! `bridge`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,11 +13,14 @@ use rumqttc::v5::mqttbytes::v5 as packet5;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::config::{Protocol, Uplink};
+use crate::config::{Protocol, Term, Uplink};
+use crate::health::ReconnectReason;
 
+use super::bridge::Bridge;
 use super::command::{BYTES_MAX, Heard};
 use super::fault::Fault;
 use super::lane::Message;
+use super::tls::Secure;
 
 /// Events of the client that may wait for the worker; then the connection is read no further.
 const EVENTS: usize = 1024;
@@ -38,6 +42,8 @@ const PACKET_MAX: usize = 268_435_455;
 pub(super) enum Said {
     /// The broker took the connection; publishes and bytes it takes at once, and whether it retains.
     Connected { receive_max: usize, packet_max: usize, retains: bool },
+    /// What the broker showed of itself over TLS is valid that long.
+    Shown(Term),
     /// A publish went out under this packet id.
     Published(u16),
     /// The broker's answer to a packet id.
@@ -76,27 +82,33 @@ pub(super) struct Greeting {
 }
 
 impl Link {
-    /// Begins to connect; the outcome comes as the first [`Said`].
-    pub fn open(config: &Uplink, greeting: Greeting) -> Self {
+    /// Begins to connect; the outcome comes as the first [`Said`]. With `secure` over TLS, and never without.
+    ///
+    /// # Errors
+    /// When the kernel gives no socket for the bridge to TLS.
+    pub fn open(config: &Uplink, greeting: Greeting, secure: Option<Secure>) -> Result<Self, Fault> {
+        let no_socket = |error| Fault::given_up(ReconnectReason::Client, format!("no socket for TLS: {error}"));
+        let bridge = secure.map(Bridge::open).transpose().map_err(no_socket)?;
         let (tx, events) = mpsc::channel(EVENTS);
         let mut task = JoinSet::new();
         let window = greeting.window;
         let cap = usize::from(window) + 8;
         let client = match config.protocol {
             Protocol::V5 => {
-                let (client, eventloop) = v5::AsyncClient::new(options_v5(config, greeting), cap);
-                task.spawn(poll_v5(eventloop, tx));
+                let (client, eventloop) = v5::AsyncClient::new(options_v5(config, greeting, bridge.as_ref()), cap);
+                task.spawn(carry(poll_v5(eventloop, tx.clone()), bridge, tx));
                 Client::V5(client)
             }
             Protocol::V311 => {
-                let (client, mut eventloop) = rumqttc::AsyncClient::new(options_v4(config, greeting), cap);
+                let options = options_v4(config, greeting, bridge.as_ref());
+                let (client, mut eventloop) = rumqttc::AsyncClient::new(options, cap);
                 eventloop.set_network_options(network());
-                task.spawn(poll_v4(eventloop, tx));
+                task.spawn(carry(poll_v4(eventloop, tx.clone()), bridge, tx));
                 Client::V4(client)
             }
         };
         // One id more than the window: the subscription at the start takes one too.
-        Self { client, events, _task: task, handed: VecDeque::new(), by_pkid: vec![0; usize::from(window) + 2] }
+        Ok(Self { client, events, _task: task, handed: VecDeque::new(), by_pkid: vec![0; usize::from(window) + 2] })
     }
 
     /// Takes what the connection said since the last time; waits for the first. Loses nothing when it is cancelled.
@@ -171,8 +183,12 @@ fn network() -> rumqttc::NetworkOptions {
     network
 }
 
-fn options_v5(config: &Uplink, greeting: Greeting) -> v5::MqttOptions {
-    let mut options = v5::MqttOptions::new(&config.client_id, &config.host, config.port);
+fn options_v5(config: &Uplink, greeting: Greeting, bridge: Option<&Bridge>) -> v5::MqttOptions {
+    let host = bridge.map_or(config.host.as_str(), Bridge::address);
+    let mut options = v5::MqttOptions::new(&config.client_id, host, config.port);
+    if bridge.is_some() {
+        options.set_transport(rumqttc::Transport::unix());
+    }
     options
         .set_keep_alive(config.keep_alive.max(Duration::from_secs(5)))
         .set_clean_start(greeting.fresh)
@@ -198,8 +214,12 @@ fn options_v5(config: &Uplink, greeting: Greeting) -> v5::MqttOptions {
     options
 }
 
-fn options_v4(config: &Uplink, greeting: Greeting) -> rumqttc::MqttOptions {
-    let mut options = rumqttc::MqttOptions::new(&config.client_id, &config.host, config.port);
+fn options_v4(config: &Uplink, greeting: Greeting, bridge: Option<&Bridge>) -> rumqttc::MqttOptions {
+    let host = bridge.map_or(config.host.as_str(), Bridge::address);
+    let mut options = rumqttc::MqttOptions::new(&config.client_id, host, config.port);
+    if bridge.is_some() {
+        options.set_transport(rumqttc::Transport::unix());
+    }
     options
         .set_keep_alive(config.keep_alive.max(Duration::from_secs(5)))
         .set_clean_session(greeting.fresh)
@@ -213,15 +233,28 @@ fn options_v4(config: &Uplink, greeting: Greeting) -> rumqttc::MqttOptions {
     options
 }
 
-/// Waits on the client's event loop and the room in the channel; ends with the connection.
-async fn poll_v5(mut eventloop: v5::EventLoop, tx: mpsc::Sender<Said>) {
+/// Runs the client over what it needs, and says why the connection is over.
+async fn carry(client: impl Future<Output = Option<Fault>>, bridge: Option<Bridge>, tx: mpsc::Sender<Said>) {
+    let over = match bridge {
+        Some(bridge) => bridge.carry(client, &tx).await,
+        None => client.await,
+    };
+    if let Some(over) = over {
+        // Nobody listens when the link was dropped meanwhile: then the end is known.
+        drop(tx.send(Said::Over(over)).await);
+    }
+}
+
+/// Waits on the client's event loop and the room in the channel; answers the end of the connection, or none when nobody
+/// listens.
+async fn poll_v5(mut eventloop: v5::EventLoop, tx: mpsc::Sender<Said>) -> Option<Fault> {
     let over = loop {
         match eventloop.poll().await {
             Ok(event) => {
                 if let Some(said) = said_v5(event)
                     && tx.send(said).await.is_err()
                 {
-                    return;
+                    return None;
                 }
             }
             Err(error) => break Fault::of_v5(&error),
@@ -232,22 +265,21 @@ async fn poll_v5(mut eventloop: v5::EventLoop, tx: mpsc::Sender<Said>) {
         if let Some(said) = said_v5(event)
             && tx.send(said).await.is_err()
         {
-            return;
+            return None;
         }
     }
-    // Nobody listens when the link was dropped meanwhile: then the end is known.
-    drop(tx.send(Said::Over(over)).await);
+    Some(over)
 }
 
 /// As [`poll_v5`], for 3.1.1.
-async fn poll_v4(mut eventloop: rumqttc::EventLoop, tx: mpsc::Sender<Said>) {
+async fn poll_v4(mut eventloop: rumqttc::EventLoop, tx: mpsc::Sender<Said>) -> Option<Fault> {
     let over = loop {
         match eventloop.poll().await {
             Ok(event) => {
                 if let Some(said) = said_v4(event)
                     && tx.send(said).await.is_err()
                 {
-                    return;
+                    return None;
                 }
             }
             Err(error) => break Fault::of_v4(&error),
@@ -257,11 +289,10 @@ async fn poll_v4(mut eventloop: rumqttc::EventLoop, tx: mpsc::Sender<Said>) {
         if let Some(said) = said_v4(event)
             && tx.send(said).await.is_err()
         {
-            return;
+            return None;
         }
     }
-    // Nobody listens when the link was dropped meanwhile: then the end is known.
-    drop(tx.send(Said::Over(over)).await);
+    Some(over)
 }
 
 fn said_v5(event: v5::Event) -> Option<Said> {

@@ -2,6 +2,7 @@
 //! cursors. `session` decides, `link` is one connection, `work` carries out.
 
 mod backoff;
+mod bridge;
 mod centre;
 mod command;
 mod conn;
@@ -16,6 +17,9 @@ mod script;
 mod session;
 mod sign;
 mod speaker;
+mod tls;
+mod tls_words;
+mod wallet;
 mod work;
 
 #[cfg(test)]
@@ -37,7 +41,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Keeper};
 use crate::config::Uplink;
 use crate::health::{Board, Tally, Worker};
 use crate::store::Store;
@@ -76,6 +80,8 @@ pub(crate) struct Limits {
     pub healthy: Duration,
     /// How long a stop waits for what is in flight.
     pub farewell: Duration,
+    /// Between two looks at certificates: at their files, and at how long they are valid.
+    pub papers: Duration,
 }
 
 impl Default for Limits {
@@ -88,6 +94,7 @@ impl Default for Limits {
             backoff_base: Duration::from_secs(5),
             healthy: Duration::from_secs(60),
             farewell: Duration::from_secs(3),
+            papers: Duration::from_secs(60),
         }
     }
 }
@@ -109,6 +116,8 @@ pub(crate) struct Kit {
     pub store: Store,
     pub board: Board,
     pub clock: Clock,
+    /// Whose word on the time certificates are judged by.
+    pub keeper: Keeper,
     pub tally: Tally,
     pub published: Arc<AtomicI64>,
     pub archives: Arc<dyn Archives>,
@@ -122,12 +131,13 @@ pub fn worker(
     names: NodeNames,
     store: Store,
     board: Board,
-    clock: Clock,
+    keeper: Keeper,
     tally: Tally,
     ties: Ties,
 ) -> Worker {
     let Ties { published, archives } = ties;
-    seat(Kit { config, names, store, board, clock, tally, published, archives, limits: Limits::default() })
+    let (clock, limits) = (keeper.clock().clone(), Limits::default());
+    seat(Kit { config, names, store, board, clock, keeper, tally, published, archives, limits })
 }
 
 pub(crate) fn seat(kit: Kit) -> Worker {

@@ -107,6 +107,8 @@ struct Health<'a> {
     disk: Option<Disk>,
     #[serde(skip_serializing_if = "Option::is_none")]
     clock: Option<&'a ClockState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cert_days: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -132,6 +134,8 @@ pub(super) struct Vitals<'a> {
     pub disk: Option<&'a DiskState>,
     pub clock: Option<&'a ClockState>,
     pub mono_ms: i64,
+    /// Whole days until the first certificate in use ends, below 0 when it has; none without TLS.
+    pub cert_days: Option<i64>,
     /// Events that passed in a second lately.
     pub per_s: f64,
 }
@@ -259,6 +263,7 @@ impl Voice {
                 quota_mib: self.names.quota_mib,
             }),
             clock: vitals.clock,
+            cert_days: vitals.cert_days,
         };
         Message { retain: false, ..self.retained("health", &health) }
     }

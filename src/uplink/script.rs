@@ -39,6 +39,8 @@ pub(super) enum Input {
     /// The connection is gone, or could not be made: whether the broker ended it perhaps for what was sent, with which code,
     /// and whether a person has to mend something before the next can do better.
     Lost { by_peer: bool, code: Option<u8>, barred: bool },
+    /// The connection that stands, or the wait for one, was left for another that is to be made at once.
+    Anew,
     /// The log goes up to here.
     Head(Seq),
     /// A person wants dead events sent again.

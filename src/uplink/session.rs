@@ -95,6 +95,10 @@ impl Session {
                 let end = self.lost(by_peer, code, now_us).filter(|_| !barred);
                 self.dial.over(end.unwrap_or(End::Refused), now_us);
             }
+            Input::Anew => {
+                self.lost(false, None, now_us);
+                self.dial.anew(now_us);
+            }
             Input::Head(seq) => self.head = self.head.max(seq),
             Input::Resend => self.lines.iter_mut().for_each(|line| line.asked = line.track.again),
             Input::Read { track, rows, seen } => {

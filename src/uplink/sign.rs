@@ -1,10 +1,12 @@
 //! What the node's own screen shows of the uplink: its state on the board and the alarms a person can act on.
 
+use crate::config::Term;
 use crate::domain::{Stamp, UnixMs};
-use crate::health::{Alarm, Board, Severity, State, UplinkState};
+use crate::health::{Alarm, Board, Severity, State, UplinkState, alarms};
 
 use super::fault::Mend;
 use super::script::Trouble;
+use super::wallet::worry;
 
 /// Between two posts that only tell another number in flight.
 const POST_US: i64 = 1_000_000;
@@ -30,6 +32,8 @@ pub(super) struct Sign {
     mend: Option<Mend>,
     /// Why the last connection ended or could not be made.
     pub last_error: String,
+    /// The certificate that ends first, as it is said.
+    ends: Option<(Term, Option<Severity>)>,
 }
 
 impl Sign {
@@ -38,8 +42,9 @@ impl Sign {
         // A worker that began anew knows of no trouble yet; what still is will be raised again.
         ["no_subscriber", "not_authorized", "broker_refused", "mib_per_day", "protocol_refused", "protocol_311"]
             .iter()
+            .chain(&[alarms::TLS, alarms::CERTIFICATE])
             .for_each(|name| board.clear(name));
-        Self { board, url, posted: None, posted_us: 0, trouble, mend, last_error: String::new() }
+        Self { board, url, posted: None, posted_us: 0, trouble, mend, last_error: String::new(), ends: None }
     }
 
     /// The broker, without secrets.
@@ -76,7 +81,25 @@ impl Sign {
                 &format!("The broker refuses MQTT 5: {text}"),
                 "Set uplink.protocol = \"3.1.1\" or use a broker that speaks MQTT 5.",
             ),
+            Some(Mend::Tls) => self.alarm(
+                now,
+                alarms::TLS,
+                Severity::Fault,
+                &format!("No TLS with the broker: {text}."),
+                "Mend what it names, here or at the broker; the node tries on. Each is told of in docs/operating/tls.md.",
+            ),
+            Some(Mend::Clock) => self.alarm(
+                now,
+                alarms::TLS,
+                Severity::Fault,
+                &format!("No TLS with the broker: {text}."),
+                "Give the node the time: NTP, or a receiver with `clock = true` and a view of the sky.",
+            ),
             None => {}
+        }
+        let is_tls = |mend| matches!(mend, Some(Mend::Tls | Mend::Clock));
+        if is_tls(before) && !is_tls(mend) {
+            self.board.clear(alarms::TLS);
         }
         if before == Some(Mend::Protocol) && mend != before {
             self.board.clear("protocol_refused");
@@ -84,6 +107,27 @@ impl Sign {
         if before == Some(Mend::Credentials) && mend != before && !self.trouble.not_authorized {
             self.board.clear("not_authorized");
         }
+    }
+
+    /// The certificate that ends first, and how long it is still valid at this time.
+    pub fn ends(&mut self, first: Option<&Term>, at_ms: UnixMs, now: Stamp) {
+        let worry = first.and_then(|term| worry(term, at_ms));
+        let severity = worry.as_ref().map(|(severity, _)| *severity);
+        let said = first.map(|term| (term.clone(), severity));
+        let before = self.ends.as_ref().and_then(|(_, severity)| *severity);
+        match worry {
+            // Its text counts the days.
+            Some((severity, text)) => self.alarm(
+                now,
+                alarms::CERTIFICATE,
+                severity,
+                &text,
+                "Renew it and put it into its place; the node takes it up by itself. See docs/operating/tls.md.",
+            ),
+            None if before.is_some() => self.board.clear(alarms::CERTIFICATE),
+            None => {}
+        }
+        self.ends = said;
     }
 
     /// What keeps events waiting on a connection that stands.
@@ -148,7 +192,12 @@ impl Sign {
             Way::Waiting(at_us) => ("waiting", Some(wall_at(at_us, now))),
         };
         let old = self.posted.as_ref();
-        let same = old.is_some_and(|old| old.state == state && old.last_error == self.last_error);
+        let certificate_not_after_s = self.ends.as_ref().map(|(term, _)| term.until_s);
+        let same = old.is_some_and(|old| {
+            old.state == state
+                && old.last_error == self.last_error
+                && old.certificate_not_after_s == certificate_not_after_s
+        });
         let numbers = |old: &UplinkState| old.inflight == inflight && old.budget_left_kib == budget_left_kib;
         if same && (old.is_some_and(numbers) || now.mono_us < self.posted_us + POST_US) {
             return;
@@ -163,6 +212,7 @@ impl Sign {
             next_try_ms,
             inflight,
             budget_left_kib,
+            certificate_not_after_s,
         };
         self.board.post(State::Uplink(uplink.clone()));
         self.posted = Some(uplink);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Keeper};
 use crate::domain::{EventId, Kind, Lane, Seq, Stamp, TimeQuality};
 use crate::health::{Beat, Board, Ctx, Tally};
 use crate::ingest::simulated;
@@ -86,6 +86,7 @@ impl Node {
             store,
             board: Board::default(),
             clock: clock.clone(),
+            keeper: Keeper::with_ntp_mark(clock.clone(), 0, "/nonexistent/mark".into()),
             tally: Tally::new(clock.clone()),
             published: Arc::default(),
             archives: Arc::new(()),
@@ -403,6 +404,7 @@ impl World {
             store: kit.store.clone(),
             board: kit.board.clone(),
             clock: kit.clock.clone(),
+            keeper: kit.keeper.clone(),
             tally: kit.tally.clone(),
             published: Arc::clone(&kit.published),
             archives: Arc::new(()),

@@ -260,8 +260,8 @@ impl Speaker {
         self.is_clock_new = true;
     }
 
-    /// A health message; `passed` counts the events that went through so far.
-    pub fn health(&mut self, figures: &Figures, passed: u64, now: Stamp) -> Message {
+    /// A health message; `passed` counts the events that went through so far, `cert_days` is left of the first certificate.
+    pub fn health(&mut self, figures: &Figures, passed: u64, cert_days: Option<i64>, now: Stamp) -> Message {
         let (before, at_us) = std::mem::replace(&mut self.passed, (passed, now.mono_us));
         let span_us = now.mono_us - at_us;
         if at_us > 0 && span_us > 0 {
@@ -275,6 +275,7 @@ impl Speaker {
             disk: self.disk.as_ref(),
             clock: self.clock.as_ref(),
             mono_ms: now.mono_ms(),
+            cert_days,
             per_s: self.per_s,
         };
         self.voice.health(&vitals, self.when(now))

@@ -3,6 +3,7 @@
 
 mod orders;
 mod parting;
+mod renewal;
 mod times;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::domain::{AssetState, Lane, Seq, Stamp};
 use crate::health::{Ctx, Outcome, ReconnectReason, wedge};
 use crate::store::{self, Reader};
 
+use self::renewal::Renewal;
 use super::Kit;
 use super::backoff::Decorrelated;
 use super::centre::{self, Answered};
@@ -30,6 +32,7 @@ use super::script::{Effect, Input, micros, rules};
 use super::session::Session;
 use super::sign::{Sign, Way};
 use super::speaker::{Marks, Speaker, Wants};
+use super::wallet::Looked;
 use orders::Orders;
 
 /// How long one round of the loop may take.
@@ -45,6 +48,7 @@ enum Done {
     Timed(store::Result<Vec<BootTime>>),
     Ordered(Answered),
     Replayed(store::Result<Option<Answered>>),
+    Looked(Looked),
 }
 
 /// How far a stop has come.
@@ -75,6 +79,7 @@ struct Run {
     fresh: bool,
     /// Up to where the centre has everything.
     confirmed: Seq,
+    renewal: Renewal,
 }
 
 /// Runs the uplink until it is told to stop. Waits on: the connection's events, the head of the log, the board, answers
@@ -153,6 +158,7 @@ impl Run {
             orders: Orders::default(),
             fresh: false,
             confirmed,
+            renewal: Renewal::default(),
             kit,
         })
     }
@@ -171,10 +177,13 @@ impl Run {
         while let Some(done) = self.jobs.try_join_next() {
             self.done(done?)?;
         }
-        if self.session.is_connected() && self.stopping == Stopping::No {
-            self.speak();
+        self.renew();
+        if !self.renewal.is_under_way() || self.stopping != Stopping::No {
+            if self.session.is_connected() && self.stopping == Stopping::No {
+                self.speak();
+            }
+            self.plan().await;
         }
-        self.plan().await;
         self.end_replay();
         self.part().await;
         self.show();
@@ -196,7 +205,8 @@ impl Run {
     }
 
     fn wait(&self) -> Duration {
-        let mut due = self.session.due_us().unwrap_or(i64::MAX).min(self.replay_due_us());
+        let due = self.session.due_us().unwrap_or(i64::MAX).min(self.replay_due_us());
+        let mut due = due.min(self.renewal_due_us());
         match self.stopping {
             Stopping::Settling(until) | Stopping::Parting(until) | Stopping::Leaving(until) => due = due.min(until),
             Stopping::No | Stopping::Done => {}
@@ -215,6 +225,7 @@ impl Run {
             Said::Connected { receive_max, packet_max, retains } => {
                 self.connected(receive_max, packet_max, retains).await;
             }
+            Said::Shown(term) => self.shown(term),
             Said::Published(pkid) => {
                 if let Some(link) = &mut self.link {
                     link.published(pkid);
@@ -258,12 +269,15 @@ impl Run {
         };
         let (will, window, fresh) = (self.speaker.will(), config.window.max(1), self.fresh);
         let greeting = Greeting { password, will, window, fresh };
-        self.link = Some(Link::open(config, greeting));
+        match self.secure().await.and_then(|secure| Link::open(&self.kit.config, greeting, secure)) {
+            Ok(link) => self.link = Some(link),
+            Err(fault) => self.lost(&fault),
+        }
     }
 
     async fn connected(&mut self, receive_max: usize, packet_max: usize, retains: bool) {
         let now = self.now();
-        self.sign.mend(None, "", now);
+        self.succeeded();
         let detail = format!("{} receive_max {receive_max} packet_max {packet_max}", self.sign.url());
         tracing::info!(broker = self.sign.url(), receive_max, packet_max, "connected to the broker");
         self.note("connected", detail);
@@ -285,6 +299,9 @@ impl Run {
 
     /// The connection, or the try to make one, is over: what waits for it, and when the next is.
     fn lost(&mut self, fault: &Fault) {
+        if self.is_left_for_another() {
+            return;
+        }
         let now = self.now();
         self.link = None;
         let stood = self.session.is_connected();
@@ -296,7 +313,7 @@ impl Run {
         }
         let Fault { by_peer, code, mend, .. } = *fault;
         self.session.step(Input::Lost { by_peer, code, barred: mend.is_some() }, now.mono_us);
-        self.sign.mend(fault.mend, &fault.text, now);
+        self.failed_for(fault);
         self.kit.tally.uplink_reconnects(fault.reason);
         let what = if stood { "lost" } else { "refused" };
         let new = self.sign.last_error != fault.text;
@@ -400,7 +417,7 @@ impl Run {
             },
             Done::Counted(wants, (head, lanes, _), Ok(figures)) => {
                 if wants.health {
-                    let health = self.speaker.health(&figures, self.session.passed(), now);
+                    let health = self.speaker.health(&figures, self.session.passed(), self.cert_days(), now);
                     self.session.step(Input::Say(health), now.mono_us);
                 }
                 if !wants.watermark {
@@ -410,6 +427,10 @@ impl Run {
             }
             Done::Counted(_, _, Err(error)) | Done::Noted(Err(error)) => {
                 tracing::warn!(%error, "the store did not answer the uplink");
+                return Ok(());
+            }
+            Done::Looked(looked) => {
+                self.looked(looked);
                 return Ok(());
             }
             Done::Noted(Ok(())) => return Ok(()),

@@ -420,6 +420,8 @@ pub struct Broker {
     pub packet_max: u32,
     /// Publishes it takes at once from its next start on; 0 for any.
     pub window: u32,
+    /// Further lines of its configuration.
+    more: String,
     dir: tempfile::TempDir,
     child: Option<Child>,
 }
@@ -432,12 +434,27 @@ impl Broker {
 
     /// One that takes packets up to a size.
     pub fn start_with(packet_max: u32) -> Option<Self> {
+        Self::start_as(packet_max, "")
+    }
+
+    /// One with these lines in its configuration: certificates, access rules.
+    pub fn start_saying(more: &str) -> Option<Self> {
+        Self::start_as(0, more)
+    }
+
+    fn start_as(packet_max: u32, more: &str) -> Option<Self> {
         if program("mosquitto").is_none() {
             eprintln!("SKIPPED: mosquitto is not installed; `make test` installs it");
             return None;
         }
-        let mut broker =
-            Self { port: free_port(), packet_max, window: 20, dir: tempfile::tempdir().unwrap(), child: None };
+        let mut broker = Self {
+            port: free_port(),
+            packet_max,
+            window: 20,
+            more: more.to_owned(),
+            dir: tempfile::tempdir().unwrap(),
+            child: None,
+        };
         broker.up();
         Some(broker)
     }
@@ -447,10 +464,11 @@ impl Broker {
         let conf = self.dir.path().join("mosquitto.conf");
         let size = if self.packet_max > 0 { format!("max_packet_size {}\n", self.packet_max) } else { String::new() };
         let text = format!(
-            "{size}listener {} 127.0.0.1\nallow_anonymous true\nuser root\nmax_inflight_messages {}\npersistence true\npersistence_location {}/\nmax_queued_messages 0\n",
+            "{size}listener {} 127.0.0.1\nallow_anonymous true\nuser root\nmax_inflight_messages {}\npersistence true\npersistence_location {}/\nmax_queued_messages 0\n{}",
             self.port,
             self.window,
-            self.dir.path().display()
+            self.dir.path().display(),
+            self.more
         );
         std::fs::write(&conf, text).unwrap();
         let child =
