@@ -4,13 +4,14 @@ mod almanac;
 mod desk;
 mod gauge;
 mod integrity;
+mod machine;
 mod outlook;
 mod pressure;
 mod sentry;
 mod waiting;
 mod yard;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,7 +24,8 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::{Clock, Keeper};
 use crate::config::{Config, Port, SendFrom};
 use crate::health::{
-    Alarm, Board, End, Light, Notify, Restart, Running, Severity, State, Supervisor, Tally, UplinkState, Worker, wedge,
+    Alarm, Board, End, Light, Notify, Restart, Running, Severity, State, Supervisor, Tally, UplinkState, Worker,
+    alarms, wedge,
 };
 use crate::ingest::{self, Carriers, Feed, Origin, Ring};
 use crate::retention::Retention;
@@ -254,6 +256,7 @@ impl App {
             node: self.config.node.id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config_digest: self.config.digest.clone(),
+            assets: self.config.gps.iter().map(|gps| gps.asset.clone()).collect::<BTreeSet<_>>().into_iter().collect(),
             quota_mib: Some(self.config.store.max_mib),
         };
         let worker =
@@ -364,6 +367,7 @@ fn identity(config: &Config) -> Identity {
         boot_id: boot_id(),
         uplink: config.uplink.is_some(),
         skip_kept: config.uplink.as_ref().is_some_and(|uplink| uplink.send_from == SendFrom::Now),
+        machine: machine::facts(),
     }
 }
 
@@ -386,7 +390,8 @@ fn raise_kept(board: &Board, clock: &Clock, why: String) {
 /// What was found at the opening of the store is an alarm until a start that finds nothing.
 fn raise_finding(board: &Board, finding: &Finding) {
     let Finding { name, text, advice, at_ms } = finding.clone();
-    board.raise(Alarm { name: name.into(), severity: Severity::Fault, since_ms: at_ms, text, advice, count: 1 });
+    let severity = alarms::ALARMS.iter().find(|kind| kind.name == name).map_or(Severity::Fault, |kind| kind.worst);
+    board.raise(Alarm { name: name.into(), severity, since_ms: at_ms, text, advice, count: 1 });
 }
 
 fn raise_plan(board: &Board, clock: &Clock, why: String) {

@@ -15,6 +15,7 @@ mod keep;
 mod ledger;
 mod letters;
 mod lost;
+mod machine;
 mod mark;
 mod mend;
 mod opening;
@@ -50,7 +51,7 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::domain::{AssetState, Cursor, Epoch, EventId, Lane, Row, Seq, Thing, UnixMs};
+use crate::domain::{AssetState, Cursor, Epoch, EventId, Lane, Row, Seq, Standing, Thing, UnixMs};
 
 pub use backup::{Copied, copy};
 pub use error::{Result, StoreError};
@@ -62,6 +63,7 @@ pub use keep::{Leaving, Left, Moved, Receipt, Slice, Span};
 pub use ledger::{Gone, Ledger, Line, Outcome, SourceLedger};
 pub use letters::{OPEN_MAX, Origin};
 pub use lost::{Lost, Past};
+pub use machine::{Fact, standing_finding};
 pub use outbox::{Acknowledged, Damaged, Filter, Page, SCAN_MAX, StoredFix, Verified};
 pub use places::Window;
 pub use purge::{Meant, Purged, Target};
@@ -101,6 +103,8 @@ pub struct Identity {
     pub uplink: bool,
     /// Whether a new uplink leaves out what is kept already.
     pub skip_kept: bool,
+    /// What tells the machine from others; empty when nothing does.
+    pub machine: Vec<Fact>,
 }
 
 /// The open store. Clones share it.
@@ -112,6 +116,7 @@ pub struct Store {
     quota: Quota,
     head: watch::Receiver<Seq>,
     resends: watch::Receiver<u64>,
+    standing: watch::Receiver<Standing>,
     epoch: Epoch,
     boot: i64,
     newest_trusted_ms: UnixMs,
@@ -141,7 +146,8 @@ impl Store {
         let (head_tx, head) = watch::channel(begun.head);
         let (door, rx) = writer::door();
         let (resends_tx, resends) = watch::channel(0);
-        let wakes = writer::Wakes { head: head_tx, resends: resends_tx };
+        let (standing_tx, standing) = watch::channel(begun.standing);
+        let wakes = writer::Wakes { head: head_tx, resends: resends_tx, standing: standing_tx };
         let trouble = Trouble::new(dir);
         let seat =
             WriterSeat::new(path.clone(), rx, wakes, begun.run, clock.clone(), Arc::new(on_commit), trouble.clone())
@@ -153,6 +159,7 @@ impl Store {
             quota,
             head,
             resends,
+            standing,
             epoch: begun.epoch,
             boot: begun.boot,
             newest_trusted_ms: begun.newest_trusted_ms,
@@ -212,6 +219,12 @@ impl Store {
     #[must_use]
     pub fn resends(&self) -> watch::Receiver<u64> {
         self.resends.clone()
+    }
+
+    /// Whether the node may speak under its name; wakes when that changes.
+    #[must_use]
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
     }
 
     /// The cursor of the newest event.
@@ -474,3 +487,5 @@ mod salvage_tests;
 mod model_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod machine_tests;

@@ -56,6 +56,12 @@ impl Decorrelated {
     pub fn next_wait(&mut self) -> Duration {
         self.next_backoff().unwrap_or(self.cap)
     }
+
+    /// The wait where coming back does harm: the longest, and up to half as long again.
+    pub fn long_wait(&mut self) -> Duration {
+        self.last = Some(self.cap);
+        self.cap + self.cap.mul_f64(self.dice.roll() / 2.0)
+    }
 }
 
 impl Backoff for Decorrelated {

@@ -12,6 +12,8 @@ pub(super) enum Mend {
     Credentials,
     /// The broker does not speak MQTT 5.
     Protocol,
+    /// Another client has the same client id.
+    Takeover,
 }
 
 /// The end of a connection.
@@ -87,7 +89,11 @@ impl Fault {
                     DisconnectReasonCode::PayloadFormatInvalid => Some(0x99),
                     _ => None,
                 };
-                let mend = (*reason_code == DisconnectReasonCode::NotAuthorized).then_some(Mend::Credentials);
+                let mend = match reason_code {
+                    DisconnectReasonCode::NotAuthorized => Some(Mend::Credentials),
+                    DisconnectReasonCode::SessionTakenOver => Some(Mend::Takeover),
+                    _ => None,
+                };
                 Self {
                     by_peer: true,
                     code,

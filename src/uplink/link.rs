@@ -128,15 +128,21 @@ impl Link {
         (ticket > 0).then_some(ticket)
     }
 
-    /// Asks for the retained messages under a filter, once. Must come before the first publish: it takes a packet id.
-    pub fn ask_standing(&self, filter: &str) -> bool {
+    /// Asks for the retained messages under these filters, once. Must come before the first publish: it takes a packet id.
+    pub fn ask_standing(&self, filters: &[String]) -> bool {
         match &self.client {
             Client::V5(client) => {
-                let mut filter = packet5::Filter::new(filter, v5::mqttbytes::QoS::AtMostOnce);
-                filter.nolocal = true;
-                client.try_subscribe_many([filter]).is_ok()
+                let filter = |filter: &String| {
+                    let mut filter = packet5::Filter::new(filter.as_str(), v5::mqttbytes::QoS::AtMostOnce);
+                    filter.nolocal = true;
+                    filter
+                };
+                client.try_subscribe_many(filters.iter().map(filter)).is_ok()
             }
-            Client::V4(client) => client.try_subscribe(filter, rumqttc::QoS::AtMostOnce).is_ok(),
+            Client::V4(client) => {
+                let filter = |filter: &String| rumqttc::SubscribeFilter::new(filter.clone(), rumqttc::QoS::AtMostOnce);
+                client.try_subscribe_many(filters.iter().map(filter)).is_ok()
+            }
         }
     }
 

@@ -5,10 +5,12 @@ mod backoff;
 mod conn;
 mod fault;
 mod figures;
+mod homeassistant;
 mod lane;
 mod link;
 mod payload;
 mod ration;
+mod rival;
 mod script;
 mod session;
 mod sign;
@@ -44,6 +46,8 @@ pub struct NodeNames {
     pub version: String,
     /// Digest of the merged configuration.
     pub config_digest: String,
+    /// What its receivers move, each once.
+    pub assets: Vec<String>,
     /// `store.max_mib`, for the health message.
     pub quota_mib: Option<u64>,
 }

@@ -180,6 +180,26 @@ impl Session {
         self.passed
     }
 
+    /// Whether an event is in flight.
+    pub fn is_flying(&self) -> bool {
+        self.conn.as_ref().is_some_and(|conn| conn.events > 0)
+    }
+
+    /// Whether each event up to a place in the log is settled, and the store knows.
+    pub fn has_settled(&self, mark: Seq) -> bool {
+        self.lines.iter().all(|line| line.has_settled(mark, self.head))
+    }
+
+    /// The ticket of the next publish, when all that was to be said is on its way.
+    pub fn next_ticket(&self) -> Option<u64> {
+        self.conn.as_ref().filter(|_| self.desk.is_empty()).map(Conn::next_ticket)
+    }
+
+    /// Whether the broker has answered every publish before a ticket.
+    pub fn is_answered_to(&self, ticket: u64) -> bool {
+        self.conn.as_ref().is_some_and(|conn| conn.is_answered_to(ticket))
+    }
+
     /// What a person should know of.
     pub fn trouble(&self) -> Trouble {
         let held = |cause| self.lines.iter().any(|line| line.hold.is_some_and(|hold| hold.cause == cause));

@@ -65,6 +65,7 @@ impl Node {
             boot_id: "b".into(),
             uplink: true,
             skip_kept: false,
+            machine: Vec::new(),
         };
         let (store, seat) = Store::open(dir, &who, clock, |_| {}).unwrap();
         let ctx = Ctx { beat: Beat::new("writer", clock.clone()), stop: CancellationToken::new() };
@@ -76,6 +77,7 @@ impl Node {
             node: "wp-t".into(),
             version: "0".into(),
             config_digest: "d".into(),
+            assets: Vec::new(),
             quota_mib: None,
         };
         let kit = Some(Kit {

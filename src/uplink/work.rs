@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::backoff::backoff::Backoff;
+use ::backoff::backoff::Backoff as _;
 use tokio::task::JoinSet;
 
 use crate::clock::BootTime;
@@ -13,6 +13,8 @@ use crate::domain::{AssetState, Lane, Seq, Stamp};
 use crate::health::{Ctx, Outcome, ReconnectReason, wedge};
 use crate::store;
 
+mod stay;
+
 use super::Kit;
 use super::backoff::Decorrelated;
 use super::fault::{Fault, Mend};
@@ -20,10 +22,12 @@ use super::figures;
 use super::lane::{Queued, Track};
 use super::link::{Greeting, Link, Said};
 use super::payload::{Figures, Voice};
+use super::rival::End;
 use super::script::{Effect, Input, micros, rules};
 use super::session::Session;
 use super::sign::{Sign, Way};
 use super::speaker::{Marks, Speaker, Wants};
+use stay::Stay;
 
 /// How long one round of the loop may take.
 const ROUND: Duration = Duration::from_secs(20);
@@ -38,6 +42,7 @@ enum Done {
     Counted(Wants, Marks, store::Result<Figures>),
     Noted(store::Result<()>),
     Timed(store::Result<Vec<BootTime>>),
+    TakenOff(store::Result<()>),
 }
 
 /// How far a stop has come.
@@ -66,6 +71,7 @@ struct Run {
     effects: Vec<Effect>,
     stopping: Stopping,
     sign: Sign,
+    stay: Stay,
 }
 
 /// Runs the uplink until it is told to stop. Waits on: the connection's events, the head of the log, the board, answers
@@ -77,6 +83,7 @@ struct Run {
 pub(super) async fn run(kit: Arc<Kit>, ctx: Ctx) -> Outcome {
     let (mut head, mut resends) = (kit.store.head(), kit.store.resends());
     let mut board = kit.board.watch();
+    let mut standing = kit.store.standing();
     let mut run = Run::begin(Arc::clone(&kit)).await?;
     loop {
         wedge::hang("uplink").await;
@@ -96,6 +103,10 @@ pub(super) async fn run(kit: Arc<Kit>, ctx: Ctx) -> Outcome {
             moved = resends.changed() => {
                 moved?;
                 run.resend();
+            }
+            moved = standing.changed() => {
+                moved?;
+                run.stand();
             }
             () = tokio::time::sleep(wait) => {}
             () = ctx.stop.cancelled(), if run.stopping == Stopping::No => run.stop(),
@@ -138,6 +149,7 @@ impl Run {
             effects: Vec::new(),
             stopping: Stopping::No,
             sign,
+            stay: Stay::new(&kit),
             kit,
         })
     }
@@ -156,13 +168,14 @@ impl Run {
         while let Some(done) = self.jobs.try_join_next() {
             self.done(done?)?;
         }
-        if self.link.is_none() && self.stopping == Stopping::No && self.next_try_us.is_some_and(|at| at <= now.mono_us)
-        {
+        let may = self.stopping == Stopping::No && !self.stay.standing().is_mute();
+        if self.link.is_none() && may && self.next_try_us.is_some_and(|at| at <= now.mono_us) {
             self.connect().await;
         }
-        if self.connected_us.is_some() && self.stopping == Stopping::No {
+        if self.connected_us.is_some() && self.stopping == Stopping::No && !self.stay.is_leaving() {
             self.speak();
         }
+        self.tidy();
         self.plan();
         self.part();
         self.show();
@@ -216,15 +229,16 @@ impl Run {
                     self.kit.tally.uplink_publishes(answer.lane, code);
                     self.kit.tally.uplink_publish_seconds(Duration::from_micros(answer.took_us.unsigned_abs()));
                 }
-                if self.connected_us.is_some_and(|at| now.mono_us - at >= micros(self.kit.limits.healthy)) {
+                let healthy = micros(self.kit.limits.healthy);
+                if !self.stay.rival.is_there() && self.connected_us.is_some_and(|at| now.mono_us - at >= healthy) {
                     self.policy.reset();
                 }
             }
-            Said::Standing { topic, empty } => {
-                if let Some(over) = self.speaker.standing(&topic).filter(|_| !empty) {
-                    self.session.step(Input::Say(over), now.mono_us);
-                }
-            }
+            Said::Standing { topic, empty } => match self.speaker.standing(&topic).filter(|_| !empty) {
+                Some(over) => drop(self.session.step(Input::Say(over), now.mono_us)),
+                None if !empty => self.stay.hear(topic),
+                None => {}
+            },
             Said::Over(fault) => self.lost(&fault),
         }
         Ok(())
@@ -257,15 +271,16 @@ impl Run {
         let detail = format!("{} receive_max {receive_max} packet_max {packet_max}", self.sign.url());
         tracing::info!(broker = self.sign.url(), receive_max, packet_max, "connected to the broker");
         self.note("connected", detail);
+        let standing = self.arrive().await;
         if let Some(link) = &self.link
-            && !link.ask_standing(&format!("{}/alarm/+", self.speaker.voice.base))
+            && !link.ask_standing(&standing)
         {
             tracing::debug!("the client took no subscription; old alarms may stand at the broker");
         }
         self.session.step(Input::Connected { receive_max, packet_max, retains }, now.mono_us);
         self.speaker.look();
         let placed = figures::places(self.kit.store.clone(), self.speaker.assets()).await.unwrap_or_else(unplaced);
-        for message in self.speaker.greet(&placed, now) {
+        for message in self.speaker.greet(&placed, now).into_iter().chain(self.entities()) {
             self.session.step(Input::Say(message), now.mono_us);
         }
         let times = figures::times(self.kit.store.clone()).await;
@@ -276,13 +291,17 @@ impl Run {
     fn lost(&mut self, fault: &Fault) {
         let now = self.now();
         self.link = None;
-        let stood = self.connected_us.take().is_some();
+        let flew = self.session.is_flying();
+        let since_us = self.connected_us.take();
+        let stood = since_us.is_some();
         if matches!(self.stopping, Stopping::Parting(_) | Stopping::Leaving(_) | Stopping::Done) {
             self.stopping = Stopping::Done;
             return;
         }
         self.session.step(Input::Lost { by_peer: fault.by_peer && stood, code: fault.code }, now.mono_us);
+        self.stay.rival.ended(&End { fault, since_us, flew, now_us: now.mono_us });
         let wait = match (stood, fault.mend) {
+            (true, None | Some(Mend::Takeover)) if self.stay.rival.is_there() => self.stay.rival.wait(&mut self.policy),
             // Known, or sent alone next.
             (true, None) if self.session.is_one_to_blame() => self.kit.limits.retry_base,
             (true, None) => self.policy.after_loss(),
@@ -290,6 +309,7 @@ impl Run {
         };
         self.next_try_us = Some(now.mono_us.saturating_add(micros(wait)));
         self.sign.mend(fault.mend, &fault.text, now);
+        self.sign.takeover(&self.stay.rival, now);
         self.kit.tally.uplink_reconnects(fault.reason);
         let what = if stood { "lost" } else { "refused" };
         let new = self.sign.last_error != fault.text;
@@ -409,6 +429,10 @@ impl Run {
                 self.timed(times);
                 return Ok(());
             }
+            Done::TakenOff(answer) => {
+                self.taken_off(answer);
+                return Ok(());
+            }
         };
         self.session.step(input, now.mono_us);
         Ok(())
@@ -434,34 +458,6 @@ impl Run {
         }
     }
 
-    fn stop(&mut self) {
-        let now_us = self.now().mono_us;
-        self.session.step(Input::Stop, now_us);
-        self.stopping = Stopping::Settling(now_us + micros(self.kit.limits.farewell));
-    }
-
-    /// Takes a stop one step on: settle what is in flight, say the last word, part.
-    fn part(&mut self) {
-        let now = self.now();
-        match self.stopping {
-            Stopping::Settling(until) if self.session.is_quiet() || now.mono_us >= until => {
-                if self.connected_us.is_none() {
-                    self.stopping = Stopping::Done;
-                    return;
-                }
-                self.session.step(Input::Say(self.speaker.farewell(now)), now.mono_us);
-                self.stopping = Stopping::Parting(now.mono_us + LAST_WORD_US);
-                self.plan();
-            }
-            Stopping::Parting(until) if self.session.is_quiet() || now.mono_us >= until => {
-                let asked = self.link.as_ref().is_some_and(Link::disconnect);
-                self.stopping = if asked { Stopping::Leaving(now.mono_us + LAST_WORD_US) } else { Stopping::Done };
-            }
-            Stopping::Leaving(until) if now.mono_us >= until => self.stopping = Stopping::Done,
-            _ => {}
-        }
-    }
-
     fn note(&mut self, what: &'static str, detail: String) {
         let store = self.kit.store.clone();
         self.jobs.spawn(async move { Done::Noted(figures::note(store, what, detail).await) });
@@ -473,7 +469,11 @@ impl Run {
         if self.sign.trouble(self.session.trouble(), now) {
             self.note("held", "the broker takes no events of a lane; see the alarms".to_owned());
         }
+        if self.stay.rival.over(self.connected_us, now.mono_us) {
+            self.sign.takeover(&self.stay.rival, now);
+        }
         let way = match (self.connected_us, &self.link) {
+            (None, None) if self.stay.standing().is_mute() => Way::Mute(self.stay.standing()),
             (Some(_), _) => Way::Connected,
             (None, Some(_)) => Way::Connecting,
             (None, None) => Way::Waiting(self.next_try_us.unwrap_or(now.mono_us)),
