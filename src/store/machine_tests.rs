@@ -220,17 +220,33 @@ fn a_node_is_ended_once_and_a_person_lets_it_go_on() {
 fn a_transaction_that_fails_leaves_the_standing_as_it_was() {
     let card = Card::new();
     let (store, seat) = card.store(board("A"));
-    let mut standing = store.standing();
+    let standing = store.standing();
     assert_eq!(on(&store, seat, |txn| txn.retire(false)), Standing::Retiring);
-    assert!(standing.has_changed().unwrap() && *standing.borrow_and_update() == Standing::Retiring);
+    assert_eq!(*standing.borrow(), Standing::Retiring);
     drop(store);
     let (store, seat) = card.store(board("A"));
-    let mut standing = store.standing();
-    standing.borrow_and_update();
+    let standing = store.standing();
     let refused = try_on(&store, seat, |txn| {
         txn.accept_machine()?;
         Err::<(), _>(StoreError::Undone)
     });
-    assert!(refused.is_err() && !standing.has_changed().unwrap());
+    assert!(refused.is_err() && *standing.borrow() == Standing::Retiring);
     assert_eq!(store.read_here(|reader| reader.binding()).unwrap().standing, Standing::Retiring);
+}
+
+#[test]
+fn who_is_accepted_under_another_name_takes_nothing_off_that_the_first_one_left() {
+    let left = |card: &Card, machine| card.named("wp-08", machine).0.read_here(|reader| reader.traces()).unwrap();
+    let card = Card::new();
+    card.change(board("A"), |txn| txn.leave_traces(&["waypost/v1/halden/wp-07/".into()]));
+    let copy = card.copy();
+    assert_eq!(copy.standing(board("B")), Standing::Stranger);
+    let (store, seat) = copy.named("wp-08", board("B"));
+    assert!(on(&store, seat, |txn| txn.accept_machine()));
+    drop(store);
+    assert_eq!(left(&copy, board("B")), Vec::<String>::new(), "the other one goes on and stands by it");
+    // Moved, not copied: what it left is its own, under whatever name it goes on later.
+    assert_eq!(card.standing(board("B")), Standing::Stranger);
+    assert!(card.change(board("B"), |txn| txn.accept_machine()));
+    assert_eq!(left(&card, board("B")), ["waypost/v1/halden/wp-07/"]);
 }

@@ -202,7 +202,7 @@ impl Run {
             Stopping::Settling(until) | Stopping::Parting(until) | Stopping::Leaving(until) => due = due.min(until),
             Stopping::No | Stopping::Done => {}
         }
-        if self.connected_us.is_some() {
+        if self.connected_us.is_some() && !self.stay.is_leaving() {
             due = due.min(self.speaker.due_us(&self.marks(), self.is_settled()));
         } else if self.link.is_none() {
             due = due.min(self.next_try_us.unwrap_or(i64::MAX));
@@ -299,6 +299,11 @@ impl Run {
             return;
         }
         self.session.step(Input::Lost { by_peer: fault.by_peer && stood, code: fault.code }, now.mono_us);
+        if self.stay.standing().is_mute() {
+            // As it should be: it has said goodbye.
+            self.next_try_us = Some(i64::MIN);
+            return;
+        }
         self.stay.rival.ended(&End { fault, since_us, flew, now_us: now.mono_us });
         let wait = match (stood, fault.mend) {
             (true, None | Some(Mend::Takeover)) if self.stay.rival.is_there() => self.stay.rival.wait(&mut self.policy),
@@ -473,7 +478,7 @@ impl Run {
             self.sign.takeover(&self.stay.rival, now);
         }
         let way = match (self.connected_us, &self.link) {
-            (None, None) if self.stay.standing().is_mute() => Way::Mute(self.stay.standing()),
+            _ if self.stay.standing().is_mute() => Way::Mute(self.stay.standing()),
             (Some(_), _) => Way::Connected,
             (None, Some(_)) => Way::Connecting,
             (None, None) => Way::Waiting(self.next_try_us.unwrap_or(now.mono_us)),

@@ -42,8 +42,6 @@ pub(super) struct Stay {
     /// Events up to here are sent before a base is taken off.
     mark: Option<Seq>,
     off: Off,
-    /// The goodbye of a node that may not speak is out.
-    parted: bool,
 }
 
 impl Stay {
@@ -56,7 +54,6 @@ impl Stay {
             heard: BTreeSet::new(),
             mark: None,
             off: Off::No,
-            parted: false,
         }
     }
 
@@ -109,7 +106,7 @@ impl Run {
         });
         let old = traces.into_iter().filter(|topic| !mine.contains(topic)).collect();
         (self.stay.old, self.stay.mine) = (old, mine);
-        (self.stay.off, self.stay.parted) = (Off::No, false);
+        self.stay.off = Off::No;
         let all = self.stay.mine.iter().chain(&self.stay.old);
         all.filter(|topic| topic.ends_with('/')).map(|base| format!("{base}alarm/+")).collect()
     }
@@ -121,10 +118,14 @@ impl Run {
             return;
         }
         if standing.is_mute() {
-            if !std::mem::replace(&mut self.stay.parted, true) {
-                // A link that takes no goodbye has ended: then it says so by itself.
-                self.stay.parted = self.link.as_ref().is_some_and(Link::disconnect);
+            // One that takes no goodbye has ended. The link goes when the broker has heard it.
+            if !self.link.as_ref().is_some_and(Link::disconnect) {
+                self.link = None;
             }
+            self.connected_us = None;
+            self.next_try_us = Some(i64::MIN);
+            let now_us = self.now().mono_us;
+            self.session.step(Input::Lost { by_peer: false, code: None }, now_us);
             return;
         }
         self.stay.off = match std::mem::take(&mut self.stay.off) {
