@@ -220,6 +220,7 @@ impl App {
                 kind: spec.kind,
                 port: spec.port.to_string(),
                 baud: spec.line.baud.filter(|_| matches!(spec.port, Port::Serial(_))),
+                boot: node.boot_id.clone(),
             };
             let ring = Ring::open(&self.config.store.dir.join("captures"), origin, clock.now());
             rings.insert(spec.id.clone(), ring.clone());
@@ -390,8 +391,7 @@ fn raise_kept(board: &Board, clock: &Clock, why: String) {
 /// What was found at the opening of the store is an alarm until a start that finds nothing.
 fn raise_finding(board: &Board, finding: &Finding) {
     let Finding { name, text, advice, at_ms } = finding.clone();
-    let severity = alarms::ALARMS.iter().find(|kind| kind.name == name).map_or(Severity::Fault, |kind| kind.worst);
-    board.raise(Alarm { name: name.into(), severity, since_ms: at_ms, text, advice, count: 1 });
+    board.raise(Alarm { name: name.into(), severity: alarms::worst(name), since_ms: at_ms, text, advice, count: 1 });
 }
 
 fn raise_plan(board: &Board, clock: &Clock, why: String) {
