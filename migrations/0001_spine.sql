@@ -1,8 +1,20 @@
 -- The spine: one log with many cursors, the state folded from it, and the counts that must agree with it.
 
 create table meta (
-  k text primary key,                 -- db_epoch; history_from_ms: before it nothing is told anew; archiving: the file in hand; purging: what a person wants gone
+  k text primary key,                 -- db_epoch; history_from_ms: before it nothing is told anew; archiving: the file in hand; purging: what a person wants gone; retired: a person ends the node
   v text not null
+) strict, without rowid;
+
+create table machine (
+  n integer primary key,
+  kind text not null,                 -- what tells the machine from others: board, soc, dmi, nic
+  key blob not null,                  -- random
+  digest blob not null,               -- of its serial number under that key: the number itself is kept nowhere
+  accepted integer not null           -- 1: the store is bound to it; 0: it woke there, and waits for a person
+) strict;
+
+create table traces (
+  topic text primary key              -- what the node leaves at the broker: a base, which ends in a slash, or one retained topic
 ) strict, without rowid;
 
 create table past (
@@ -301,7 +313,7 @@ create table audit (
   boot integer not null,
   mono_ms integer not null,
   who text not null,                  -- uid of the caller on the control socket or of the command
-  what text not null,                 -- register, delete, import, place, scan, retry, discard, restore, stop
+  what text not null,                 -- register, delete, import, place, scan, retry, discard, restore, stop, accept, rename, retire
   detail text not null
 ) strict;
 

@@ -5,13 +5,14 @@ mod archive;
 mod desk;
 mod gauge;
 mod integrity;
+mod machine;
 mod outlook;
 mod pressure;
 mod sentry;
 mod waiting;
 mod yard;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -261,6 +262,7 @@ impl App {
             node: self.config.node.id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config_digest: self.config.digest.clone(),
+            assets: self.config.gps.iter().map(|gps| gps.asset.clone()).collect::<BTreeSet<_>>().into_iter().collect(),
             quota_mib: Some(self.config.store.max_mib),
         };
         let ties = uplink::Ties { published, archives: Arc::new(Archive(Archived::of(store.path()))) };
@@ -371,6 +373,7 @@ fn identity(config: &Config) -> Identity {
         boot_id: boot_id(),
         uplink: config.uplink.is_some(),
         skip_kept: config.uplink.as_ref().is_some_and(|uplink| uplink.send_from == SendFrom::Now),
+        machine: machine::facts(),
     }
 }
 

@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod devices;
 mod doctor;
+mod identity;
 mod letters;
 mod offline;
 mod order;
@@ -125,6 +126,9 @@ enum Command {
     Rebuild(rebuild::RebuildArgs),
     /// Put a backup in the place of the store of a node that does not run
     Restore(restore::RestoreArgs),
+    /// Who the node is, and the machine it is bound to: show, accept, rename, retire
+    #[command(subcommand)]
+    Identity(identity::Identity),
     /// Copy the store, also while the node runs; the copy is checked before it gets its name
     Backup(backup::BackupArgs),
 }
@@ -255,6 +259,7 @@ fn dispatch(cli: Cli) -> Done {
         Command::Purge(args) => purge::purge(&cli.config, args),
         Command::Rebuild(args) => rebuild::rebuild(&cli.config, &args),
         Command::Restore(args) => restore::restore(&cli.config, &args),
+        Command::Identity(command) => identity::identity(&cli.config, command),
         Command::Backup(args) => backup::backup(&cli.config, &args),
         Command::Outbox(Outbox::Stat(JsonArg { json })) => offline::stat(&cli.config, json),
         Command::Outbox(Outbox::Check(JsonArg { json })) => check::check(&cli.config, json),

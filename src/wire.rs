@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::domain::{AssetState, Change, EventId, Fix, Kind, Mode, Row, Scan, UnixMs};
 
 pub use letters::{CSV_HEAD, job, letter, letter_csv, letter_groups, letter_sheet};
-pub use register::{assets_csv, assets_json, carried, listed, printable_text, search_words};
+pub use register::{assets_csv, assets_json, carried, identity, listed, printable_text, search_words};
 
 /// UTC in RFC 3339 with milliseconds, e.g. `2026-11-20T10:11:12.000Z`.
 ///

@@ -183,7 +183,7 @@ function time({ state: { clock: c } }) {
 /** The words of the server's alarms that already tell of what we would find ourselves. */
 const TOLD = {
   source: /source|gps|fix|scanner|serial|port|device/,
-  upstream: /uplink|upstream|broker|protocol|mqtt|lane|tls|certificate/,
+  upstream: /uplink|upstream|broker|protocol|mqtt|lane|tls|certificate|identity|takeover|retired/,
   disk: /disk|stor|room|full|wal/,
   ledger: /ledger|balance|lost/,
   worker: /worker|stall|restart/,

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
+use crate::domain::Standing;
 use crate::health::{Alarm, Board, Ctx, Outcome, Severity, SourceCondition, State, Tally, Worker, alarms};
-use crate::store::Store;
+use crate::store::{Store, standing_finding};
 
 const EVERY: Duration = Duration::from_secs(10);
 /// The writer's own promise is 20 s; who gets no answer for longer has found a writer that is not there.
@@ -56,19 +57,32 @@ struct Watch {
 }
 
 impl Sentry {
-    /// Waits for: ten seconds to pass, the store's answer, the word to stop.
+    /// Waits for: ten seconds to pass, a change of how the node stands, the store's answer, the word to stop.
     async fn run(&self, ctx: &Ctx) -> Outcome {
         let mut watch = self.watch.lock().await;
+        let mut standing = self.store.standing();
         loop {
             let wait = ctx.beat.parked(EVERY);
             tokio::select! {
                 () = ctx.stop.cancelled() => return Ok(()),
+                moved = standing.changed() => {
+                    moved?;
+                    self.stand(*standing.borrow_and_update());
+                    continue;
+                }
                 () = tokio::time::sleep(wait) => {}
             }
             ctx.beat.working(PATIENCE * 2);
             self.prove().await?;
             self.look(&mut watch).await;
         }
+    }
+
+    /// Tells whether the node may speak under its name.
+    fn stand(&self, standing: Standing) {
+        ["identity", "retired"].iter().for_each(|name| self.board.clear(name));
+        let found = standing_finding(standing, self.clock.now().wall_ms);
+        found.iter().for_each(|finding| super::raise_finding(&self.board, finding));
     }
 
     /// A transaction from end to end. A writer that does not answer at all is an error: when restarts do not help, the

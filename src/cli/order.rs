@@ -63,6 +63,9 @@ fn request(order: Order) -> Request {
         }
         Order::Scan { code, place } => call("POST", "/scans".to_owned(), json!({ "code": code, "place": place })),
         Order::Letters(bulk) => super::letters::request(&bulk),
+        Order::Accept => call("POST", "/identity/accept".to_owned(), json!({})),
+        Order::Retire => call("POST", "/identity/retire".to_owned(), json!({})),
+        Order::Renamed(was, is) => call("POST", "/identity/rename".to_owned(), json!({ "was": was, "is": is })),
         Order::Stop(job) => {
             Request { method: "DELETE", path: format!("/letters/actions/{job}"), mime: "", body: Vec::new() }
         }

@@ -20,8 +20,9 @@ const NO_EFFECT: &str = "has no effect in this version yet";
 /// Said of what cannot be used yet.
 pub(super) const LATER: &str = "is not in this version yet";
 
-/// `[A-Za-z0-9_-]{1,64}`: ids become topic levels, labels and file names.
-pub(super) fn is_id(text: &str) -> bool {
+/// Whether a text is `[A-Za-z0-9_-]{1,64}`: ids become topic levels, labels and file names.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
@@ -271,6 +272,7 @@ fn uplink(doc: &MergedDoc, node_id: &str, reader: &mut Reader) -> Option<Uplink>
         mib_per_day: reader.number(&table, "mib_per_day", 0..=1_000_000),
         hold_untrusted: reader.seconds(&table, "hold_untrusted_s", 0..=600),
         confirm: reader.flag(&table, "confirm"),
+        homeassistant: reader.flag(&table, "homeassistant"),
     };
     has_url.then_some(uplink)
 }

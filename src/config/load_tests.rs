@@ -818,6 +818,7 @@ fn an_uplink_of_a_url_alone_has_the_documented_defaults() {
         mib_per_day: 0,
         hold_untrusted: Duration::ZERO,
         confirm: false,
+        homeassistant: false,
     };
     assert_eq!(good(&uplink("")).uplink, Some(expect));
 }

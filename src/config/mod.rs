@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use check::is_id;
 pub use finding::{Finding, Invalid};
 pub use kept::{KEPT_FILE, keep_last_good, last_good, named_store_dir};
 pub use known::{PACKAGED, defaults_text};
@@ -174,6 +175,8 @@ pub struct Uplink {
     pub hold_untrusted: Duration,
     /// Whether retention keeps what the centre has not confirmed.
     pub confirm: bool,
+    /// Whether Home Assistant is told how to find the node and its assets.
+    pub homeassistant: bool,
 }
 
 /// MQTT version.

@@ -7,6 +7,7 @@ mod loss;
 mod order;
 mod place;
 mod scan;
+mod standing;
 mod time;
 
 pub use event::{Cursor, CursorError, Epoch, EventId, Kind, Lane, Row, Seq};
@@ -18,4 +19,5 @@ pub use loss::{Class, Loss, Reason, Stage, Warn};
 pub use order::{Carried, Done, ListForm, Order, Refused, Registered, Thing, Why};
 pub use place::{AssetState, By, Change, PlaceSaid, Said, SaidKey, Turn};
 pub use scan::{Scan, ScanKind};
+pub use standing::{Binding, Standing};
 pub use time::{Stamp, TimeQuality, UnixMs};

@@ -1,6 +1,6 @@
 //! What a person asks of a running node, and what became of it.
 
-use super::{Bulk, EventId, Job};
+use super::{Bulk, EventId, Job, Standing};
 
 /// An asset as it stands in the register: a thing that people name, and the codes it can be known by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +60,12 @@ pub enum Order {
     Letters(Bulk),
     /// To do no more of a job.
     Stop(i64),
+    /// To go on under its name on the machine it runs on.
+    Accept,
+    /// To end the node.
+    Retire,
+    /// To note that the configuration gives the node another name from its next start on: `site/id` before and after.
+    Renamed(String, String),
 }
 
 /// What became of an asset of the register.
@@ -111,6 +117,8 @@ pub enum Done {
     },
     /// Something is being done with letters.
     Letters(Job),
+    /// How the node stands to the platform now.
+    Stands(Standing),
 }
 
 /// An order that was carried out.

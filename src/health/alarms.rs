@@ -125,6 +125,12 @@ pub const ALARMS: &[Kind] = &[
         "As the alarm says: end the other program or change the address.",
     ),
     kind(
+        "identity",
+        Severity::Fault,
+        "The card woke in another machine than the one it is bound to: a copy, or moved. Intake goes on, the uplink waits.",
+        "`waypost identity accept` when this is the only node of its name; `waypost identity rename` first when it is not.",
+    ),
+    kind(
         LEDGER,
         Severity::Fault,
         "The counts do not balance.",
@@ -185,6 +191,12 @@ pub const ALARMS: &[Kind] = &[
         "As the alarm says: mostly the clock, or room for the archive.",
     ),
     kind(
+        "retired",
+        Severity::Info,
+        "A person has ended this node: nothing goes to the platform any more.",
+        "`waypost identity accept` lets it go on; else stop it.",
+    ),
+    kind(
         "room",
         Severity::Fault,
         "The store's room ends: from 70 % on a word, from 95 % on a fault; then events are refused.",
@@ -225,6 +237,12 @@ pub const ALARMS: &[Kind] = &[
         Severity::Fault,
         "The store was damaged; what could be saved was, the rest is named.",
         "Replace the card; then move the folder in `quarantine/` away.",
+    ),
+    kind(
+        "takeover",
+        Severity::Fault,
+        "The broker ends the connection for another client with the same client id, or seems to; the node comes back ever more rarely.",
+        "Give each node a `node.id`, or `uplink.client_id`, of its own; find the other one: a copied card, a test program.",
     ),
     kind(
         TLS,

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::clock::Keeper;
 use crate::config::{Scanner, Unknown};
-use crate::domain::{Carried, Done, Job, JobState, Order, Refused, Why};
+use crate::domain::{Carried, Done, Job, JobState, Order, Refused, Standing, Why};
 use crate::health::{Board, Ctx, Outcome, PARKED_MAX, Worker, wedge};
 use crate::store::{Group, Store, StoreError, Txn};
 
@@ -167,6 +167,14 @@ impl Clerk {
             }
             Order::Letters(bulk) => self.begin(bulk, who).await,
             Order::Stop(job) => self.stop(job, who).await,
+            Order::Accept => {
+                let stands = |txn: &mut Txn<'_>| txn.accept_machine().and_then(|_| txn.standing());
+                self.stand(who, "accept", String::new(), stands).await
+            }
+            Order::Retire => self.stand(who, "retire", String::new(), |txn| txn.retire(false)).await,
+            Order::Renamed(was, is) => {
+                self.stand(who, "rename", format!("{was} becomes {is}"), |txn| txn.standing()).await
+            }
         }
     }
 
@@ -186,6 +194,18 @@ impl Clerk {
             Ok(Ok(Carried { done: Done::Deleted(name), touched }))
         })
         .await
+    }
+
+    /// Changes how the node stands to the platform.
+    async fn stand<F>(&self, who: &str, what: &'static str, detail: String, mut work: F) -> Answer
+    where
+        F: FnMut(&mut Txn<'_>) -> crate::store::Result<Standing> + Send + 'static,
+    {
+        let work = move |txn: &mut Txn<'_>, _: &Hand<'_>| {
+            let standing = work(txn)?;
+            Ok(Ok(Carried { done: Done::Stands(standing), touched: Vec::new() }))
+        };
+        self.audited(who, what, detail, work).await
     }
 
     /// Runs `work` in a transaction with its audit row, unless it refuses.

@@ -59,6 +59,7 @@ impl Bench {
             boot_id: "b00t".into(),
             uplink: false,
             skip_kept: false,
+            machine: Vec::new(),
         };
         let (store, seat) = Store::open(dir.path(), &who, &clock, |_| ()).unwrap();
         let board = Board::default();

@@ -277,8 +277,14 @@ impl Log {
     pub(super) fn open(uplink: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::manual(Stamp { mono_us: 1_000_000, wall_ms: START_MS });
-        let who =
-            Identity { site: "halden".into(), node: "wp-07".into(), boot_id: "b00t".into(), uplink, skip_kept: false };
+        let who = Identity {
+            site: "halden".into(),
+            node: "wp-07".into(),
+            boot_id: "b00t".into(),
+            uplink,
+            skip_kept: false,
+            machine: Vec::new(),
+        };
         let (store, seat) = Store::open(dir.path(), &who, &clock, |_| ()).unwrap();
         let stop = CancellationToken::new();
         let writer = Some(run_writer(seat, &clock, &stop));
@@ -298,8 +304,14 @@ impl Log {
             writer.join().unwrap();
         }
         let elsewhere = tempfile::tempdir().unwrap();
-        let who =
-            Identity { site: "halden".into(), node: "wp-07".into(), boot_id: "b00t".into(), uplink, skip_kept: false };
+        let who = Identity {
+            site: "halden".into(),
+            node: "wp-07".into(),
+            boot_id: "b00t".into(),
+            uplink,
+            skip_kept: false,
+            machine: Vec::new(),
+        };
         // Its own store is let go of first: it has a lock.
         self.store = Store::open(elsewhere.path(), &who, &self.clock, |_| ()).unwrap().0;
         let (store, seat) = Store::open(self.dir.path(), &who, &self.clock, |_| ()).unwrap();

@@ -14,6 +14,7 @@ mod front;
 mod guard;
 mod history;
 mod holder;
+mod identity;
 mod letters;
 mod probes;
 mod purge;

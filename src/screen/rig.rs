@@ -56,6 +56,7 @@ impl Rig {
             boot_id: "boot".into(),
             uplink: false,
             skip_kept: false,
+            machine: Vec::new(),
         };
         let (store, seat) = Store::open(dir.path(), &who, &clock, |_| ()).expect("a fresh store");
         let writer_stop = CancellationToken::new();

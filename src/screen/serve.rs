@@ -16,8 +16,8 @@ use super::answer::Fault;
 use super::bind::Doors;
 use super::front::Front;
 use super::{
-    api, assets, conn, delivery, events, guard, history, letters, probes, purge, rebuild, records, recount, register,
-    stream,
+    api, assets, conn, delivery, events, guard, history, identity, letters, probes, purge, rebuild, records, recount,
+    register, stream,
 };
 
 /// What one turn of the accept loop may take.
@@ -112,6 +112,8 @@ pub(super) fn router(front: &Arc<Front>) -> Router {
         .route("/letters/{id}", get(letters::one))
         .route("/logs/{log}", get(records::log))
         .route("/captures/{source}", get(records::capture))
+        .route("/identity", get(identity::show))
+        .route("/identity/{what}", post(identity::act))
         .route("/purge", post(purge::purge))
         .route("/rebuild", post(rebuild::rebuild))
         .route("/health", get(api::health));

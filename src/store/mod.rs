@@ -17,6 +17,7 @@ mod keep;
 mod ledger;
 mod letters;
 mod lost;
+mod machine;
 mod mark;
 mod mend;
 mod opening;
@@ -53,7 +54,7 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::domain::{AssetState, Cursor, Epoch, EventId, Lane, Row, Seq, Thing, UnixMs};
+use crate::domain::{AssetState, Cursor, Epoch, EventId, Lane, Row, Seq, Standing, Thing, UnixMs};
 
 pub use backup::{Copied, copy};
 pub use commands::{Command, Confirmed, Replay};
@@ -67,6 +68,7 @@ pub use keep::{Leaving, Left, Moved, Receipt, Slice, Span};
 pub use ledger::{Gone, Ledger, Line, Outcome, SourceLedger};
 pub use letters::{OPEN_MAX, Origin};
 pub use lost::{Lost, Past};
+pub use machine::{Fact, standing_finding};
 pub use outbox::{Acknowledged, Damaged, Filter, Page, SCAN_MAX, StoredFix, Verified};
 pub use places::Window;
 pub use purge::{Meant, Purged, Target};
@@ -107,6 +109,8 @@ pub struct Identity {
     pub uplink: bool,
     /// Whether a new uplink leaves out what is kept already.
     pub skip_kept: bool,
+    /// What tells the machine from others; empty when nothing does.
+    pub machine: Vec<Fact>,
 }
 
 /// The open store. Clones share it.
@@ -118,6 +122,7 @@ pub struct Store {
     quota: Quota,
     head: watch::Receiver<Seq>,
     resends: watch::Receiver<u64>,
+    standing: watch::Receiver<Standing>,
     epoch: Epoch,
     boot: i64,
     newest_trusted_ms: UnixMs,
@@ -149,7 +154,8 @@ impl Store {
         let (head_tx, head) = watch::channel(begun.head);
         let (door, rx) = writer::door();
         let (resends_tx, resends) = watch::channel(0);
-        let wakes = writer::Wakes { head: head_tx, resends: resends_tx };
+        let (standing_tx, standing) = watch::channel(begun.standing);
+        let wakes = writer::Wakes { head: head_tx, resends: resends_tx, standing: standing_tx };
         let trouble = Trouble::new(dir);
         let settling = Arc::<Mutex<()>>::default();
         let seat =
@@ -163,6 +169,7 @@ impl Store {
             quota,
             head,
             resends,
+            standing,
             epoch: begun.epoch,
             boot: begun.boot,
             newest_trusted_ms: begun.newest_trusted_ms,
@@ -223,6 +230,12 @@ impl Store {
     #[must_use]
     pub fn resends(&self) -> watch::Receiver<u64> {
         self.resends.clone()
+    }
+
+    /// Whether the node may speak under its name; wakes when that changes.
+    #[must_use]
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
     }
 
     /// The cursor of the newest event.
@@ -485,3 +498,5 @@ mod salvage_tests;
 mod model_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod machine_tests;

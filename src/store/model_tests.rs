@@ -89,7 +89,14 @@ struct Opened {
 impl Opened {
     fn at(dir: &Path) -> Self {
         let clock = Clock::manual(Stamp { mono_us: 1_000, wall_ms: 1_795_169_472_000 });
-        let who = Identity { site: "s".into(), node: "n".into(), boot_id: "b".into(), uplink: true, skip_kept: false };
+        let who = Identity {
+            site: "s".into(),
+            node: "n".into(),
+            boot_id: "b".into(),
+            uplink: true,
+            skip_kept: false,
+            machine: Vec::new(),
+        };
         let (store, seat) = Store::open(dir, &who, &clock, |_| ()).unwrap();
         let stop = CancellationToken::new();
         let ctx = Ctx { beat: Beat::new("writer", clock), stop: stop.clone() };

@@ -9,7 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use crate::clock::Clock;
-use crate::domain::{Epoch, Seq, Stage, UnixMs};
+use crate::domain::{Epoch, Seq, Stage, Standing, UnixMs};
 
 use super::error::{Result, StoreError};
 use super::mark::{Found, Mark};
@@ -18,7 +18,7 @@ use super::quarantine::{Came, Case};
 use super::quota::Quota;
 use super::settle::{self, Evidence, Finding, NewLife, Restored};
 use super::txn::{Heads, Txn};
-use super::{Identity, outbox, salvage, schema, trouble};
+use super::{Identity, machine, outbox, salvage, schema, trouble};
 
 /// A run that has begun.
 pub(super) struct Begun {
@@ -28,6 +28,7 @@ pub(super) struct Begun {
     pub(super) head: Seq,
     pub(super) newest_trusted_ms: UnixMs,
     pub(super) findings: Vec<Finding>,
+    pub(super) standing: Standing,
     /// Whether the high-water mark could be written.
     pub(super) is_marked: bool,
 }
@@ -173,13 +174,16 @@ fn begin(
     let now = clock.now();
     let mut conn = unclosing(path)?;
     let restored = Restored::read(&conn).map_err(err)?;
-    let evidence = Evidence::new(found, salvaged.is_some(), restored);
+    let woke = machine::look(&conn, &who.machine).map_err(err)?;
+    let moved = settle::moved(&conn, who, woke).map_err(err)?;
+    let evidence = Evidence { moved, ..Evidence::new(found, salvaged.is_some(), restored) };
     let is_new = evidence.is_new_life(&conn).map_err(err)?;
     // Read before anything is written: the log of the file system still has what SQLite no longer reads.
     let tail = if is_new && salvaged.is_none() { tail(path, &evidence, &conn).map_err(err)? } else { Vec::new() };
     let fresh = Epoch(random(path)?);
     let sql = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(err)?;
     let life = is_new.then(|| evidence.begin(&sql, fresh, &tail, now.wall_ms)).transpose().map_err(err)?;
+    machine::write_down(&sql, woke, &who.machine, random(path)?).map_err(err)?;
     let mended = if is_new { None } else { evidence.mend_counts(&sql, now.wall_ms).map_err(err)? };
     sql.execute("insert or ignore into meta values ('db_epoch', ?1)", [fresh.to_string()]).map_err(err)?;
     let epoch = settle::epoch(&sql).map_err(err)?;
@@ -205,7 +209,6 @@ fn begin(
     let (case, mut findings) = found_out(path, life, salvaged, now.wall_ms);
     findings.extend(told);
     for finding in findings.iter().filter(|_| is_new) {
-        tracing::error!(name = finding.name, "{}", finding.text);
         txn.tell(finding, fresh.0)?;
         by.map_or(Ok(()), |by| txn.audit(by, "restore", &finding.text))?;
     }
@@ -214,13 +217,17 @@ fn begin(
         txn.log_failure(Stage::Store, finding.name, &finding.text)?;
         findings.push(finding);
     }
+    let standing = txn.standing()?;
+    findings.retain(Finding::is_alarm);
+    findings
+        .extend(settle::standing(standing, now.wall_ms).filter(|now| findings.iter().all(|one| one.name != now.name)));
     let heads = txn.finish()?;
     sql.commit().map_err(err)?;
     if let Some(case) = case {
         case.note().map_err(|e| StoreError::Disk { path: case.folder.clone(), cause: e.to_string() })?;
     }
     let is_marked = leave_mark(path, &conn);
-    Ok(Begun { run, boot, epoch, head: heads.seq, newest_trusted_ms, findings, is_marked })
+    Ok(Begun { run, boot, epoch, head: heads.seq, newest_trusted_ms, findings, standing, is_marked })
 }
 
 /// What a person is told: of the new life, and of what lies in the quarantine from before. The case is to be noted when it

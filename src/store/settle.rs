@@ -7,24 +7,27 @@ use std::path::PathBuf;
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Epoch, EventId, Kind, Lane, Seq, Stage, Stamp, TimeQuality, UnixMs};
+use crate::domain::{Epoch, EventId, Kind, Lane, Seq, Stage, Stamp, Standing, TimeQuality, UnixMs};
 
 use super::base::{self, BASE};
 use super::error::Result;
 use super::ledger::{self, Line};
 use super::lost::{self, Lost, Past};
+use super::machine::Woke;
 use super::mark::{Found, Mark};
 use super::mend::{self, Facts};
 use super::outbox;
 use super::pages::RawRow;
 use super::txn::{Draft, Txn};
 use super::walk;
-use super::{Look, Reader};
+use super::{Identity, Look, Reader};
 
 /// In `meta`: the places are to be told anew from the log.
 const REBUILD: &str = "rebuild";
 /// In `meta`: a person put this file here, and what else is known of that.
 const RESTORED: &str = "restored";
+/// A new life that is nobody's trouble.
+const RENAMED: &str = "renamed";
 /// In `meta`: what a person is to be told of a restore, as long as its folder in the quarantine is there.
 const TOLD: &str = "restored_told";
 /// Ranges that a sentence names.
@@ -51,6 +54,28 @@ pub(super) struct Evidence<'a> {
     pub(super) salvaged: bool,
     /// Somebody put the file here on purpose.
     pub(super) restored: Option<Restored>,
+    /// It goes on as another node than it was.
+    pub(super) moved: Option<Moved>,
+}
+
+/// Why a sound store goes on as another node: then no place in its log may be one that the node it was gives too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// It woke on another machine.
+    Machine,
+    /// It has another name; this one it had.
+    Name(String),
+}
+
+/// Whether a store goes on as another node.
+pub(super) fn moved(conn: &Connection, who: &Identity, woke: Woke) -> rusqlite::Result<Option<Moved>> {
+    if woke == Woke::Away {
+        return Ok(Some(Moved::Machine));
+    }
+    let name =
+        "select site || '/' || node from runs where (site, node) <> (?1, ?2) and run = (select max(run) from runs)";
+    let name = conn.query_row(name, (&who.site, &who.node), |row| row.get(0)).optional()?;
+    Ok(name.map(Moved::Name))
 }
 
 /// What a copy that was put in the place of a store carries with it until its new life begins.
@@ -127,16 +152,23 @@ pub(super) struct NewLife {
     pub(super) is_empty: bool,
     /// Somebody put it here on purpose.
     pub(super) restored: Option<Restored>,
+    /// It is sound, and goes on as another node.
+    pub(super) moved: Option<Moved>,
 }
 
 impl<'a> Evidence<'a> {
     pub(super) const fn new(found: &'a Found, salvaged: bool, restored: Option<Restored>) -> Self {
         let mark = if let Found::Mark(mark) = found { Some(mark) } else { None };
-        Self { mark, salvaged, restored }
+        Self { mark, salvaged, restored, moved: None }
     }
 
     /// Whether a new life begins with this file.
     pub(super) fn is_new_life(&self, conn: &Connection) -> rusqlite::Result<bool> {
+        Ok(self.moved.is_some() || self.is_not_whole(conn)?)
+    }
+
+    /// Whether it is not what was last written here.
+    fn is_not_whole(&self, conn: &Connection) -> rusqlite::Result<bool> {
         let forced = self.salvaged || self.restored.is_some();
         let Some(mark) = self.mark else { return Ok(forced) };
         Ok(forced || mark.seq > head(conn)?.0 || mark.epoch() != epoch(conn)?)
@@ -158,6 +190,9 @@ impl<'a> Evidence<'a> {
         tail: &[RawRow],
         at_ms: UnixMs,
     ) -> rusqlite::Result<NewLife> {
+        if !self.is_not_whole(conn)? {
+            return self.move_on(conn, fresh);
+        }
         let (head, was) = (head(conn)?, epoch(conn)?);
         let top = self.top(conn)?;
         let known = self.mark.and_then(Mark::epoch).or(was).map_or_else(String::new, |epoch| epoch.to_string());
@@ -185,7 +220,19 @@ impl<'a> Evidence<'a> {
         conn.execute("delete from meta where k = ?1", [RESTORED])?;
         let events = conn.query_row("select count(*) from outbox", [], |row| row.get(0))?;
         let (restored, is_empty) = (self.restored.clone(), events == 0 && !self.salvaged);
-        Ok(NewLife { lost: gaps, found, events, is_empty, restored })
+        Ok(NewLife { lost: gaps, found, events, is_empty, restored, moved: None })
+    }
+
+    /// Begins the new life of a sound store that goes on as another node.
+    fn move_on(&self, conn: &Connection, fresh: Epoch) -> rusqlite::Result<NewLife> {
+        if let Some(epoch) = epoch(conn)? {
+            lost::put_past(conn, &[Past { epoch: epoch.to_string(), last_produced: head(conn)?.0 }])?;
+        }
+        conn.execute("update meta set v = ?1 where k = 'db_epoch'", [fresh.to_string()])?;
+        // No event of the new life has one of its kind before it.
+        conn.execute("delete from ledger where scope = 'head' and outcome not in ('seq', 'uplink')", [])?;
+        let events = conn.query_row("select count(*) from outbox", [], |row| row.get(0))?;
+        Ok(NewLife { events, moved: self.moved.clone(), ..NewLife::default() })
     }
 
     /// The highest seq that anybody knows.
@@ -333,6 +380,14 @@ impl NewLife {
 
     /// What a rolled back file came to, for people.
     pub(super) fn finding(&self, at_ms: UnixMs) -> Finding {
+        match &self.moved {
+            Some(Moved::Machine) => return stranger(at_ms),
+            Some(Moved::Name(was)) => {
+                let text = format!("The node was {was} and has another name now: a new life of its store.");
+                return Finding { name: RENAMED, text, advice: String::new(), at_ms };
+            }
+            None => {}
+        }
         let what = if self.is_empty { "The database was gone" } else { "The database came back older than it was" };
         if let Some(told) = self.told(at_ms) {
             return told.finding();
@@ -347,6 +402,41 @@ impl NewLife {
                     .into(),
             at_ms,
         }
+    }
+}
+
+impl Finding {
+    /// Whether a person should know of it until it is over.
+    pub(super) fn is_alarm(&self) -> bool {
+        self.name != RENAMED
+    }
+}
+
+/// What keeps a node from speaking under its name, for people.
+pub(super) fn standing(standing: Standing, at_ms: UnixMs) -> Option<Finding> {
+    match standing {
+        Standing::Stranger => Some(stranger(at_ms)),
+        Standing::Retired => Some(Finding {
+            name: "retired",
+            text: "This node has ended: what it left at the broker is taken off, and nothing goes to the platform any more.".into(),
+            advice: "`waypost identity accept` lets it go on; else stop it: `systemctl disable --now waypost`.".into(),
+            at_ms,
+        }),
+        Standing::Sound | Standing::Retiring => None,
+    }
+}
+
+/// A store that woke on another machine, for people.
+fn stranger(at_ms: UnixMs) -> Finding {
+    Finding {
+        name: "identity",
+        text: "The card woke in another machine: it is a copy, or it was moved. Events are stored here and wait; nothing goes \
+               to the platform."
+            .into(),
+        advice: "`waypost identity accept` when this is the only node of its name now; \
+                 `waypost identity rename` first when the other one goes on."
+            .into(),
+        at_ms,
     }
 }
 
@@ -401,7 +491,12 @@ impl Txn<'_> {
             body,
         };
         self.append(&draft)?;
-        self.log_failure(Stage::Store, finding.name, &finding.text)
+        if finding.is_alarm() {
+            tracing::error!(name = finding.name, "{}", finding.text);
+            return self.log_failure(Stage::Store, finding.name, &finding.text);
+        }
+        tracing::warn!("{}", finding.text);
+        self.audit("the configuration", "rename", &finding.text)
     }
 }
 

@@ -76,7 +76,14 @@ impl Drop for Bench {
 }
 
 pub(super) fn identity(uplink: bool, skip_kept: bool) -> Identity {
-    Identity { site: "halden".into(), node: "wp-07".into(), boot_id: "b00t".into(), uplink, skip_kept }
+    Identity {
+        site: "halden".into(),
+        node: "wp-07".into(),
+        boot_id: "b00t".into(),
+        uplink,
+        skip_kept,
+        machine: Vec::new(),
+    }
 }
 
 pub(super) fn take(txn: &mut Txn<'_>, draft: &Draft) -> Result<Append> {

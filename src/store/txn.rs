@@ -7,11 +7,12 @@ use std::path::Path;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Transaction, params_from_iter};
 
-use crate::domain::{EventId, Kind, Lane, Reason, Seq, Stamp, TimeQuality, UnixMs};
+use crate::domain::{EventId, Kind, Lane, Reason, Seq, Stamp, Standing, TimeQuality, UnixMs};
 
 use super::digest;
 use super::error::{Result, StoreError};
 use super::ledger::{Count, Outcome};
+use super::machine;
 use super::quota::Quota;
 use super::times::Mark;
 
@@ -24,13 +25,15 @@ pub(super) struct Heads {
     pub(super) uplink: bool,
     /// How often the uplink was asked to send dead events again, since the store was opened.
     pub(super) resends: u64,
+    /// Whether the node may speak under its name.
+    pub(super) standing: Standing,
     wall: Option<Mark>,
 }
 
 impl Heads {
     pub(super) fn read(path: &Path, conn: &Connection) -> Result<Self> {
         let err = |e: rusqlite::Error| StoreError::of(path, &e);
-        let mut heads = Self::default();
+        let mut heads = Self { standing: machine::standing(conn).map_err(err)?, ..Self::default() };
         let mut rows = conn.prepare("select outcome, n from ledger where scope = 'head'").map_err(err)?;
         let found = rows.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))).map_err(err)?;
         for one in found {

@@ -10,7 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::domain::Seq;
+use crate::domain::{Seq, Standing};
 use crate::health::{Ctx, Outcome, wedge};
 
 use super::error::{Result, StoreError};
@@ -116,6 +116,8 @@ pub(super) struct Wakes {
     pub(super) head: watch::Sender<Seq>,
     /// Events behind a lane's cursor wait again.
     pub(super) resends: watch::Sender<u64>,
+    /// Whether the node may speak under its name.
+    pub(super) standing: watch::Sender<Standing>,
 }
 
 /// What the writer thread needs, kept so that it can be started again after a panic.
@@ -318,6 +320,10 @@ impl WriterSeat {
         }
         if result.is_ok() && pen.heads.resends != resends {
             self.wakes.resends.send_modify(|n| *n += 1);
+        }
+        if result.is_ok() {
+            let now = pen.heads.standing;
+            self.wakes.standing.send_if_modified(|standing| std::mem::replace(standing, now) != now);
         }
         result
     }

@@ -45,6 +45,11 @@ impl Decorrelated {
         Self { base: base.min(cap), cap, spread, last: None, dice: Dice::new(seed) }
     }
 
+    /// The longest wait between two tries.
+    pub const fn cap(&self) -> Duration {
+        self.cap
+    }
+
     /// The wait after a connection that had worked was lost. A node that had not recovered since the last loss goes on
     /// where it was: else a broker that takes connections and drops them would be asked for ever at the same pace.
     pub fn after_loss(&mut self) -> Duration {
@@ -69,6 +74,12 @@ impl Decorrelated {
         let wait = self.base + top.saturating_sub(self.base).mul_f64(self.dice.roll());
         self.last = Some(wait);
         wait
+    }
+
+    /// The wait where coming back does harm: the longest, and up to half as long again.
+    pub fn long_wait(&mut self) -> Duration {
+        self.last = Some(self.cap);
+        self.cap + self.cap.mul_f64(self.dice.roll() / 2.0)
     }
 }
 

@@ -64,6 +64,7 @@ pub(super) fn config(port: u16) -> Uplink {
         mib_per_day: 0,
         hold_untrusted: Duration::ZERO,
         confirm: false,
+        homeassistant: false,
     }
 }
 
@@ -90,6 +91,7 @@ impl Rig {
             boot_id: boot_id.into(),
             uplink: true,
             skip_kept: false,
+            machine: Vec::new(),
         };
         let (store, seat) = Store::open(dir.path(), &who, &clock, |_| {}).unwrap();
         let stop = CancellationToken::new();
@@ -115,6 +117,7 @@ impl Rig {
             node: "wp-t".into(),
             version: "0".into(),
             config_digest: "d".into(),
+            assets: Vec::new(),
             quota_mib: None,
         };
         let worker = seat(Kit {

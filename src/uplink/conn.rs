@@ -56,10 +56,20 @@ impl Conn {
         if self.flights.is_empty() {
             self.heard_us = now_us;
         }
-        let ticket = self.oldest + self.flights.len() as u64;
+        let ticket = self.next_ticket();
         self.flights.push_back(Some(Flight { event, at_us: now_us }));
         self.events += usize::from(event.is_some());
         ticket
+    }
+
+    /// The ticket of the next publish.
+    pub fn next_ticket(&self) -> u64 {
+        self.oldest + self.flights.len() as u64
+    }
+
+    /// Whether every publish before a ticket is answered.
+    pub const fn is_answered_to(&self, ticket: u64) -> bool {
+        self.oldest >= ticket
     }
 
     /// Lets an answered publish go; none for a ticket that is not out.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ::backoff::backoff::Backoff;
 
 use super::backoff::{Decorrelated, MISSED};
+use super::rival::{Closing, Rival};
 use super::script::{Rules, micros};
 
 /// How a connection, or the try to make one, ended.
@@ -22,6 +23,9 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Dial {
     policy: Decorrelated,
+    rival: Rival,
+    /// The node may not speak under its name: no connection is made.
+    is_mute: bool,
     /// When the next try is due; none while one is made or stands. µs.
     next_us: Option<i64>,
     /// Since when the connection stands. µs.
@@ -35,17 +39,48 @@ pub(super) struct Dial {
 impl Dial {
     pub fn new(policy: Decorrelated, rules: &Rules) -> Self {
         let Rules { healthy_us, retry_base_us, .. } = *rules;
-        Self { policy, next_us: Some(i64::MIN), since_us: 0, lost_us: None, healthy_us, blamed_us: retry_base_us }
+        Self {
+            rival: Rival::new(policy.cap()),
+            policy,
+            is_mute: false,
+            next_us: Some(i64::MIN),
+            since_us: 0,
+            lost_us: None,
+            healthy_us,
+            blamed_us: retry_base_us,
+        }
     }
 
     /// Whether to connect now: once, until that is over.
     pub fn take(&mut self, now_us: i64) -> bool {
-        self.next_us.take_if(|at| *at <= now_us).is_some()
+        !self.is_mute && self.next_us.take_if(|at| *at <= now_us).is_some()
     }
 
-    /// When the next try is due. µs; none while one is made or a connection stands.
-    pub const fn due_us(&self) -> Option<i64> {
-        self.next_us
+    /// When the next try is due. µs; none while one is made, a connection stands or none may be made.
+    pub fn due_us(&self) -> Option<i64> {
+        self.next_us.filter(|_| !self.is_mute)
+    }
+
+    /// Whether the node may not speak under its name; once it may again, the next try is due at once.
+    pub fn mute(&mut self, is_mute: bool, now_us: i64) {
+        if std::mem::replace(&mut self.is_mute, is_mute) && !is_mute {
+            self.next_us = self.next_us.map(|at| at.min(now_us));
+        }
+    }
+
+    /// What is known of another client with the same client id.
+    pub const fn rival(&self) -> &Rival {
+        &self.rival
+    }
+
+    /// Takes in, before [`Dial::over`], what the end of a connection, or of a try with none, says of another client.
+    pub fn closed(&mut self, closing: Option<Closing>, now_us: i64) {
+        self.rival.ended(closing, self.since_us, now_us);
+    }
+
+    /// Whether another client of before is gone, as the connection has stood for long.
+    pub fn is_rival_gone(&mut self, stands: bool, now_us: i64) -> bool {
+        stands && self.rival.over(self.since_us, now_us)
     }
 
     /// The broker took the connection.
@@ -55,7 +90,7 @@ impl Dial {
 
     /// The broker has acknowledged something: after a while of that all is well again.
     pub fn answered(&mut self, now_us: i64) {
-        if now_us - self.since_us >= self.healthy_us {
+        if !self.rival.is_there() && now_us - self.since_us >= self.healthy_us {
             self.policy.reset();
         }
     }
@@ -68,6 +103,10 @@ impl Dial {
     /// It is over: says when the next is.
     pub fn over(&mut self, end: End, now_us: i64) {
         let wait_us = match end {
+            End::Blamed | End::Lost if self.rival.is_there() => {
+                self.lost_us = Some(now_us);
+                micros(self.rival.wait(&mut self.policy))
+            }
             End::Blamed => self.blamed_us,
             End::Lost => {
                 self.lost_us = Some(now_us);

@@ -16,6 +16,8 @@ pub(super) enum Mend {
     Tls,
     /// The node's time: once it is known, a certificate may be valid.
     Clock,
+    /// Another client has the same client id.
+    Takeover,
 }
 
 /// The end of a connection.
@@ -102,7 +104,11 @@ impl Fault {
                     DisconnectReasonCode::PayloadFormatInvalid => Some(0x99),
                     _ => None,
                 };
-                let mend = (*reason_code == DisconnectReasonCode::NotAuthorized).then_some(Mend::Credentials);
+                let mend = match reason_code {
+                    DisconnectReasonCode::NotAuthorized => Some(Mend::Credentials),
+                    DisconnectReasonCode::SessionTakenOver => Some(Mend::Takeover),
+                    _ => None,
+                };
                 Self {
                     by_peer: !is_about_itself(*reason_code),
                     code,

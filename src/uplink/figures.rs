@@ -159,6 +159,29 @@ pub(super) async fn note(store: Store, what: &'static str, detail: String) -> Re
     store.submit(Group::Within(SHARE), move |txn| txn.log_outbound(&line)).await
 }
 
+/// Notes what the node leaves at the broker; answers all it has left there.
+pub(super) async fn leave_traces(store: Store, topics: Vec<String>) -> Result<Vec<String>> {
+    let known = store.read(|reader| reader.traces()).await?;
+    let new: Vec<String> = topics.into_iter().filter(|topic| !known.contains(topic)).collect();
+    if !new.is_empty() {
+        let new = new.clone();
+        store.submit(Group::Now, move |txn| txn.leave_traces(&new)).await?;
+    }
+    Ok(known.into_iter().chain(new).collect())
+}
+
+/// Notes what was taken off the broker, and that the node has ended, if that was all of it.
+pub(super) async fn take_off(store: Store, topics: Vec<String>, ends: bool) -> Result<()> {
+    let work = move |txn: &mut Txn<'_>| {
+        txn.take_off_traces(&topics)?;
+        if ends {
+            txn.retire(true)?;
+        }
+        Ok(())
+    };
+    store.submit(Group::Now, work).await
+}
+
 /// The password in a file, without the line end that editors leave.
 pub(super) async fn password(path: PathBuf) -> std::io::Result<String> {
     let text = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await??;

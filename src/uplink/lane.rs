@@ -428,6 +428,16 @@ impl Line {
         self.items.is_empty() && !self.reading && if self.track.again { !self.asked } else { self.read_to >= head }
     }
 
+    /// Whether everything up to a place in the log is settled, and committed.
+    pub fn has_settled(&self, mark: Seq, head: Seq) -> bool {
+        if self.track.again {
+            return self.is_settled(head);
+        }
+        let waits = |batch: &Option<Batch>| batch.as_ref().is_some_and(|batch| batch.first <= mark);
+        let open = self.first_unacked().is_some_and(|seq| seq <= mark);
+        self.read_to >= mark && !open && !waits(&self.done) && !waits(&self.committing)
+    }
+
     /// Whether there is more to read. Of what is sent again the rows that wait are read, and those that are known left out: so
     /// no commit may come between the two, for after it an event would be neither.
     pub fn wants_rows(&self, head: Seq) -> bool {

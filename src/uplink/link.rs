@@ -147,22 +147,25 @@ impl Link {
         (ticket > 0).then_some(ticket)
     }
 
-    /// Asks for the retained messages under one filter, once, and for commands under another. Must come before the first
+    /// Asks for the retained messages under these filters, once, and for commands under another. Must come before the first
     /// publish: it takes a packet id.
-    pub fn listen(&self, standing: &str, commands: &str) -> bool {
+    pub fn listen(&self, standing: &[String], commands: &str) -> bool {
         match &self.client {
             Client::V5(client) => {
-                let mut standing = packet5::Filter::new(standing, v5::mqttbytes::QoS::AtMostOnce);
-                standing.nolocal = true;
+                let standing = standing.iter().map(|filter| {
+                    let mut filter = packet5::Filter::new(filter.as_str(), v5::mqttbytes::QoS::AtMostOnce);
+                    filter.nolocal = true;
+                    filter
+                });
                 let mut commands = packet5::Filter::new(commands, v5::mqttbytes::QoS::AtLeastOnce);
                 // One that was published to be kept is to be known as that.
                 commands.preserve_retain = true;
-                client.try_subscribe_many([standing, commands]).is_ok()
+                client.try_subscribe_many(standing.chain([commands])).is_ok()
             }
             Client::V4(client) => {
                 let filter = |filter: &str, qos| rumqttc::SubscribeFilter::new(filter.to_owned(), qos);
-                let standing = filter(standing, rumqttc::QoS::AtMostOnce);
-                client.try_subscribe_many([standing, filter(commands, rumqttc::QoS::AtLeastOnce)]).is_ok()
+                let standing = standing.iter().map(|standing| filter(standing, rumqttc::QoS::AtMostOnce));
+                client.try_subscribe_many(standing.chain([filter(commands, rumqttc::QoS::AtLeastOnce)])).is_ok()
             }
         }
     }

@@ -9,10 +9,12 @@ mod conn;
 mod dial;
 mod fault;
 mod figures;
+mod homeassistant;
 mod lane;
 mod link;
 mod payload;
 mod ration;
+mod rival;
 mod script;
 mod session;
 mod sign;
@@ -59,6 +61,8 @@ pub struct NodeNames {
     pub version: String,
     /// Digest of the merged configuration.
     pub config_digest: String,
+    /// What its receivers move, each once.
+    pub assets: Vec<String>,
     /// `store.max_mib`, for the health message.
     pub quota_mib: Option<u64>,
 }

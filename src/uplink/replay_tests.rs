@@ -114,7 +114,7 @@ fn a_replay_goes_on_after_a_lost_connection_with_what_was_not_answered() {
     let flew = world.wire.len();
     assert!(flew > 0);
     world.wire.clear();
-    world.session.step(Input::Lost { by_peer: false, code: None, barred: false }, 0);
+    world.session.step(Input::Lost { by_peer: false, code: None, barred: false, taken: false }, 0);
     world.session.step(Input::Connected { receive_max: 100, packet_max: 1 << 20, retains: true }, 0);
     world.plan();
     assert_eq!(world.wire.len(), flew);

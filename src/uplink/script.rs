@@ -37,10 +37,12 @@ pub(super) enum Input {
     /// The broker took the connection; how many publishes and bytes it takes at once, and whether it retains.
     Connected { receive_max: usize, packet_max: usize, retains: bool },
     /// The connection is gone, or could not be made: whether the broker ended it perhaps for what was sent, with which code,
-    /// and whether a person has to mend something before the next can do better.
-    Lost { by_peer: bool, code: Option<u8>, barred: bool },
+    /// whether a person has to mend something before the next can do better, and whether another client took the name.
+    Lost { by_peer: bool, code: Option<u8>, barred: bool, taken: bool },
     /// The connection that stands, or the wait for one, was left for another that is to be made at once.
     Anew,
+    /// Whether the node may not speak under its name: then no connection is made. Once it may again, one is at once.
+    Mute(bool),
     /// The log goes up to here.
     Head(Seq),
     /// A person wants dead events sent again.

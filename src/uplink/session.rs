@@ -16,6 +16,7 @@ use super::conn::Conn;
 use super::dial::{Dial, End};
 use super::lane::{Cause, Hold, Item, Line, Message, Stand, Track};
 use super::ration::Ration;
+use super::rival::{Closing, Rival};
 use super::script::{Answer, Effect, Input, Rules, Trouble, letter_of};
 
 /// Rows that a lane reads ahead at least, however small the window.
@@ -91,14 +92,19 @@ impl Session {
             Input::Connected { receive_max, packet_max, retains } => {
                 self.connected(receive_max, packet_max, retains, now_us);
             }
-            Input::Lost { by_peer, code, barred } => {
-                let end = self.lost(by_peer, code, now_us).filter(|_| !barred);
-                self.dial.over(end.unwrap_or(End::Refused), now_us);
+            Input::Lost { by_peer, code, barred, taken } => {
+                let flew = self.conn.as_ref().is_some_and(|conn| conn.events > 0);
+                let end = self.lost(by_peer, code, now_us);
+                // What ended for an event did not end for another client.
+                let closing = end.map(|end| Closing { taken, by_peer: by_peer && end != End::Blamed, flew });
+                self.dial.closed(closing, now_us);
+                self.dial.over(end.filter(|_| !barred).unwrap_or(End::Refused), now_us);
             }
             Input::Anew => {
                 self.lost(false, None, now_us);
                 self.dial.anew(now_us);
             }
+            Input::Mute(is_mute) => self.dial.mute(is_mute, now_us),
             Input::Head(seq) => self.head = self.head.max(seq),
             Input::Resend => self.lines.iter_mut().for_each(|line| line.asked = line.track.again),
             Input::Read { track, rows, seen } => {
@@ -203,7 +209,7 @@ impl Session {
     }
 
     /// When the next connection is to be made. µs; none while one stands or is being made.
-    pub const fn next_try_us(&self) -> Option<i64> {
+    pub fn next_try_us(&self) -> Option<i64> {
         self.dial.due_us()
     }
 
@@ -220,6 +226,32 @@ impl Session {
     )]
     pub fn budget_left_kib(&self) -> Option<u64> {
         self.budget.left().map(|bytes| (bytes / 1024.0) as u64)
+    }
+
+    /// Whether each event up to a place in the log is settled, and the store knows.
+    pub fn has_settled(&self, mark: Seq) -> bool {
+        self.lines.iter().filter(|line| !line.track.replay).all(|line| line.has_settled(mark, self.head))
+    }
+
+    /// The ticket of the next publish, when all that was to be said is on its way.
+    pub fn next_ticket(&self) -> Option<u64> {
+        self.conn.as_ref().filter(|_| self.desk.is_empty()).map(Conn::next_ticket)
+    }
+
+    /// Whether the broker has answered every publish before a ticket.
+    pub fn is_answered_to(&self, ticket: u64) -> bool {
+        self.conn.as_ref().is_some_and(|conn| conn.is_answered_to(ticket))
+    }
+
+    /// What is known of another client with the same client id.
+    pub const fn rival(&self) -> &Rival {
+        self.dial.rival()
+    }
+
+    /// Whether such a one of before is gone, as the connection has stood for long.
+    pub fn is_rival_gone(&mut self, now_us: i64) -> bool {
+        let stands = self.conn.is_some();
+        self.dial.is_rival_gone(stands, now_us)
     }
 
     /// What a person should know of.

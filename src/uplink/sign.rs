@@ -1,10 +1,11 @@
 //! What the node's own screen shows of the uplink: its state on the board and the alarms a person can act on.
 
 use crate::config::Term;
-use crate::domain::{Stamp, UnixMs};
+use crate::domain::{Stamp, Standing, UnixMs};
 use crate::health::{Alarm, Board, Severity, State, UplinkState, alarms};
 
 use super::fault::Mend;
+use super::rival::Rival;
 use super::script::Trouble;
 use super::wallet::worry;
 
@@ -18,6 +19,8 @@ pub(super) enum Way {
     Connected,
     /// Being made.
     Connecting,
+    /// Not to be made: how the node stands.
+    Mute(Standing),
     /// Until the next try; µs of `CLOCK_BOOTTIME`.
     Waiting(i64),
 }
@@ -40,10 +43,19 @@ impl Sign {
     pub fn new(board: Board, url: String) -> Self {
         let (trouble, mend) = (Trouble::default(), None);
         // A worker that began anew knows of no trouble yet; what still is will be raised again.
-        ["no_subscriber", "not_authorized", "broker_refused", "mib_per_day", "protocol_refused", "protocol_311"]
-            .iter()
-            .chain(&[alarms::TLS, alarms::CERTIFICATE])
-            .for_each(|name| board.clear(name));
+        [
+            "no_subscriber",
+            "not_authorized",
+            "broker_refused",
+            "mib_per_day",
+            "protocol_refused",
+            "protocol_311",
+            "takeover",
+            alarms::TLS,
+            alarms::CERTIFICATE,
+        ]
+        .iter()
+        .for_each(|name| board.clear(name));
         Self { board, url, posted: None, posted_us: 0, trouble, mend, last_error: String::new(), ends: None }
     }
 
@@ -95,7 +107,7 @@ impl Sign {
                 &format!("No TLS with the broker: {text}."),
                 "Give the node the time: NTP, or a receiver with `clock = true` and a view of the sky.",
             ),
-            None => {}
+            Some(Mend::Takeover) | None => {}
         }
         let is_tls = |mend| matches!(mend, Some(Mend::Tls | Mend::Clock));
         if is_tls(before) && !is_tls(mend) {
@@ -128,6 +140,30 @@ impl Sign {
             None => {}
         }
         self.ends = said;
+    }
+
+    /// Whether another client has the same client id.
+    pub fn takeover(&self, rival: &Rival, now: Stamp) {
+        if !rival.is_there() {
+            self.board.clear("takeover");
+            return;
+        }
+        let (severity, text) = if rival.is_sure() {
+            (
+                Severity::Fault,
+                "The broker gave the connection to another client with the same client id. Events wait; the node comes back \
+             ever more rarely.",
+            )
+        } else {
+            (
+                Severity::Warn,
+                "The broker closed the connection three times and took it anew each time: as if another client had the same \
+             client id.",
+            )
+        };
+        let advice = "Find the other one: a copied card, a test program, a second node of this name. Give each a node.id, or \
+                      uplink.client_id, of its own. If there is none, look at the broker's log.";
+        self.alarm(now, "takeover", severity, text, advice);
     }
 
     /// What keeps events waiting on a connection that stands.
@@ -189,6 +225,10 @@ impl Sign {
             Way::Connected if held => ("held", None),
             Way::Connected => ("connected", None),
             Way::Connecting => ("connecting", None),
+            Way::Mute(standing) => {
+                self.last_error = mute(standing).to_owned();
+                ("held", None)
+            }
             Way::Waiting(at_us) => ("waiting", Some(wall_at(at_us, now))),
         };
         let old = self.posted.as_ref();
@@ -222,6 +262,15 @@ impl Sign {
     fn alarm(&self, now: Stamp, name: &str, severity: Severity, text: &str, advice: &str) {
         let (name, text, advice) = (name.to_owned(), text.to_owned(), advice.to_owned());
         self.board.raise(Alarm { name, severity, since_ms: now.wall_ms, text, advice, count: 1 });
+    }
+}
+
+/// Why the node does not speak, where it shows why there is no connection.
+const fn mute(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Stranger => "the card woke in another machine: waypost identity accept, or rename",
+        Standing::Retired => "the node has ended; waypost identity accept lets it go on",
+        Standing::Sound | Standing::Retiring => "",
     }
 }
 

@@ -67,6 +67,7 @@ impl Node {
             boot_id: "b".into(),
             uplink: true,
             skip_kept: false,
+            machine: Vec::new(),
         };
         let (store, seat) = Store::open(dir, &who, clock, |_| {}).unwrap();
         let ctx = Ctx { beat: Beat::new("writer", clock.clone()), stop: CancellationToken::new() };
@@ -78,6 +79,7 @@ impl Node {
             node: "wp-t".into(),
             version: "0".into(),
             config_digest: "d".into(),
+            assets: Vec::new(),
             quota_mib: None,
         };
         let kit = Some(Kit {
@@ -308,7 +310,7 @@ impl World {
             }
             if self.fails(3) {
                 let barred = self.fails(3);
-                self.step(Input::Lost { by_peer: false, code: None, barred });
+                self.step(Input::Lost { by_peer: false, code: None, barred, taken: false });
                 return;
             }
             let receive_max = usize::try_from(1 + self.pick(20)).unwrap();
@@ -338,7 +340,7 @@ impl World {
     fn lose(&mut self, by_peer: bool) {
         self.broker.up = false;
         self.broker.wire.clear();
-        self.step(Input::Lost { by_peer, code: None, barred: false });
+        self.step(Input::Lost { by_peer, code: None, barred: false, taken: false });
     }
 
     /// The broker deals with one publish, mostly the oldest: takes it, refuses it, or takes it and its PUBACK is lost.

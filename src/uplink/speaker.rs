@@ -135,6 +135,11 @@ impl Speaker {
         }
     }
 
+    /// The names of the alarms that stand.
+    pub fn alarm_names(&self) -> impl Iterator<Item = &str> {
+        self.alarms.keys().map(String::as_str)
+    }
+
     /// The names of the assets that `state` tells of.
     pub fn assets(&self) -> Vec<String> {
         self.assets.keys().cloned().collect()

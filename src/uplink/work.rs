@@ -1,9 +1,11 @@
 //! The worker's loop: one place that waits (on the connection, the head, the board, answers of the store, time and the
 //! stop), hands what happened to the session and carries out what it says.
 
+mod line;
 mod orders;
 mod parting;
 mod renewal;
+mod stay;
 mod times;
 
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::clock::BootTime;
 use crate::config::{Protocol, Uplink};
 use crate::domain::{AssetState, Lane, Seq, Stamp};
-use crate::health::{Ctx, Outcome, ReconnectReason, wedge};
+use crate::health::{Ctx, Outcome, wedge};
 use crate::store::{self, Reader};
 
 use self::renewal::Renewal;
@@ -34,6 +36,7 @@ use super::sign::{Sign, Way};
 use super::speaker::{Marks, Speaker, Wants};
 use super::wallet::Looked;
 use orders::Orders;
+use stay::Stay;
 
 /// How long one round of the loop may take.
 const ROUND: Duration = Duration::from_secs(20);
@@ -49,6 +52,7 @@ enum Done {
     Ordered(Answered),
     Replayed(store::Result<Option<Answered>>),
     Looked(Looked),
+    TakenOff(store::Result<()>),
 }
 
 /// How far a stop has come.
@@ -80,6 +84,7 @@ struct Run {
     /// Up to where the centre has everything.
     confirmed: Seq,
     renewal: Renewal,
+    stay: Stay,
 }
 
 /// Runs the uplink until it is told to stop. Waits on: the connection's events, the head of the log, the board, answers
@@ -91,6 +96,7 @@ struct Run {
 pub(super) async fn run(kit: Arc<Kit>, ctx: Ctx) -> Outcome {
     let (mut head, mut resends) = (kit.store.head(), kit.store.resends());
     let mut board = kit.board.watch();
+    let mut standing = kit.store.standing();
     let mut run = Run::begin(Arc::clone(&kit)).await?;
     loop {
         wedge::hang("uplink").await;
@@ -110,6 +116,10 @@ pub(super) async fn run(kit: Arc<Kit>, ctx: Ctx) -> Outcome {
             moved = resends.changed() => {
                 moved?;
                 run.resend();
+            }
+            moved = standing.changed() => {
+                moved?;
+                run.stand();
             }
             () = tokio::time::sleep(wait) => {}
             () = ctx.stop.cancelled(), if run.stopping == Stopping::No => run.stop(),
@@ -159,6 +169,7 @@ impl Run {
             fresh: false,
             confirmed,
             renewal: Renewal::default(),
+            stay: Stay::new(&kit),
             kit,
         })
     }
@@ -178,10 +189,14 @@ impl Run {
             self.done(done?)?;
         }
         self.renew();
-        if !self.renewal.is_under_way() || self.stopping != Stopping::No {
-            if self.session.is_connected() && self.stopping == Stopping::No {
-                self.speak();
-            }
+        // Nothing new is sent while a connection is left for another.
+        let goes_on = !self.renewal.is_under_way() || self.stopping != Stopping::No;
+        if goes_on && self.session.is_connected() && self.stopping == Stopping::No && !self.stay.is_leaving() {
+            self.speak();
+        }
+        self.tidy();
+        if goes_on {
+            self.session.step(Input::Mute(self.stay.standing().is_mute()), now.mono_us);
             self.plan().await;
         }
         self.end_replay();
@@ -211,7 +226,7 @@ impl Run {
             Stopping::Settling(until) | Stopping::Parting(until) | Stopping::Leaving(until) => due = due.min(until),
             Stopping::No | Stopping::Done => {}
         }
-        if self.session.is_connected() {
+        if self.session.is_connected() && !self.stay.is_leaving() {
             due = due.min(self.speaker.due_us(&self.marks(), self.is_settled()));
         }
         // What is overdue waits for an answer; a pause keeps the loop from spinning meanwhile.
@@ -241,92 +256,17 @@ impl Run {
                     self.kit.tally.uplink_publish_seconds(Duration::from_micros(answer.took_us.unsigned_abs()));
                 }
             }
-            Said::Standing { topic, empty } => {
-                if let Some(over) = self.speaker.standing(&topic).filter(|_| !empty) {
+            Said::Standing { topic, empty } => match self.speaker.standing(&topic).filter(|_| !empty) {
+                Some(over) => {
                     self.session.step(Input::Say(over), now.mono_us);
                 }
-            }
+                None if !empty => self.stay.hear(topic),
+                None => {}
+            },
             Said::Command(heard) => self.order(&heard),
             Said::Over(fault) => self.lost(&fault),
         }
         Ok(())
-    }
-
-    async fn connect(&mut self) {
-        let config = &self.kit.config;
-        let password = match &config.password_file {
-            Some(path) => match figures::password(path.clone()).await {
-                Ok(password) => Some(password),
-                Err(error) => {
-                    let text = format!("uplink.password_file {} cannot be read: {error}", path.display());
-                    return self.lost(&Fault {
-                        mend: Some(Mend::Credentials),
-                        ..Fault::given_up(ReconnectReason::Auth, text)
-                    });
-                }
-            },
-            None => None,
-        };
-        let (will, window, fresh) = (self.speaker.will(), config.window.max(1), self.fresh);
-        let greeting = Greeting { password, will, window, fresh };
-        match self.secure().await.and_then(|secure| Link::open(&self.kit.config, greeting, secure)) {
-            Ok(link) => self.link = Some(link),
-            Err(fault) => self.lost(&fault),
-        }
-    }
-
-    async fn connected(&mut self, receive_max: usize, packet_max: usize, retains: bool) {
-        let now = self.now();
-        self.succeeded();
-        let detail = format!("{} receive_max {receive_max} packet_max {packet_max}", self.sign.url());
-        tracing::info!(broker = self.sign.url(), receive_max, packet_max, "connected to the broker");
-        self.note("connected", detail);
-        let base = &self.speaker.voice.base;
-        if let Some(link) = &self.link
-            && !link.listen(&format!("{base}/alarm/+"), &format!("{base}/cmd/+"))
-        {
-            tracing::warn!("the client took no subscription; the node hears no commands on this connection");
-        }
-        self.session.step(Input::Connected { receive_max, packet_max, retains }, now.mono_us);
-        self.speaker.look();
-        let placed = figures::places(self.kit.store.clone(), self.speaker.assets()).await.unwrap_or_else(unplaced);
-        for message in self.speaker.greet(&placed, now) {
-            self.session.step(Input::Say(message), now.mono_us);
-        }
-        let times = figures::times(self.kit.store.clone()).await;
-        self.timed(times);
-    }
-
-    /// The connection, or the try to make one, is over: what waits for it, and when the next is.
-    fn lost(&mut self, fault: &Fault) {
-        if self.is_left_for_another() {
-            return;
-        }
-        let now = self.now();
-        self.link = None;
-        let stood = self.session.is_connected();
-        // Until one stands: the broker may not have heard of it yet.
-        self.fresh = fault.fresh || self.fresh && !stood;
-        if matches!(self.stopping, Stopping::Parting(_) | Stopping::Leaving(_) | Stopping::Done) {
-            self.stopping = Stopping::Done;
-            return;
-        }
-        let Fault { by_peer, code, mend, .. } = *fault;
-        self.session.step(Input::Lost { by_peer, code, barred: mend.is_some() }, now.mono_us);
-        self.failed_for(fault);
-        self.kit.tally.uplink_reconnects(fault.reason);
-        let what = if stood { "lost" } else { "refused" };
-        let new = self.sign.last_error != fault.text;
-        if stood || new {
-            tracing::warn!(
-                reason = fault.reason.as_str(),
-                error = fault.text,
-                wait_ms = self.session.next_try_us().map(|at| (at - now.mono_us) / 1000),
-                "no connection to the broker"
-            );
-            self.note(what, format!("{}: {}", fault.reason.as_str(), fault.text));
-        }
-        self.sign.last_error.clone_from(&fault.text);
     }
 
     fn speak(&mut self) {
@@ -372,8 +312,9 @@ impl Run {
                 // Without a link the session knows already that it is lost.
                 let Some(link) = &mut self.link else { return };
                 if !link.publish(ticket, message) {
-                    // The window is smaller than the client's channel, so this is a client that has ended.
-                    self.lost(&Fault::given_up(ReconnectReason::Client, "the client takes no publish".to_owned()));
+                    // The window is smaller than the client's channel, so this is a client that has ended: why is the
+                    // link's last word, which is on its way.
+                    tracing::debug!("the client takes no publish");
                 }
             }
             Effect::Read { track, after, limit } => {
@@ -443,6 +384,10 @@ impl Run {
                 Some(input) => input,
                 None => return Ok(()),
             },
+            Done::TakenOff(answer) => {
+                self.taken_off(answer);
+                return Ok(());
+            }
         };
         self.session.step(input, now.mono_us);
         Ok(())
@@ -459,7 +404,11 @@ impl Run {
         if self.sign.trouble(self.session.trouble(), now) {
             self.note("held", "the broker takes no events of a lane; see the alarms".to_owned());
         }
+        if self.session.is_rival_gone(now.mono_us) {
+            self.sign.takeover(self.session.rival(), now);
+        }
         let way = match self.session.next_try_us() {
+            _ if self.stay.standing().is_mute() => Way::Mute(self.stay.standing()),
             _ if self.session.is_connected() => Way::Connected,
             None => Way::Connecting,
             Some(at_us) => Way::Waiting(at_us),

@@ -329,7 +329,7 @@ impl World {
         self.dialling = false;
         if !calm && self.chance(0.3) {
             let barred = self.chance(0.3);
-            self.step(Input::Lost { by_peer: false, code: None, barred });
+            self.step(Input::Lost { by_peer: false, code: None, barred, taken: false });
             return;
         }
         self.connect();
@@ -368,7 +368,7 @@ impl World {
         }
         self.wire.clear();
         let by_peer = by_peer && self.bug != Bug::SuspectLost;
-        self.step(Input::Lost { by_peer, code, barred: false });
+        self.step(Input::Lost { by_peer, code, barred: false, taken: false });
     }
 
     /// Deals with one publish, mostly the oldest.

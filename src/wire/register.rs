@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::json;
 
-use crate::domain::{AssetState, Carried, Done, Registered, Thing};
+use crate::domain::{AssetState, Binding, Carried, Done, Registered, Thing};
 
 use super::{asset, text};
 
@@ -118,6 +118,15 @@ pub fn printable_text(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
+/// Who the node is and to which machine it is bound, as a JSON object.
+#[must_use]
+pub fn identity(site: &str, node: &str, binding: &Binding) -> String {
+    let Binding { standing, by, machine, woke_on } = binding;
+    let standing = standing.as_str();
+    json!({ "site": site, "node": node, "standing": standing, "bound_by": by, "machine": machine, "woke_on": woke_on })
+        .to_string()
+}
+
 /// What became of an order, as a JSON object.
 #[must_use]
 pub fn carried(carried: &Carried) -> String {
@@ -139,6 +148,7 @@ pub fn carried(carried: &Carried) -> String {
         }
         Done::Scanned { id, asset, key } => json!({ "id": id.to_string(), "asset": asset, "key": key }),
         Done::Letters(job) => return super::job(job),
+        Done::Stands(standing) => json!({ "standing": standing.as_str() }),
     };
     value.to_string()
 }

@@ -25,6 +25,7 @@ mod draw;
 mod faults;
 mod feeder;
 mod gpsd;
+mod identity;
 mod kill;
 mod ledger;
 mod letters;

@@ -21,7 +21,9 @@ impl Run {
                     self.stopping = Stopping::Done;
                     return;
                 }
-                self.session.step(Input::Say(self.speaker.farewell(now)), now.mono_us);
+                if !self.stay.is_leaving() {
+                    self.session.step(Input::Say(self.speaker.farewell(now)), now.mono_us);
+                }
                 self.stopping = Stopping::Parting(now.mono_us + LAST_WORD_US);
                 self.plan().await;
             }
