@@ -16,6 +16,7 @@ mod purge;
 mod rebuild;
 mod restore;
 mod run;
+mod schema;
 mod sheet;
 
 use std::io::{self, Read, Write};
@@ -124,6 +125,8 @@ enum Command {
     Rebuild(rebuild::RebuildArgs),
     /// Put a backup in the place of the store of a node that does not run
     Restore(restore::RestoreArgs),
+    /// Print what goes over MQTT as JSON Schemas, and the AsyncAPI document
+    Schema(schema::SchemaArgs),
     /// Copy the store, also while the node runs; the copy is checked before it gets its name
     Backup(backup::BackupArgs),
 }
@@ -254,6 +257,7 @@ fn dispatch(cli: Cli) -> Done {
         Command::Purge(args) => purge::purge(&cli.config, args),
         Command::Rebuild(args) => rebuild::rebuild(&cli.config, &args),
         Command::Restore(args) => restore::restore(&cli.config, &args),
+        Command::Schema(args) => schema::schema(&args),
         Command::Backup(args) => backup::backup(&cli.config, &args),
         Command::Outbox(Outbox::Stat(JsonArg { json })) => offline::stat(&cli.config, json),
         Command::Outbox(Outbox::Check(JsonArg { json })) => check::check(&cli.config, json),

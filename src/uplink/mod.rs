@@ -20,9 +20,14 @@ mod broker_tests;
 #[cfg(test)]
 mod fake_broker;
 #[cfg(test)]
+mod payload_tests;
+#[cfg(test)]
 mod session_tests;
 #[cfg(test)]
 mod simulator_tests;
+#[cfg(test)]
+#[path = "../../tests/it/strict.rs"]
+mod strict;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
