@@ -11,6 +11,8 @@ mod backup;
 mod baud;
 mod bench;
 mod broker;
+#[path = "../brokers/mod.rs"]
+mod brokers;
 mod browser;
 mod captures;
 mod clock;
@@ -20,6 +22,7 @@ mod damage;
 mod disk;
 mod doctor;
 mod draw;
+mod ear;
 #[path = "../faults/mod.rs"]
 mod faults;
 mod feeder;
@@ -35,8 +38,10 @@ mod register;
 mod replug;
 mod restore;
 mod scans;
+mod schema;
 mod sheet;
 mod stream;
+mod strict;
 mod uart;
 mod upstream;
 mod wedge;
