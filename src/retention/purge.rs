@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::UnixMs;
+use crate::health::wedge;
 use crate::projection::Rebuild;
 use crate::store::{Group, Look, Reader, Store, StoreError, Target, Txn};
 
@@ -123,6 +124,7 @@ impl Purge {
     pub async fn step(mut self, store: &Store, who: &str) -> Result<Self, PurgeError> {
         let turn = tokio::time::timeout(TURN_WAIT, store.turn().lock()).await;
         let _turn = turn.map_err(|_| PurgeError::Busy)?;
+        wedge::point("purge-step");
         match self.phase {
             Phase::Begin => self.begin(store, who).await?,
             Phase::Events => self.events(store).await?,

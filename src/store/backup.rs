@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
 use crate::domain::{Epoch, Seq};
+use crate::health::wedge;
 
 use super::error::{Result, StoreError};
 use super::schema;
@@ -52,6 +53,7 @@ pub fn copy(from: &Path, into: &Path, mut told: impl FnMut(u64, u64) -> bool) ->
             let progress = backup.progress();
             let bytes = |pages: i32| u64::try_from(pages).unwrap_or(0) * u64::from(page_bytes);
             let done = bytes(progress.pagecount - progress.remaining);
+            wedge::point("backup-piece");
             if !told(done, bytes(progress.pagecount)) {
                 return Ok(None);
             }
@@ -65,6 +67,7 @@ pub fn copy(from: &Path, into: &Path, mut told: impl FnMut(u64, u64) -> bool) ->
     drop(source);
     // One file, without a log beside it; whoever opens it for writing turns the log on again.
     target.pragma_update(None, "journal_mode", "delete").map_err(into_err)?;
+    wedge::point("backup-copied");
     let copied = checked(&target, into)?;
     drop(target);
     File::open(into).and_then(|file| file.sync_all()).map_err(|error| disk(into, error))?;

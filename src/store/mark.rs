@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Epoch, Seq};
+use crate::health::wedge;
 
 use super::error::{Result, StoreError};
 use super::ledger::{self, Line};
@@ -124,6 +125,7 @@ impl Mark {
         let hash = blake3::hash(line.as_bytes()).to_hex();
         let draft = dir.join(format!("{FILE}.tmp"));
         let mut file = File::create(&draft)?;
+        wedge::point("mark-begun");
         file.write_all(format!("{line}\n{hash}\n").as_bytes())?;
         file.sync_all()?;
         fs::rename(&draft, dir.join(FILE))?;

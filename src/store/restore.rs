@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use crate::clock::Clock;
 use crate::domain::{Lane, Seq, UnixMs};
+use crate::health::wedge;
 
 use super::error::{Result, StoreError};
 use super::mark::{Found, Mark};
@@ -115,9 +116,12 @@ impl Restoring {
         }
         let synced = File::open(&draft).and_then(|file| file.sync_all());
         synced.map_err(|error| disk(&draft, error))?;
+        wedge::point("restore-copied");
         let kept = self.set_aside(clock.now().wall_ms).map_err(|error| disk(&self.dir.join("quarantine"), error))?;
         let store = self.dir.join("waypost.db");
+        wedge::point("restore-aside");
         fs::rename(&draft, &store).and_then(|()| sync(&self.dir)).map_err(|error| disk(&store, error))?;
+        wedge::point("restore-placed");
         Ok(kept)
     }
 

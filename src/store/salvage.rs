@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 
+use crate::health::wedge;
+
 use super::base::{self, BASE};
 use super::error::{Result, StoreError};
 use super::history;
@@ -66,7 +68,9 @@ pub(super) fn salvage(dir: &Path, case: &Case, mark: Option<&Mark>, who: &Identi
     let came = made?;
     let disk = |e: std::io::Error| StoreError::Disk { path: path.clone(), cause: e.to_string() };
     File::open(&draft).and_then(|file| file.sync_all()).map_err(disk)?;
+    wedge::point("salvage-made");
     fs::rename(&draft, &path).map_err(disk)?;
+    wedge::point("salvage-placed");
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(disk)?;
     tracing::warn!(
         events = came.events,
@@ -97,6 +101,7 @@ fn make(draft: &Path, case: &Case, mark: Option<&Mark>, who: &Identity) -> Resul
         }
     }
     drop(old);
+    wedge::point("salvage-tables");
     history::unlink_missing(&txn).map_err(err)?;
     events(&txn, case, mark).map_err(err)?;
     runs(&txn, mark, who).map_err(err)?;

@@ -16,6 +16,10 @@ const SHUTDOWN: libc::Ioctl = 0x8004_587D_u32 as libc::Ioctl;
 /// What is not on the device yet is lost.
 const NO_LOG_FLUSH: u32 = 2;
 
+/// `FIFREEZE` and `FITHAW`.
+const FREEZE: libc::Ioctl = 0xC004_5877_u32 as libc::Ioctl;
+const THAW: libc::Ioctl = 0xC004_5878_u32 as libc::Ioctl;
+
 const NEEDS: &[Need] = &[Need::Root, Need::Loop, Need::Program("mosquitto")];
 
 pub const CASES: [Case; 1] = [case(
@@ -97,11 +101,31 @@ impl Mount {
         assert_eq!(done, 0, "the shutdown ioctl: {}", std::io::Error::last_os_error());
     }
 
+    /// Hangs: no write returns until the answer is dropped.
+    pub fn freeze(&self) -> Frozen {
+        let folder = File::open(&self.at).unwrap();
+        // SAFETY: the descriptor is open and the call reads nothing.
+        let done = unsafe { libc::ioctl(folder.as_raw_fd(), FREEZE, 0) };
+        assert_eq!(done, 0, "the freeze ioctl: {}", std::io::Error::last_os_error());
+        Frozen(folder)
+    }
+
     /// Mounts what is on the device; the process that wrote there has ended.
     pub fn again(&self) {
         let at = self.at.display().to_string();
         wait_within(BACK, "the end of whoever holds the disk", || does("umount", &[&at]).then_some(()));
         self.mount();
+    }
+}
+
+/// A file system on which every write hangs, until this is dropped. To be dropped before the node: that cannot end.
+pub struct Frozen(File);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // SAFETY: the descriptor is open and the call reads nothing.
+        let done = unsafe { libc::ioctl(self.0.as_raw_fd(), THAW, 0) };
+        assert_eq!(done, 0, "the thaw ioctl: {}", std::io::Error::last_os_error());
     }
 }
 

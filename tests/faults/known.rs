@@ -5,7 +5,9 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use super::{Case, Need, Run, Seen, When};
+use crate::bench::full;
+
+use super::{Beside, Case, Need, Run, Seen, When};
 
 const BROKER: &[Need] = &[Need::Program("mosquitto")];
 
@@ -17,6 +19,7 @@ macro_rules! outside {
             fault: $fault,
             then: $then,
             when: When::Elsewhere,
+            beside: Beside::Others,
             needs: $needs,
             run: Run::Test(concat!(stringify!($room), "::", stringify!($test)), crate::$room::$test),
         }
@@ -25,16 +28,52 @@ macro_rules! outside {
 
 /// A case that is some tests of the library.
 const fn inside(id: &'static str, (fault, then): (&'static str, &'static str), tests: &'static [&'static str]) -> Case {
-    Case { id, fault, then, when: When::Elsewhere, needs: &[], run: Run::Library(tests) }
+    Case { id, fault, then, when: When::Elsewhere, beside: Beside::Others, needs: &[], run: Run::Library(tests) }
 }
 
-pub const OUTSIDE: [Case; 23] = [
+pub const OUTSIDE: [Case; 28] = [
     outside!(
         "F08",
         "the disk is filled to its last byte under load, then freed; again and again",
         "refused within a second, screens go on, back within ten, by itself",
         &[Need::Root, Need::Loop],
         disk::a_disk_filled_to_the_last_byte_under_load_and_freed_loses_nothing_and_is_back_in_seconds
+    )
+    .alone(),
+    outside!(
+        "F08.start",
+        "the disk is full or read-only at the start, with its reserve and without",
+        "a screen says so, no restart; it goes on by itself",
+        &[Need::Root, Need::Loop],
+        disk::a_start_on_a_full_or_read_only_disk_comes_up_with_a_screen_that_says_so_and_goes_on_by_itself
+    ),
+    outside!(
+        "F09",
+        "more comes than `max_mib` has room for",
+        "archives go, then rows, then fixes, then intake; what is not sent stays",
+        &[],
+        disk::within_max_mib_archives_go_then_rows_then_fixes_then_intake_and_what_is_not_sent_never
+    ),
+    outside!(
+        "F11",
+        "the kernel finds an error under load and makes the disk read-only",
+        "refused aloud, alarm `disk_read_only`, screens go on, no restart; what was `ok` is there",
+        &[Need::Root, Need::Loop],
+        disk::a_disk_that_the_kernel_has_shut_is_shown_and_read_from_and_refused_aloud_and_keeps_what_was_ok
+    ),
+    outside!(
+        "F20.wal",
+        "a reader stays and the log of writes grows",
+        "the alarm `wal` stands until it goes, then the log is cut",
+        &[],
+        disk::a_reader_that_stays_makes_the_log_of_writes_grow_which_is_told_until_it_goes
+    ),
+    outside!(
+        "F54",
+        "a boot at 1970, the clock set by +20 years, -1 h, +1024 weeks, a kill; then a receiver tells the time",
+        "the centre has all scans in order, their times put right within the stated error",
+        BROKER,
+        clock::a_gateway_at_1970_that_is_set_about_and_killed_is_put_right_by_the_first_receiver
     ),
     outside!(
         "F01.alone",
@@ -192,7 +231,7 @@ pub const OUTSIDE: [Case; 23] = [
     ),
 ];
 
-pub const INSIDE: [Case; 19] = [
+pub const INSIDE: [Case; 22] = [
     inside(
         "F29",
         ("a stalled thread, a panicking one, a blocked runtime", "noticed, restarted, or the process ended"),
@@ -261,6 +300,28 @@ pub const INSIDE: [Case; 19] = [
         &["a_backlog_drains_and_the_rate_is_printed", "lanes_take_turns"],
     ),
     inside(
+        "F12.dice",
+        (
+            "1,000 times a byte of a store of 50,000 events is another, or a file ends there",
+            "served within 10 s; what is there and what is named as missing is all",
+        ),
+        &["whatever_byte_flips"],
+    )
+    .alone(),
+    inside(
+        "F53",
+        (
+            "the clock jumps before and after the time is known; a receiver was twenty years ahead",
+            "each event is put right for its stretch, or does not move",
+        ),
+        &["a_wall_clock_that_is_set", "a_receiver_that_began_twenty_years_ahead"],
+    ),
+    inside(
+        "F54.many",
+        ("500 events of a boot at 1970, a restart before the time is known", "all are put right, none lost, in order"),
+        &["five_hundred_events_of_a_boot_at_1970", "a_restart_between_the_events_and_the_time"],
+    ),
+    inside(
         "F53.order",
         ("a day of reads and fixes arrives in any order", "the places and the history are the same"),
         &["a_shuffled_day"],
@@ -290,16 +351,21 @@ pub const INSIDE: [Case; 19] = [
             "nothing unsafe is seen; once healed, all is delivered",
         ),
         &["simulator_tests"],
-    ),
+    )
+    .alone(),
 ];
 
-/// The test binary of the library, built as this one was.
-fn binary() -> &'static str {
+/// The test binary of the library, built as this one was; in full size optimized, for it plays millions of lines and thousands
+/// of worlds.
+pub fn binary() -> &'static str {
     static BINARY: OnceLock<String> = OnceLock::new();
     BINARY.get_or_init(|| {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
         let mut command = Command::new(cargo);
         command.args(["test", "--locked", "--lib", "--no-run", "--message-format=json"]);
+        if full() {
+            command.env("CARGO_PROFILE_TEST_OPT_LEVEL", "1");
+        }
         command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()).stderr(Stdio::inherit());
         let out = command.output().unwrap();
         assert!(out.status.success(), "the library's tests do not build");

@@ -1,14 +1,16 @@
-//! Every fault that waypost is built for, done to it: a list of cases, each with its promise, run one after the other with a
+//! Every fault that waypost is built for, done to it: a list of cases, each with its promise, run some at a time with a
 //! table at the end. `make faults` runs all in full size; the cheap ones run with every `make test`.
 
 mod damage;
 mod disk;
 mod inject;
 mod known;
+mod machine;
 mod mixed;
 mod points;
 mod power;
 mod process;
+mod works;
 mod yard;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,6 +27,8 @@ pub enum Need {
     Root,
     /// Loop devices, mount and mkfs.ext4.
     Loop,
+    /// A group of processes with a memory of its own.
+    MemoryGroup,
     /// A program.
     Program(&'static str),
 }
@@ -39,6 +43,7 @@ impl Need {
                 let here = disk::can_loop();
                 (!here).then(|| "a loop device that can be mounted".to_owned())
             }
+            Self::MemoryGroup => machine::MemoryGroup::new().is_none().then(|| "a memory group".to_owned()),
             Self::Program(name) => program(name).is_none().then(|| name.to_owned()),
         }
     }
@@ -63,6 +68,14 @@ pub enum When {
     Elsewhere,
 }
 
+/// What may run beside a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    Others,
+    /// It holds the node to a time, or takes all of the machine.
+    Nothing,
+}
+
 /// Who does it.
 #[derive(Clone, Copy)]
 pub enum Run {
@@ -84,6 +97,7 @@ pub struct Case {
     /// What is promised.
     pub then: &'static str,
     pub when: When,
+    pub beside: Beside,
     pub needs: &'static [Need],
     pub run: Run,
 }
@@ -96,12 +110,12 @@ pub const fn case(
     needs: &'static [Need],
     run: fn() -> Seen,
 ) -> Case {
-    Case { id, fault, then, when, needs, run: Run::Here(run) }
+    Case { id, fault, then, when, beside: Beside::Others, needs, run: Run::Here(run) }
 }
 
 /// Every case, in the order of the table.
 pub fn cases() -> Vec<Case> {
-    let rooms: [&[Case]; 9] = [
+    let rooms: [&[Case]; 11] = [
         &mixed::CASES,
         &points::CASES,
         &power::CASES,
@@ -109,6 +123,8 @@ pub fn cases() -> Vec<Case> {
         &disk::CASES,
         &damage::CASES,
         &process::CASES,
+        &machine::CASES,
+        &works::CASES,
         &known::OUTSIDE,
         &known::INSIDE,
     ];
@@ -133,6 +149,12 @@ struct Row {
 }
 
 impl Case {
+    /// As it is, with nothing beside it.
+    pub const fn alone(mut self) -> Self {
+        self.beside = Beside::Nothing;
+        self
+    }
+
     fn done(&self) -> Seen {
         match self.run {
             Run::Here(run) => run(),
@@ -183,9 +205,9 @@ impl Row {
     }
 }
 
-/// Runs cases, `at_once` at a time, and prints the table. Panics with the red rows.
-fn run(cases: &[Case], at_once: usize) {
-    let (next, begun) = (AtomicUsize::new(0), Instant::now());
+/// Runs cases, `at_once` at a time.
+fn some(cases: &[Case], at_once: usize) -> Vec<Row> {
+    let next = AtomicUsize::new(0);
     let rows = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..at_once {
@@ -201,7 +223,19 @@ fn run(cases: &[Case], at_once: usize) {
             });
         }
     });
-    let mut rows = rows.into_inner().unwrap();
+    rows.into_inner().unwrap()
+}
+
+/// Runs cases, `at_once` at a time, then those with nothing beside them, and prints the table. Panics with the red rows.
+fn run(cases: &[Case], at_once: usize) {
+    let begun = Instant::now();
+    let (shared, alone): (Vec<Case>, Vec<Case>) = cases.iter().partition(|case| case.beside == Beside::Others);
+    if cases.iter().any(|case| matches!(case.run, Run::Library(_))) {
+        // A build would take the machine from the rows that are running.
+        known::binary();
+    }
+    let mut rows = some(&shared, at_once);
+    rows.extend(some(&alone, 1));
     rows.sort_by_key(|row| row.id);
     let count = |is: fn(&Verdict) -> bool| rows.iter().filter(|row| is(&row.verdict)).count();
     let red = count(|verdict| matches!(verdict, Verdict::Red(_)));
@@ -223,6 +257,11 @@ fn run(cases: &[Case], at_once: usize) {
     assert_eq!(red, 0, "red rows; see the table");
 }
 
+/// Cases that run beside each other, with every `make test` …
+const AT_ONCE: usize = 2;
+/// … and in full size, where most wait for most of their time.
+const AT_ONCE_FULL: usize = 3;
+
 /// `WAYPOST_FAULT=F05` runs the cases whose ids begin so, in the size of `WAYPOST_FAULTS`.
 fn chosen(case: &Case) -> bool {
     match std::env::var("WAYPOST_FAULT") {
@@ -234,7 +273,7 @@ fn chosen(case: &Case) -> bool {
 #[test]
 fn no_fault_of_the_list_loses_what_was_acknowledged() {
     let cases: Vec<Case> = cases().into_iter().filter(chosen).collect();
-    run(&cases, if full() { 1 } else { 2 });
+    run(&cases, if full() { AT_ONCE_FULL } else { AT_ONCE });
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{Case, Need, Seen, When, case};
 
 const NEEDS: &[Need] = &[Need::Program("mosquitto")];
 
-pub const CASES: [Case; 7] = [
+pub const CASES: [Case; 8] = [
     case(
         "F01.migrated",
         ("killed before the first schema is committed", "the next start makes it anew"),
@@ -48,6 +48,16 @@ pub const CASES: [Case; 7] = [
         || way("archive-written:2", true),
     ),
     case(
+        "F01.mark",
+        (
+            "killed while the mark beside the store is written",
+            "the one before it counts; the store is not taken for an old one",
+        ),
+        When::Full,
+        NEEDS,
+        mark,
+    ),
+    case(
         "F01.noted",
         ("killed between the archive's note and the removal", "the next pass removes what the archive holds"),
         When::Always,
@@ -64,7 +74,7 @@ pub const CASES: [Case; 7] = [
 ];
 
 /// Waits for the end at the point.
-fn ended(node: &mut Node, point: &str) {
+pub fn ended(node: &mut Node, point: &str) {
     let status = wait_within(Duration::from_secs(60), point, || node.child.try_wait().unwrap());
     assert_eq!(status.signal(), Some(libc::SIGABRT), "{point}: {status}");
 }
@@ -91,4 +101,20 @@ fn way(point: &str, leaves: bool) -> Seen {
     let node = if leaves { start_leaving(&yard, &[]) } else { yard.site.start() };
     let oks = yard.judge(node);
     Seen { times: 1, said: format!("{oks} ok, 0 lost, each at the centre under its id") }
+}
+
+/// The mark that was begun is none; the one before it is older than the store, which is no fault of the store.
+fn mark() -> Seen {
+    let mut yard = Yard::new();
+    let point = "mark-begun:2";
+    let mut node = yard.site.start_with(&[("WAYPOST_POINT", point)]);
+    yard.feed(500.0);
+    ended(&mut node, point);
+    let node = yard.site.start();
+    let health = node.get("/healthz").1;
+    assert!(!health.contains("store_rolled_back"), "{health}");
+    let log = yard.site.log();
+    assert!(!log.contains("high-water mark"), "the mark is whole: {log}");
+    let oks = yard.judge(node);
+    Seen { times: 1, said: format!("{oks} ok, 0 lost, the store goes on as the one it is") }
 }

@@ -178,10 +178,15 @@ pub struct Hand(BufReader<TcpStream>);
 
 impl Hand {
     pub fn at(port: u16) -> Self {
-        let stream = wait_for("the dock", || TcpStream::connect(("127.0.0.1", port)).ok());
+        wait_for("the dock", || Self::reach(port))
+    }
+
+    /// None while nobody listens.
+    pub fn reach(port: u16) -> Option<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        Self(BufReader::new(stream))
+        Some(Self(BufReader::new(stream)))
     }
 
     /// Sends a code; the answer, and how long it took. None when the node closed the connection.

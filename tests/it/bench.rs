@@ -130,7 +130,8 @@ impl Node {
         Some(text)
     }
 
-    fn ready(&mut self) {
+    /// Waits until it says READY.
+    pub fn ready(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         while self.address.is_none() {
             assert!(self.child.try_wait().unwrap().is_none(), "the node ended: {}", self.read_log());

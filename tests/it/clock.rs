@@ -73,7 +73,7 @@ fn put_right(event: &Value, word: &Value) -> Option<(i64, i64)> {
 }
 
 #[test]
-fn a_gateway_at_1970_that_is_set_about_and_killed_is_put_right_by_the_first_receiver() {
+pub fn a_gateway_at_1970_that_is_set_about_and_killed_is_put_right_by_the_first_receiver() {
     let Some(broker) = Broker::start() else { return };
     let site = Site::new();
     let wall = site.path("wall");

@@ -226,7 +226,7 @@ pub fn filled_and_freed(mount: &Mount, rounds: usize) {
 }
 
 #[test]
-fn a_disk_that_the_kernel_has_shut_is_shown_and_read_from_and_refused_aloud_and_keeps_what_was_ok() {
+pub fn a_disk_that_the_kernel_has_shut_is_shown_and_read_from_and_refused_aloud_and_keeps_what_was_ok() {
     let Some(mount) = Mount::new(32) else { return };
     shut_while_running(&mount);
 }
@@ -274,7 +274,7 @@ pub fn shut_while_running(mount: &Mount) {
 }
 
 #[test]
-fn a_start_on_a_full_or_read_only_disk_comes_up_with_a_screen_that_says_so_and_goes_on_by_itself() {
+pub fn a_start_on_a_full_or_read_only_disk_comes_up_with_a_screen_that_says_so_and_goes_on_by_itself() {
     let Some(mount) = Mount::new(32) else { return };
     started_without_room(&mount);
 }
@@ -441,7 +441,7 @@ impl Room {
 }
 
 #[test]
-fn within_max_mib_archives_go_then_rows_then_fixes_then_intake_and_what_is_not_sent_never() {
+pub fn within_max_mib_archives_go_then_rows_then_fixes_then_intake_and_what_is_not_sent_never() {
     kept_within_room(&mut Room::new());
 }
 
@@ -513,7 +513,7 @@ fn unsent_events_stay(room: &mut Room) -> Vec<&'static str> {
 }
 
 #[test]
-fn a_reader_that_stays_makes_the_log_of_writes_grow_which_is_told_until_it_goes() {
+pub fn a_reader_that_stays_makes_the_log_of_writes_grow_which_is_told_until_it_goes() {
     let mut room = Room::new();
     let node = room.start(&nowhere());
     assert_eq!(room.pump(&node, 1, 100), None);
