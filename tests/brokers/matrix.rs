@@ -273,7 +273,7 @@ fn each_broker_does_what_the_table_says_of_it() {
             continue;
         };
         let row = line(name, &cells);
-        eprint!("{row}({:.0?})\n", begun.elapsed());
+        eprintln!("{row}({:.0?})", begun.elapsed());
         if std::env::var_os("UPDATE").is_some() {
             let others: Vec<&str> = page.split_inclusive('\n').collect();
             page = others

@@ -190,7 +190,7 @@ impl Server {
 
     /// The map of names and the broker.
     fn rabbit(&self, mode: Mode) -> Vec<Child> {
-        let names = self.path("names").to_str().map_or(0, |_| self.fixed("epmd"));
+        let names = self.fixed("epmd");
         let user = |name: &&str| json!({ "name": name, "password": name, "tags": "" });
         let all = |name: &&str| json!({ "user": name, "vhost": "/", "configure": ".*", "write": ".*", "read": ".*" });
         let write = if mode == Mode::Refusing { r"^waypost\.v1\.[^.]+\.[^.]+\.(?!event).*" } else { ".*" };
