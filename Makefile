@@ -41,7 +41,7 @@ fuzz: ## every reader of bytes from outside, two minutes each (FUZZ_SECONDS=120;
 
 bench: ## latency beside a floor in C; durable scans a second, bytes to the device and memory beside raw SQLite (20 minutes)
 	@scripts/ready build
-	$(CARGO) bench --locked --bench latency --bench store
+	$(CARGO) bench --locked --bench store
 
 build: ## the release binary, target/release/waypost
 	@scripts/ready build

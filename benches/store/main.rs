@@ -1,8 +1,9 @@
-//! What the store takes and costs, beside raw SQLite: scans a second that are durable when they are answered, bytes to the
-//! device for each event, memory. Node and floor run in turns in one session; medians are compared with the bars.
+//! What the store takes and costs: milliseconds from the wire to a browser beside a program in C; beside raw SQLite scans a
+//! second that are durable when they are answered, and bytes to the device for each event; memory. Node and floor run in turns
+//! in one session; medians are compared with the bars.
 //!
-//! The floor is the same SQLite in this process: it writes the very rows that the node wrote, in commits of the same size.
-//! Words after `--` choose: `cargo bench --bench store -- memory`.
+//! The floor in SQL is the same SQLite in this process: it writes the very rows that the node wrote, in commits of the same
+//! size. Words after `--` choose: `cargo bench --bench store -- memory`.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,10 +15,12 @@
 #[expect(dead_code, reason = "the tests use more of it")]
 mod bench;
 mod floor;
-mod scanners;
-mod process;
 mod ingest;
+mod latency;
+mod line;
 mod memory;
+mod process;
+mod scanners;
 mod wear;
 
 use std::path::Path;
@@ -52,6 +55,9 @@ fn main() {
     }
     let wanted: Vec<&String> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str()));
+    if is_wanted("latency") {
+        latency::compare();
+    }
     for load in ingest::LOADS {
         if is_wanted(load.name) {
             ingest::compare(load);

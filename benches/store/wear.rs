@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::bench::{Pty, Site, metric, sentence, wait_for};
+use crate::bench::{Pty, Site, metric, wait_for};
 use crate::floor::bytes_per_row;
+use crate::line::{Kind, epoch, wait_until};
 use crate::process::{written, written_at_its_end};
 use crate::{disk, is_short, verdict};
 
@@ -17,14 +18,14 @@ const BAR: f64 = 1.3;
 struct Pace {
     name: &'static str,
     every: Duration,
-    is_scan: bool,
+    kind: Kind,
 }
 
 /// One after the other in time, all at once in the clock: bytes do not depend on who else is at work.
 const PACES: [Pace; 3] = [
-    Pace { name: "fixes, 10 Hz", every: Duration::from_millis(100), is_scan: false },
-    Pace { name: "fixes, 1 Hz", every: Duration::from_secs(1), is_scan: false },
-    Pace { name: "scans", every: Duration::from_millis(25), is_scan: true },
+    Pace { name: "fixes, 10 Hz", every: Duration::from_millis(100), kind: Kind::Receiver },
+    Pace { name: "fixes, 1 Hz", every: Duration::from_secs(1), kind: Kind::Receiver },
+    Pace { name: "scans", every: Duration::from_millis(25), kind: Kind::Scanner },
 ];
 
 pub fn compare() {
@@ -52,30 +53,23 @@ struct Measured {
     payloads: Vec<String>,
 }
 
-fn play(pace: Pace, seconds: u64) -> Measured {
+fn play(pace: Pace, seconds: u32) -> Measured {
     let site = Site::new_in(disk());
     let mut pty = Pty::new(&site.path("tty"));
-    let port = site.path("tty").display().to_string();
-    site.configure(&if pace.is_scan {
-        format!("[[scanner]]\nid = \"door\"\nport = \"{port}\"\nplace = \"door\"\nrepeat_window_ms = 0\n")
-    } else {
-        format!(
-            "[[gps]]\nid = \"gps0\"\nport = \"{port}\"\nbaud = 115200\ntrack_interval_s = 0\nparked_interval_s = 0\n"
-        )
-    });
+    site.configure(&pace.kind.block(&site.path("tty")));
     let mut node = site.start();
-    let frame = |n: u64| if pace.is_scan { format!("TRL{:06}\r\n", n % 50) } else { epoch(n, pace.every) };
+    let frame = |n: u32| match pace.kind {
+        Kind::Scanner => format!("TRL{:06}\r\n", n % 50),
+        Kind::Receiver => epoch(n, pace.every),
+    };
     // The first round moves each asset to the door; what is measured begins after it.
-    let first = if pace.is_scan { 50 } else { 3 };
+    let first = if pace.kind == Kind::Scanner { 50 } else { 3 };
     let total = || node.ledger()["events"]["total"].as_u64().unwrap();
-    let mut play = |from: u64, upto: u64| {
+    let mut play = |from: u32, upto: u32| {
         let start = Instant::now();
         for n in from..upto {
             pty.write(frame(n).as_bytes());
-            let due = start + pace.every * u32::try_from(n + 1 - from).unwrap();
-            while let Some(left) = due.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-                std::thread::park_timeout(left);
-            }
+            wait_until(start + pace.every * (n + 1 - from));
         }
     };
     play(0, first);
@@ -83,7 +77,7 @@ fn play(pace: Pace, seconds: u64) -> Measured {
     std::thread::park_timeout(Duration::from_secs(2));
     let commits = || metric(&node, "waypost_commit_seconds_count", &[]);
     let (events, commits_before, bytes) = (total(), commits(), written(node.child.id()));
-    let n = seconds * 1000 / u64::try_from(pace.every.as_millis()).unwrap();
+    let n = seconds * 1000 / u32::try_from(pace.every.as_millis()).unwrap();
     play(first, first + n);
     std::thread::park_timeout(Duration::from_secs(2));
     let (events_after, commits_after) = (total(), commits());
@@ -96,13 +90,4 @@ fn play(pace: Pace, seconds: u64) -> Measured {
         .unwrap();
     let payloads = bodies.query_map([events.cast_signed()], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     Measured { bytes: bytes as f64 / n as f64, batch: n as f64 / (commits_after - commits_before), payloads }
-}
-
-/// RMC and GGA of a truck that moves on.
-fn epoch(n: u64, every: Duration) -> String {
-    let ms = n * u64::try_from(every.as_millis()).unwrap();
-    let time = format!("{:02}{:02}{:02}.{:02}", ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60, ms % 1000 / 10);
-    let lat = format!("48{:02}.{:05}", n / 1_000 % 60, n % 1_000 * 100);
-    let gga = sentence(&format!("GPGGA,{time},{lat},N,01130.00000,E,1,09,0.9,512.3,M,46.9,M,,"));
-    gga + &sentence(&format!("GPRMC,{time},A,{lat},N,01130.00000,E,36.0,000.0,211126,,,A"))
 }

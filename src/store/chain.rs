@@ -59,17 +59,19 @@ pub(super) fn last<L: Link>(conn: &Connection, asset: &str) -> rusqlite::Result<
 
 /// Steps back through what is kept of an asset, the last first. A row that is not there ends it.
 pub(super) fn back<'c, L: Link>(conn: &'c Connection, asset: &str) -> rusqlite::Result<Back<'c, L>> {
-    back_from(conn, last(conn, asset)?)
+    Ok(back_from(conn, last(conn, asset)?))
 }
 
-fn back_from<L: Link>(conn: &Connection, first: Option<Linked<L>>) -> rusqlite::Result<Back<'_, L>> {
-    Ok(Back { first, prev: None, one: conn.prepare_cached(L::SQL.one)?, left: STEPS_MAX })
+fn back_from<L: Link>(conn: &Connection, first: Option<Linked<L>>) -> Back<'_, L> {
+    Back { conn, first, prev: None, one: None, left: STEPS_MAX }
 }
 
 pub(super) struct Back<'c, L> {
+    conn: &'c Connection,
     first: Option<Linked<L>>,
     prev: Option<i64>,
-    one: CachedStatement<'c>,
+    /// Most look at the last row alone.
+    one: Option<CachedStatement<'c>>,
     left: usize,
 }
 
@@ -77,7 +79,13 @@ impl<L: Link> Back<'_, L> {
     fn step(&mut self) -> rusqlite::Result<Option<Linked<L>>> {
         let row = match (self.first.take(), self.prev) {
             (Some(first), _) => Some(first),
-            (None, Some(prev)) if self.left > 0 => self.one.query_row([prev], linked).optional()?,
+            (None, Some(prev)) if self.left > 0 => {
+                let one = match self.one.take() {
+                    Some(one) => one,
+                    None => self.conn.prepare_cached(L::SQL.one)?,
+                };
+                self.one.insert(one).query_row([prev], linked).optional()?
+            }
             (None, _) => None,
         };
         self.prev = row.as_ref().and_then(|row| row.prev);
@@ -186,7 +194,7 @@ pub(super) fn thin<L: Link>(
     let mut set_prev = conn.prepare_cached(L::SQL.set_prev)?;
     for found in newest.into_values() {
         let (mut kept, mut named) = (found.n, found.prev);
-        for row in back_from(conn, Some(found))?.skip(1) {
+        for row in back_from(conn, Some(found)).skip(1) {
             let row = row?;
             if is_old(&row.link) {
                 delete.execute([row.n])?;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use rusqlite::{Connection, OptionalExtension, Row as SqlRow, named_params};
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
 use crate::domain::{By, Change, EventId, PlaceSaid, Said, SaidKey, Seq, TimeQuality, Turn, UnixMs};
 
@@ -94,23 +94,23 @@ impl Link for Said {
         };
         conn.prepare_cached(
             "insert into said (prev, asset, order_ms, nudge, cause, nth, ts_ms, tq, boot, mono_ms, voice, gone, place) values
-             (:prev, :asset, :order, :nudge, :cause, :nth, :ts, :tq, :boot, :mono, :voice, :gone, :place)",
+             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
-        .execute(named_params! {
-            ":prev": prev,
-            ":asset": asset,
-            ":order": self.key.order_ms,
-            ":nudge": self.key.nudge,
-            ":cause": self.key.cause.0,
-            ":nth": self.key.nth,
-            ":ts": self.ts_ms,
-            ":tq": self.tq.as_str(),
-            ":boot": self.received.0,
-            ":mono": self.received.1,
-            ":voice": self.by as i64,
-            ":gone": gone,
-            ":place": place,
-        })
+        .execute(params![
+            prev,
+            asset,
+            self.key.order_ms,
+            self.key.nudge,
+            self.key.cause.0,
+            self.key.nth,
+            self.ts_ms,
+            self.tq.as_str(),
+            self.received.0,
+            self.received.1,
+            self.by as i64,
+            gone,
+            place,
+        ])
         .map(|_| ())
     }
 }
@@ -155,23 +155,23 @@ impl Link for Told {
         let turn = &self.turn;
         conn.prepare_cached(
             "insert into turns (prev, asset, order_ms, nudge, cause, nth, change, place, since_ms, tq, voice, id, seq) values
-             (:prev, :asset, :order, :nudge, :cause, :nth, :change, :place, :since, :tq, :voice, :id, :seq)",
+             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
-        .execute(named_params! {
-            ":prev": prev,
-            ":asset": asset,
-            ":order": turn.key.order_ms,
-            ":nudge": turn.key.nudge,
-            ":cause": turn.key.cause.0,
-            ":nth": turn.key.nth,
-            ":change": turn.change as i64,
-            ":place": turn.place,
-            ":since": turn.since_ms,
-            ":tq": turn.tq.as_str(),
-            ":voice": turn.by as i64,
-            ":id": self.id.0,
-            ":seq": self.seq.0,
-        })
+        .execute(params![
+            prev,
+            asset,
+            turn.key.order_ms,
+            turn.key.nudge,
+            turn.key.cause.0,
+            turn.key.nth,
+            turn.change as i64,
+            turn.place,
+            turn.since_ms,
+            turn.tq.as_str(),
+            turn.by as i64,
+            self.id.0,
+            self.seq.0,
+        ])
         .map(|_| ())
     }
 }

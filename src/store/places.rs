@@ -1,6 +1,8 @@
 //! Where assets are: the folded state, the register, and the open windows of repeats.
 
-use rusqlite::{Connection, OptionalExtension, Row as SqlRow, named_params};
+use std::sync::LazyLock;
+
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
 use crate::domain::{AssetState, EventId, Seq, TimeQuality};
 
@@ -31,9 +33,8 @@ pub(super) fn state_of(row: &SqlRow<'_>) -> rusqlite::Result<AssetState> {
 
 /// One asset as it is now.
 pub(super) fn one(conn: &Connection, asset: &str) -> rusqlite::Result<Option<AssetState>> {
-    conn.prepare_cached(&format!("select {COLUMNS} from places where asset = ?1"))?
-        .query_row([asset], state_of)
-        .optional()
+    static SQL: LazyLock<String> = LazyLock::new(|| format!("select {COLUMNS} from places where asset = ?1"));
+    conn.prepare_cached(&SQL)?.query_row([asset], state_of).optional()
 }
 
 /// The assets, registered first, then the most recently seen; at most `limit`, and how many there are in all.
@@ -81,33 +82,30 @@ impl Txn<'_> {
     /// # Errors
     /// As every statement: the whole transaction is rolled back.
     pub fn set_asset(&mut self, state: &AssetState) -> Result<()> {
-        let sql = format!(
-            "insert into places ({COLUMNS}) values
-             (:asset, :id, :seq, :ts, :tq, :boot, :mono, :lat, :lon, :speed, :course, :place, :since, :source, :gps)
-             on conflict do update set id = :id, seq = :seq, ts_ms = :ts, tq = :tq, boot = :boot, mono_ms = :mono, lat = :lat,
-               lon = :lon, speed_mps = :speed, course_deg = :course, place = :place, since_ms = :since, source = :source,
-               gps_place = :gps"
-        );
         self.sql
-            .prepare_cached(&sql)
+            .prepare_cached(
+                "insert into places values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, null, null)
+                 on conflict do update set id = ?2, seq = ?3, ts_ms = ?4, tq = ?5, boot = ?6, mono_ms = ?7, lat = ?8, lon = ?9,
+                   speed_mps = ?10, course_deg = ?11, place = ?12, since_ms = ?13, source = ?14, gps_place = ?15",
+            )
             .and_then(|mut stmt| {
-                stmt.execute(named_params! {
-                    ":asset": state.asset,
-                    ":id": state.id.0,
-                    ":seq": state.seq.0,
-                    ":ts": state.ts_ms,
-                    ":tq": state.tq.as_str(),
-                    ":boot": state.received.0,
-                    ":mono": state.received.1,
-                    ":lat": state.position.map(|p| p.0),
-                    ":lon": state.position.map(|p| p.1),
-                    ":speed": state.speed_mps,
-                    ":course": state.course_deg,
-                    ":place": state.place,
-                    ":since": state.since_ms,
-                    ":source": state.source,
-                    ":gps": state.gps_place,
-                })
+                stmt.execute(params![
+                    state.asset,
+                    state.id.0,
+                    state.seq.0,
+                    state.ts_ms,
+                    state.tq.as_str(),
+                    state.received.0,
+                    state.received.1,
+                    state.position.map(|p| p.0),
+                    state.position.map(|p| p.1),
+                    state.speed_mps,
+                    state.course_deg,
+                    state.place,
+                    state.since_ms,
+                    state.source,
+                    state.gps_place,
+                ])
             })
             .map(|_| ())
             .map_err(|e| self.err(&e))

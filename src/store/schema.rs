@@ -29,6 +29,8 @@ const WAL_KEEP_BYTES: i64 = 8 << 20;
 /// Pages of the writer that are kept in memory at most. KiB; with less than what one transaction of the busiest yard changes, a
 /// page would be written more than once in it.
 const CACHE_KIB: i64 = 4096;
+/// The same of a reader. KiB; each commit makes them void, so more would be filled in vain.
+const READER_KIB: i64 = 512;
 /// The first SQLite without the WAL-reset bug (sqlite.org/wal.html#walresetbug).
 const SQLITE_MIN: i32 = 3_051_003;
 
@@ -80,6 +82,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(err)?;
     conn.pragma_update(None, "query_only", true).map_err(err)?;
+    conn.pragma_update(None, "cache_size", -READER_KIB).map_err(err)?;
     conn.busy_timeout(std::time::Duration::from_secs(2)).map_err(err)?;
     conn.set_prepared_statement_cache_capacity(64);
     Ok(conn)
@@ -193,6 +196,15 @@ mod tests {
         assert!(
             matches!(open_writer(&path), Err(StoreError::ForeignMigration { name, .. }) if name == "0001_spine.sql")
         );
+    }
+
+    #[test]
+    fn sqlite_is_compiled_as_the_project_says() {
+        let conn = Connection::open_in_memory().unwrap();
+        let mut options = conn.prepare("select compile_options from pragma_compile_options").unwrap();
+        let options: Vec<String> =
+            options.query_map([], |row| row.get(0)).unwrap().map(|option| option.unwrap()).collect();
+        assert!(options.iter().any(|option| option == "DEFAULT_MEMSTATUS=0"), "{options:?}: see .cargo/config.toml");
     }
 
     #[test]

@@ -88,13 +88,25 @@ pub struct Txn<'a> {
     pub(super) run: i64,
     pub(super) heads: Heads,
     counts: BTreeMap<Count, i64>,
+    /// Events appended, of each kind, that a source sent and that the node derived: counted when the counts are written.
+    appended: [[i64; 2]; Kind::ALL.len()],
     boot: Option<i64>,
     pub(super) quota: Option<Quota>,
 }
 
 impl<'a> Txn<'a> {
     pub(super) fn new(path: &'a Path, sql: &'a Transaction<'a>, heads: Heads, run: i64, now: Stamp) -> Self {
-        Self { path, sql, now, run, heads, counts: BTreeMap::new(), boot: None, quota: None }
+        Self {
+            path,
+            sql,
+            now,
+            run,
+            heads,
+            counts: BTreeMap::new(),
+            appended: Default::default(),
+            boot: None,
+            quota: None,
+        }
     }
 
     /// Writes the gathered counts; the caller commits.
@@ -119,6 +131,7 @@ impl<'a> Txn<'a> {
 
     /// Writes what was counted so far.
     pub(super) fn write_counts(&mut self) -> Result<()> {
+        self.count_appended();
         let counts = std::mem::take(&mut self.counts);
         let mut add = self
             .sql
@@ -204,14 +217,18 @@ impl<'a> Txn<'a> {
         self.note_wall(run, draft)?;
         self.heads.seq = seq;
         self.heads.of_kind[slot] = Some(seq);
-        let lane = draft.kind.lane();
-        self.add(Count::events("total", ""), 1);
-        if draft.source.is_none() {
-            self.add(Count::events("derived", ""), 1);
-        }
-        let waits = if self.heads.uplink { "unsent" } else { "local" };
-        self.add(Count::events(waits, lane.as_str()), 1);
+        self.appended[slot][usize::from(draft.source.is_none())] += 1;
         Ok(Append::New(seq))
+    }
+
+    /// Counts what was appended so far.
+    fn count_appended(&mut self) {
+        let waits = if self.heads.uplink { "unsent" } else { "local" };
+        for (kind, [sent, derived]) in Kind::ALL.into_iter().zip(std::mem::take(&mut self.appended)) {
+            self.add(Count::events("total", ""), sent + derived);
+            self.add(Count::events("derived", ""), derived);
+            self.add(Count::events(waits, kind.lane().as_str()), sent + derived);
+        }
     }
 
     /// Counts a finished frame of a source: one `frames` and one of its outcome, together.
@@ -233,6 +250,7 @@ impl<'a> Txn<'a> {
             }
         }
         if on != self.heads.uplink {
+            self.count_appended();
             self.recall()?;
             for lane in Lane::ALL {
                 let behind = self.count_after(lane)?;

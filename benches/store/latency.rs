@@ -3,16 +3,6 @@
 //!
 //! The floor's source is looked for in `WAYPOST_BENCH` or beside the project; without it only the node's figures are printed.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a measurement ends at the first thing that is not as it should be"
-)]
-
-#[path = "../tests/it/bench.rs"]
-#[expect(dead_code, reason = "the tests use more of it")]
-mod bench;
-
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,10 +11,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bench::{Pty, Site, free_port, sentence, wait_for};
+use crate::bench::{Pty, Site, free_port, wait_for};
+use crate::line::{Kind, epoch, wait_until};
+use crate::{TURNS, disk, is_short, median};
 
 const CLIENTS: usize = 4;
-const TURNS: usize = 3;
 
 /// What is sent: a number that the answer carries, at a pace.
 #[derive(Clone, Copy)]
@@ -53,14 +44,7 @@ impl Load {
     fn frame(self, n: u32) -> Vec<u8> {
         match self {
             Self::Scans { .. } => format!("SEQ{n:09}\r\n").into_bytes(),
-            Self::Fixes { .. } => {
-                let time = format!("{:02}{:02}{:02}.{:02}", n / 36_000, n / 600 % 60, n / 10 % 60, n % 10 * 10);
-                let lat = format!("48{:08.5}", 1.0 + f64::from(n % 50_000) * 0.001);
-                let gga = sentence(&format!("GPGGA,{time},{lat},N,01130.00000,E,1,09,0.9,512.3,M,46.9,M,,"));
-                let gsa = sentence("GPGSA,A,3,04,05,09,12,24,25,29,31,32,,,,1.8,0.9,1.5");
-                let rmc = sentence(&format!("GPRMC,{time},A,{lat},N,01130.00000,E,36.0,000.0,211126,,,A"));
-                (gga + &gsa + &rmc).into_bytes()
-            }
+            Self::Fixes { .. } => epoch(n, self.every()).into_bytes(),
         }
     }
 
@@ -124,10 +108,7 @@ fn measure(pty: &mut Pty, address: SocketAddr, path: &str, load: Load, base: u32
     let start = Instant::now();
     let mut sent = HashMap::new();
     for n in 0..load.count() {
-        let due = start + load.every() * n;
-        while let Some(left) = due.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            std::thread::park_timeout(left);
-        }
+        wait_until(start + load.every() * n);
         let frame = load.frame(base + n);
         sent.insert(base + n, Instant::now());
         pty.write(&frame);
@@ -151,11 +132,6 @@ fn measure(pty: &mut Pty, address: SocketAddr, path: &str, load: Load, base: u32
 fn shares(mut took: Vec<f64>) -> [f64; 3] {
     took.sort_by(f64::total_cmp);
     [50, 95, 99].map(|p| took[(took.len() * p / 100).min(took.len() - 1)])
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 struct Floor {
@@ -191,7 +167,7 @@ impl Floor {
 }
 
 fn turn_floor(floor: &Floor, load: Load, base: u32) -> [f64; 3] {
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let dir = tempfile::tempdir_in(disk()).unwrap();
     let mut pty = Pty::new(&dir.path().join("tty"));
     let (mut child, address) = floor.start(&dir.path().join("tty"), &dir.path().join("floor.db"));
     let took = measure(&mut pty, address, "/e", load, base);
@@ -201,17 +177,10 @@ fn turn_floor(floor: &Floor, load: Load, base: u32) -> [f64; 3] {
 }
 
 fn turn_node(load: Load, base: u32) -> [f64; 3] {
-    let site = Site::new_in(Path::new(env!("CARGO_TARGET_TMPDIR")));
+    let site = Site::new_in(disk());
     let mut pty = Pty::new(&site.path("tty"));
-    let port = site.path("tty").display().to_string();
-    site.configure(&match load {
-        Load::Fixes { .. } => format!(
-            "[[gps]]\nid = \"gps0\"\nport = \"{port}\"\nbaud = 115200\ntrack_interval_s = 0\nparked_interval_s = 0\n"
-        ),
-        Load::Scans { .. } => {
-            format!("[[scanner]]\nid = \"door\"\nport = \"{port}\"\nplace = \"door\"\nrepeat_window_ms = 0\n")
-        }
-    });
+    let kind = if matches!(load, Load::Scans { .. }) { Kind::Scanner } else { Kind::Receiver };
+    site.configure(&kind.block(&site.path("tty")));
     let node = site.start();
     pty.write(&load.frame(base + 100_000));
     wait_for("the port", || (node.ledger()["events"]["total"].as_i64()? > 0).then_some(()));
@@ -221,7 +190,7 @@ fn turn_node(load: Load, base: u32) -> [f64; 3] {
     shares(took)
 }
 
-fn compare(name: &str, load: Load, floor: Option<&Floor>) {
+fn rounds(name: &str, load: Load, floor: Option<&Floor>) {
     let (mut nodes, mut floors) = (Vec::new(), Vec::new());
     for turn in 0..TURNS {
         let base = 1_000 + u32::try_from(turn).unwrap() * 10_000;
@@ -240,14 +209,10 @@ fn compare(name: &str, load: Load, floor: Option<&Floor>) {
     }
 }
 
-fn main() {
-    // `cargo test --benches` runs this too; a measurement is asked for with `cargo bench`.
-    if !std::env::args().any(|arg| arg == "--bench") {
-        return;
-    }
+pub fn compare() {
     let dir = tempfile::tempdir().unwrap();
     let floor = Floor::build(dir.path());
-    let short = std::env::var_os("WAYPOST_BENCH_SHORT").is_some();
-    compare("scans, 20 ms apart, 4 streams", Load::Scans { count: if short { 200 } else { 1_000 } }, floor.as_ref());
-    compare("fixes, 10 Hz, 4 streams", Load::Fixes { seconds: if short { 5 } else { 60 } }, floor.as_ref());
+    let (scans, seconds) = if is_short() { (200, 5) } else { (1_000, 60) };
+    rounds("scans, 20 ms apart, 4 streams", Load::Scans { count: scans }, floor.as_ref());
+    rounds("fixes, 10 Hz, 4 streams", Load::Fixes { seconds }, floor.as_ref());
 }
