@@ -205,8 +205,9 @@ fn all(whole: bool) -> Vec<Message> {
     all
 }
 
-/// What nothing here makes: commands come from outside, and their answers are tried where they are given.
-const ASIDE: [&str; 4] = ["ack", "cmd/confirm", "cmd/ping", "cmd/replay"];
+/// What nothing here makes: commands come from outside, and their answers are tried where they are given; what they and
+/// certificates add is not said by this version yet.
+const ASIDE: [&str; 4] = ["ack", "cmd/", "health/cert_days", "watermark/confirmed"];
 
 #[test]
 fn every_payload_is_as_its_schema_says_and_every_field_of_a_schema_is_in_some_payload() {

@@ -54,20 +54,17 @@ impl Strict {
         fields(payload, "", self.seen.entry(name.to_owned()).or_default());
     }
 
-    /// The fields that schemas name and no payload had, but those of `aside`.
+    /// The fields that schemas name and no payload had, but what begins with one of `aside`.
     pub fn unseen(&self, aside: &[&str]) -> Vec<String> {
         let mut unseen = Vec::new();
-        for (name, (schema, _)) in self.schemas.iter().filter(|(name, _)| !aside.contains(&name.as_str())) {
+        for (name, (schema, _)) in &self.schemas {
             let mut named = BTreeSet::new();
             properties(schema, "", &mut named);
             let seen = self.seen.get(name);
-            unseen.extend(
-                named
-                    .iter()
-                    .filter(|one| !seen.is_some_and(|seen| seen.contains(*one)))
-                    .map(|one| format!("{name}{one}")),
-            );
+            named.retain(|one| !seen.is_some_and(|seen| seen.contains(one)));
+            unseen.extend(named.iter().map(|one| format!("{name}{one}")));
         }
+        unseen.retain(|one| !aside.iter().any(|aside| one.starts_with(aside)));
         unseen
     }
 }
