@@ -23,7 +23,8 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::{Clock, Keeper};
 use crate::config::{Config, Port, SendFrom};
 use crate::health::{
-    Alarm, Board, End, Light, Notify, Restart, Running, Severity, State, Supervisor, Tally, UplinkState, Worker, wedge,
+    Alarm, Board, End, Light, Notify, Restart, Running, Severity, State, Supervisor, Tally, UplinkState, Worker,
+    alarms, wedge,
 };
 use crate::ingest::{self, Carriers, Feed, Origin, Ring};
 use crate::retention::Retention;
@@ -218,6 +219,7 @@ impl App {
                 kind: spec.kind,
                 port: spec.port.to_string(),
                 baud: spec.line.baud.filter(|_| matches!(spec.port, Port::Serial(_))),
+                boot: node.boot_id.clone(),
             };
             let ring = Ring::open(&self.config.store.dir.join("captures"), origin, clock.now());
             rings.insert(spec.id.clone(), ring.clone());
@@ -386,7 +388,7 @@ fn raise_kept(board: &Board, clock: &Clock, why: String) {
 /// What was found at the opening of the store is an alarm until a start that finds nothing.
 fn raise_finding(board: &Board, finding: &Finding) {
     let Finding { name, text, advice, at_ms } = finding.clone();
-    board.raise(Alarm { name: name.into(), severity: Severity::Fault, since_ms: at_ms, text, advice, count: 1 });
+    board.raise(Alarm { name: name.into(), severity: alarms::worst(name), since_ms: at_ms, text, advice, count: 1 });
 }
 
 fn raise_plan(board: &Board, clock: &Clock, why: String) {

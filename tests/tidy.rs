@@ -60,7 +60,7 @@ const RECKONERS: &[(&str, &str)] = &[
     ("src/store/times.rs", "it writes down where it stood"),
     ("src/retention/age.rs", "its guards: a receipt by it is possible or not, and none leaves by it alone"),
     ("src/retention/shelves.rs", "the same for the lines of logs"),
-    ("src/ingest/ring.rs", "the date of a capture, and whether one is gone on with: bytes for diagnosis"),
+    ("src/ingest/ring.rs", "the date of a capture, for people"),
     ("src/screen/sheet.rs", "ages of another boot, for people"),
     ("src/store/retry.rs", "for how long a person may open a letter again; the letter itself leaves by retention"),
     ("src/uplink/sign.rs", "when the next try is due, for people; the try itself goes by CLOCK_BOOTTIME"),

@@ -1,4 +1,4 @@
-{"capture":1,"version":"0","source":"door-3","kind":"scanner","port":"/dev/ttyUSB0","baud":9600,"start":"2026-11-20T08:00:00.000Z","start_ms":1795161600000}
+{"capture":1,"version":"0","source":"door-3","kind":"scanner","port":"/dev/ttyUSB0","baud":9600,"start":"2026-11-20T08:00:00.000Z","start_ms":1795161600000,"boot":"a boot","start_mono_ms":0}
 [0,"TRL-1041\\r"]
 [400,"TRL-1041\\r"]
 [3000,"TRL-1041\\r"]

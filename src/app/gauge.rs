@@ -83,6 +83,8 @@ struct Live {
 struct Seen {
     files: Files,
     has_ballast: bool,
+    /// Why the reserve could not be laid.
+    reserve: Option<String>,
     probe: io::Result<()>,
     written: Option<u64>,
 }
@@ -96,10 +98,6 @@ impl Gauge {
             ctx.beat.working(LOOK_BUDGET);
             self.look(live).await?;
             self.note_alarms(&mut live.alarms).await;
-            // One that is late names a few events more as lost than there were.
-            if let Err(error) = self.parts.store.keep_mark().await {
-                tracing::warn!(%error, "the high-water mark could not be written; the last one stands");
-            }
             let wait = ctx.beat.parked(EVERY);
             tokio::select! {
                 () = ctx.stop.cancelled() => return Ok(()),
@@ -133,6 +131,8 @@ impl Gauge {
         let events = store.head().borrow().0;
         live.outlook.see(Point { mono_ms: now.mono_ms(), events, written: live.written });
         let verdict = self.judge(live, &seen);
+        // One that is late names a few events more as lost than there were.
+        let mark = store.keep_mark().await.err();
         pressure::tell(
             board,
             now.wall_ms,
@@ -143,6 +143,8 @@ impl Gauge {
                 is_tight: store.is_tight(),
                 wal: seen.files.wal,
                 probe: seen.probe.as_ref().err().map(ToString::to_string),
+                mark: mark.map(|error| error.to_string()),
+                reserve: seen.reserve.clone(),
             },
         );
         if seen.files.wal > WAL_FAR * verdict.wal_max {
@@ -162,7 +164,11 @@ impl Gauge {
         // Asked for its own sake: without events nobody would notice that there is room again.
         self.parts.store.reconsider(live.fill);
         self.parts.thin_s.store(verdict.thin.as_secs(), Ordering::Release);
-        self.parts.needs.send_if_modified(|need| std::mem::replace(need, verdict.need) != verdict.need);
+        // As long as it stands it is told with each look: a step that failed is tried again with the next.
+        self.parts.needs.send_if_modified(|need| {
+            *need = verdict.need;
+            !need.is_none()
+        });
         verdict
     }
 
@@ -248,11 +254,8 @@ impl Gauge {
 /// Looks at the disk, and lays the reserve where there is room for it. Blocks for as long as the disk does.
 fn see(store: &Store) -> Seen {
     let files = Files::measure(store.path());
-    if !store.has_ballast()
-        && files.free.is_some_and(|free| room::has_room_for_ballast(free, files.wal))
-        && let Err(error) = store.lay_ballast()
-    {
-        tracing::debug!(%error, "the reserve for a full disk could not be laid");
-    }
-    Seen { files, has_ballast: store.has_ballast(), probe: store.probe(), written: written_bytes() }
+    let has_room = files.free.is_some_and(|free| room::has_room_for_ballast(free, files.wal));
+    let laid = if has_room && !store.has_ballast() { store.lay_ballast() } else { Ok(()) };
+    let reserve = laid.err().map(|error| error.to_string());
+    Seen { files, has_ballast: store.has_ballast(), reserve, probe: store.probe(), written: written_bytes() }
 }

@@ -1,7 +1,7 @@
 //! What a person is told as room ends or the disk fails: alarms with what happens, and what to do.
 
 use crate::domain::UnixMs;
-use crate::health::{Alarm, Board, Severity};
+use crate::health::{Alarm, Board, Severity, alarms};
 use crate::retention::room::{FAULT_PCT, TELL_PCT, Verdict, WARN_PCT};
 
 /// Raised from 70 % of the room on.
@@ -22,6 +22,10 @@ pub(super) struct Disk {
     pub(super) wal: u64,
     /// Why nothing can be written; none: it can.
     pub(super) probe: Option<String>,
+    /// Why the high-water mark could not be written; none: it could, or was not to be.
+    pub(super) mark: Option<String>,
+    /// Why the reserve could not be laid; none: it is, or there is no room for it.
+    pub(super) reserve: Option<String>,
 }
 
 /// Raises what stands and clears what is over.
@@ -48,6 +52,22 @@ pub(super) fn tell(board: &Board, now_ms: UnixMs, verdict: &Verdict, disk: &Disk
         )
     });
     say(WAL, wal);
+    // A disk that takes nothing, or has no room, has an alarm of its own.
+    let is_sick = disk.probe.is_some() || disk.is_tight;
+    let place = "Move away what stands in its place, or give the folder back to the service (chown waypost:); it is tried again each second.";
+    let mark = disk.mark.as_ref().filter(|_| !is_sick).map(|error| {
+        let text =
+            format!("The high-water mark stands still: {error}. A store that comes back older would not be noticed.");
+        (Severity::Warn, text, place)
+    });
+    say(alarms::HIGH_WATER_MARK, mark);
+    let reserve = disk.reserve.as_ref().filter(|_| !is_sick).map(|error| {
+        let text = format!(
+            "The reserve for a full disk cannot be laid: {error}. On a full disk nothing could be cleared away."
+        );
+        (Severity::Warn, text, place)
+    });
+    say(alarms::RESERVE, reserve);
 }
 
 fn room(verdict: &Verdict, disk: &Disk) -> Option<(Severity, String, &'static str)> {

@@ -183,7 +183,8 @@ fn list(config: &Path, query: Option<String>, json: bool) -> Done {
     if json {
         return print(&format!("{:#}\n", answer["items"]));
     }
-    let mut text = String::new();
+    let mut text = format!("  {:<24} {:<16} {:<24}  KIND, NAME, CODES\n", "ASSET", "PLACE", "SINCE");
+    let is_empty = answer["items"].as_array().is_none_or(Vec::is_empty);
     for item in answer["items"].as_array().into_iter().flatten() {
         let since = item["since_ms"].as_i64().map_or_else(|| "-".to_owned(), wire::rfc3339);
         let codes: Vec<&str> = item["codes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -200,5 +201,5 @@ fn list(config: &Path, query: Option<String>, json: bool) -> Done {
     if let Some(more) = answer["more"].as_i64().filter(|more| *more > 0) {
         text.push_str(&format!("{more} more; say what to look for, or use `waypost assets export`\n"));
     }
-    print(if text.is_empty() { "no assets\n" } else { &text })
+    print(if is_empty { "no assets\n" } else { &text })
 }

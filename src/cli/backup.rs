@@ -30,9 +30,8 @@ pub(super) fn backup(config: &Path, args: &BackupArgs) -> Done {
     let unfinished = Unfinished::begin(file)?;
     let interrupt = Interrupt::listen()?;
     let mut progress = Progress::new("KiB");
-    let copied = store::copy(&db, &unfinished.path, |done, of| {
+    let copied = store::copy(&db, &unfinished.path, interrupt.flag(), |done, of| {
         progress.tell(done / 1024, Some(of / 1024));
-        !interrupt.is_asked()
     });
     progress.end();
     let Some(copied) = copied.map_err(failure)? else {

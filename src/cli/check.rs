@@ -73,9 +73,9 @@ fn words(account: &Account) -> String {
         text.push_str(&format!("and {} more like the last\n", account.more));
     }
     advice.iter().for_each(|advice| text.push_str(&format!("what to do: {advice}\n")));
-    let Account { events, letters, lines, differences, more } = account;
+    let Account { events, letters, open_letters, lines, differences, more } = account;
     text.push_str(&match differences.len() {
-        0 => format!("The ledger balances: {events} events and {letters} letters come to all {lines} of its lines.\n"),
+        0 => format!("The ledger balances: {events} events and {letters} letters ({open_letters} open) come to all {lines} of its lines.\n"),
         n => {
             let n = i64::try_from(n).unwrap_or(i64::MAX).saturating_add(*more);
             format!("The ledger does not balance: {n} differences in {events} events, {letters} letters and {lines} lines.\n")

@@ -19,6 +19,8 @@ use crate::wire;
 
 /// Letters that one list shows.
 const SHOWN: usize = 500;
+/// What to do about a number that no letter has; the node says the same.
+const NO_SUCH: &str = "`waypost letters list --state all` shows those there are.";
 /// How often a running node is asked how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -29,6 +31,7 @@ pub(super) enum Letters {
     /// Show one letter: its bytes, what was done with it, and how many are like it
     Show {
         /// Its number
+        #[arg(value_parser = number)]
         id: i64,
         /// Print JSON
         #[arg(long)]
@@ -93,7 +96,7 @@ pub(super) struct ListArgs {
 #[derive(Args)]
 pub(super) struct Chosen {
     /// Their numbers
-    #[arg(required_unless_present_any = ["reason", "source"], conflicts_with_all = ["reason", "source"])]
+    #[arg(value_parser = number, required_unless_present_any = ["reason", "source"], conflicts_with_all = ["reason", "source"])]
     ids: Vec<i64>,
     /// All of this reason
     #[arg(long, requires = "expect", value_parser = reason)]
@@ -115,6 +118,10 @@ pub(super) struct Chosen {
 fn reason(word: &str) -> Result<Reason, String> {
     Reason::from_code(word)
         .ok_or_else(|| format!("{word:?} is no reason; `waypost letters list` shows those there are"))
+}
+
+fn number(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| "give the number of a letter; `waypost letters list` shows them".to_owned())
 }
 
 fn stage(word: &str) -> Result<Stage, String> {
@@ -307,7 +314,7 @@ fn show(config: &Path, id: i64, as_json: bool) -> Done {
         Some(node) => node.get(&format!("/letters/{id}"))?,
         None => {
             let sheet = closed(config)?.read(|reader| reader.letter(id)).map_err(failure)?;
-            let missing = || Failure::new(exit::NOT_WELL, format!("there is no letter {id}"));
+            let missing = || Failure::new(exit::NOT_WELL, format!("there is no letter {id}. {NO_SUCH}"));
             serde_json::from_str(&wire::letter_sheet(&sheet.ok_or_else(missing)?, true)).unwrap_or_default()
         }
     };

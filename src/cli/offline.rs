@@ -1,20 +1,21 @@
 //! Looks at the store and beside it: through the node while it runs, else at the file under its lock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::ask::Running;
 use super::progress::{Interrupt, Progress};
 use super::{Done, Failure, exit, load, print};
+use crate::clock::Clock;
 use crate::domain::{Lane, Row, Seq};
-use crate::store::{Closed, Filter, Ledger, Look, Reader, SourceLedger, StoreError};
+use crate::store::{Closed, Filter, Look, Reader, StoreError};
 use crate::wire;
 
 /// Events read at once for an export.
@@ -37,9 +38,15 @@ pub(super) fn failure(error: StoreError) -> Failure {
 
 /// `waypost outbox stat`
 pub(super) fn stat(config: &Path, as_json: bool) -> Done {
-    let ledger = match Running::find(config)? {
+    let ledger: Value = match Running::find(config)? {
         Some(node) => node.get("/ledger")?,
-        None => of(&closed(config)?.read(|reader| reader.ledger()).map_err(failure)?),
+        None => {
+            let known = load(config)?.config;
+            let ids = known.gps.iter().map(|one| &one.id).chain(known.scanners.iter().map(|one| &one.id));
+            let ledger = closed(config)?.read(|reader| reader.ledger()).map_err(failure)?;
+            let text = ledger.told(&ids.cloned().collect::<Vec<_>>(), Some(Clock::system().now().wall_ms));
+            serde_json::from_str(&text).unwrap_or_default()
+        }
     };
     if as_json {
         print(&format!("{ledger:#}\n"))?;
@@ -54,23 +61,6 @@ pub(super) fn stat(config: &Path, as_json: bool) -> Done {
         print(&text)?;
     }
     Ok(if ledger["balance"] == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::NOT_WELL) })
-}
-
-fn of(ledger: &Ledger) -> Value {
-    let sheet = |source: &SourceLedger| {
-        let SourceLedger { frames, outcomes, reasons, policies } = source;
-        let mut sheet = json!({ "frames": frames, "reasons": reasons });
-        if !policies.is_empty() {
-            sheet["policies"] = json!(policies);
-        }
-        for (outcome, n) in outcomes {
-            sheet[outcome] = json!(n);
-        }
-        sheet
-    };
-    let sources: BTreeMap<&str, Value> =
-        ledger.sources.iter().map(|(id, source)| (id.as_str(), sheet(source))).collect();
-    json!({ "balance": ledger.imbalance(), "sources": sources, "events": ledger.events, "letters": ledger.letters })
 }
 
 /// `waypost capture`
@@ -115,6 +105,10 @@ pub(super) fn export(config: &Path, from: Option<i64>, to: Option<i64>, unsent: 
     let out = io::stdout().lock();
     let mut out = io::BufWriter::new(out);
     let (from, to) = (from.unwrap_or(1).max(1), to.unwrap_or(i64::MAX));
+    if from > to {
+        let text = format!("no event lies from {from} to {to}; give a --to that is not before --from");
+        return Err(Failure::new(exit::USAGE, text));
+    }
     let (mut progress, interrupt, mut n) = (Progress::new("events"), Interrupt::listen()?, 0_u64);
     // The lines that were written stay whole, whoever ends it.
     let mut line = |text: &dyn std::fmt::Display| {

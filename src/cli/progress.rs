@@ -73,6 +73,11 @@ impl Interrupt {
         Ok(Self(asked))
     }
 
+    /// True from when he has.
+    pub(super) const fn flag(&self) -> &Arc<AtomicBool> {
+        &self.0
+    }
+
     pub(super) fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

@@ -33,6 +33,9 @@ pub(super) struct PurgeArgs {
     /// Also what the platform has not got; it counts as discarded. With an uplink the node has to be stopped
     #[arg(long)]
     unsent: bool,
+    /// With --before: so many events may go at most; wanted when all that there are would go
+    #[arg(long, value_name = "N", conflicts_with = "asset")]
+    expect: Option<i64>,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -49,8 +52,8 @@ fn moment(text: &str) -> Result<i64, String> {
 }
 
 pub(super) fn purge(config: &Path, args: PurgeArgs) -> Done {
-    let PurgeArgs { what: What { asset, before }, unsent, yes } = args;
-    let purge = Purge { asset, before_ms: before, unsent, ..Purge::default() };
+    let PurgeArgs { what: What { asset, before }, unsent, expect, yes } = args;
+    let purge = Purge { asset, before_ms: before, unsent, expect, ..Purge::default() };
     if !yes {
         confirm(&purge)?;
     }
@@ -86,7 +89,7 @@ fn offline(config: &Path, purge: Purge, told: impl FnMut(&Purge)) -> Result<Purg
     let done = app::purge(&config, purge, &who, told).map_err(|error| not_opened(&error))?;
     done.map_err(|error| {
         let code = match error {
-            PurgeError::Unknown(_) => exit::NOT_WELL,
+            PurgeError::Unknown(_) | PurgeError::Unexpected { .. } => exit::NOT_WELL,
             PurgeError::Nothing => exit::USAGE,
             PurgeError::Busy => exit::BUSY,
             _ => exit::IO,

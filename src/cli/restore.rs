@@ -60,7 +60,7 @@ pub(super) fn restore(config: &Path, args: &RestoreArgs) -> Done {
 }
 
 fn words(plan: &Plan, name: &Path) -> String {
-    let Plan { copy: Sketch { epoch, head, events, node, run_ms }, present, top } = plan;
+    let Plan { copy: Sketch { epoch, head, events, node, run_ms, .. }, present, top } = plan;
     let since = wire::rfc3339(*run_ms);
     let mut text = format!(
         "{}: the store of {node}, {events} events up to {epoch}.{head}; its last start was {since}.\n",
@@ -69,11 +69,18 @@ fn words(plan: &Plan, name: &Path) -> String {
     text.push_str(&match present {
         None => "There is no store to replace.\n".to_owned(),
         Some(Present::Damaged(why)) => format!("The store that is there cannot be read ({why}); it is kept.\n"),
-        Some(Present::Sound { sketch, newer, unsent }) => format!(
+        Some(Present::Sound { sketch, newer, unsent, .. }) => format!(
             "The store that is there, of {}, stands at {}.{}. {newer} newer events leave it, {unsent} of them not sent; \
              they stay in the file that is kept in quarantine/.\n",
             sketch.node, sketch.epoch, sketch.head
         ),
+    });
+    text.push_str(&match present {
+        Some(Present::Sound { purges, .. }) if purges.is_empty() => String::new(),
+        Some(Present::Sound { purges, .. }) => {
+            format!("What was purged after the backup comes back with it, purge it again: {}.\n", purges.join("; "))
+        }
+        _ => "What was purged after the backup, if anything, comes back with it: purge it again.\n".to_owned(),
     });
     text.push_str(&format!(
         "Events go on at {} in a new epoch. What was sent since the backup may be sent again, under the same ids.\n",

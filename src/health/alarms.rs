@@ -32,6 +32,10 @@ pub const CLOCK: &str = "clock_untrusted";
 pub const WORKER: &str = "worker_restarts";
 /// The store does not commit, or takes long.
 pub const CANARY: &str = "canary";
+/// The high-water mark of the store cannot be written.
+pub const HIGH_WATER_MARK: &str = "high_water_mark";
+/// The reserve for a full disk cannot be laid.
+pub const RESERVE: &str = "reserve";
 /// The store's file is damaged.
 pub const CORRUPTION: &str = "corruption";
 
@@ -96,6 +100,12 @@ pub const ALARMS: &[Kind] = &[
         "A worn card turns read-only: `dmesg`, replace it. Else mount it writable.",
     ),
     kind(
+        HIGH_WATER_MARK,
+        Severity::Warn,
+        "`waypost.mark` cannot be written: a store that comes back older would not be noticed.",
+        "Move away what stands in its place in `store.dir`, give the folder back to the service; it is tried again each second.",
+    ),
+    kind(
         "http_listen",
         Severity::Warn,
         "An address of `http.listen` cannot be listened on; intake goes on.",
@@ -150,6 +160,12 @@ pub const ALARMS: &[Kind] = &[
         "Set `uplink.protocol = \"3.1.1\"`, or use a broker with MQTT 5.",
     ),
     kind(
+        RESERVE,
+        Severity::Warn,
+        "The reserve for a full disk, `waypost.ballast`, cannot be laid: on a full disk nothing could be cleared away.",
+        "Move away what stands in its place in `store.dir`, give the folder back to the service; it is tried again each second.",
+    ),
+    kind(
         "retention",
         Severity::Warn,
         "Old events stay in the log: a pass refused or could not go on.",
@@ -178,6 +194,12 @@ pub const ALARMS: &[Kind] = &[
         Severity::Fault,
         "The store cannot take what is read: the disk is full or fails.",
         "Free space, check the disk; intake goes on by itself.",
+    ),
+    kind(
+        "store_restored",
+        Severity::Warn,
+        "A backup was put in the place of the store; what is missing is named.",
+        "If it was meant: move its folder in `quarantine/` away. It ends with the start after that.",
     ),
     kind(
         "store_rolled_back",
@@ -216,6 +238,12 @@ pub const ALARMS: &[Kind] = &[
         "Nothing, if it stays the only time; else send the log to support.",
     ),
 ];
+
+/// How bad an alarm is at its worst; one that is not in the list is a fault.
+#[must_use]
+pub fn worst(name: &str) -> Severity {
+    ALARMS.iter().find(|kind| kind.name == name).map_or(Severity::Fault, |kind| kind.worst)
+}
 
 /// Whether an alarm of this name may be raised.
 #[must_use]

@@ -112,6 +112,7 @@ impl ProcessUse {
     /// What `/proc/self` says now; none where it cannot be read.
     #[must_use]
     pub fn read(now: Stamp) -> Option<Self> {
+        // Without /proc there are no figures: the one answer that there is to it.
         let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
         let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
         // The listing itself holds one descriptor open while it is counted.
@@ -126,6 +127,7 @@ impl ProcessUse {
     /// Source: proc_pid_stat(5); the fields are counted behind the last `)`, because a name may hold anything.
     fn parse(stat: &str, limits: &str, ticks: f64, page: u64, now: Stamp) -> Option<Self> {
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        // The kernel writes numbers; a field that is none is one of a kernel nobody knows, and there are no figures then.
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
         let seconds = |jiffies: u64| precise(jiffies) / ticks;
         let since_start_s = precise(u64::try_from(now.mono_us).unwrap_or(0)) / 1e6 - seconds(field(22)?);

@@ -179,7 +179,11 @@ fn begin(
     };
     let now = usize::try_from(total).unwrap_or(0);
     if let Some(expect) = expect.filter(|expect| *expect != now) {
-        let message = format!("{now} letters are meant, not {expect}");
+        let message = if now == 1 {
+            format!("1 letter is meant, not {expect}")
+        } else {
+            format!("{now} letters are meant, not {expect}")
+        };
         let hint = "Look at the list again, then ask with the new count.";
         return Ok(Err(Refused { now: Some(now), ..Refused::new(Why::CountChanged, message, hint) }));
     }

@@ -356,7 +356,7 @@ impl Intake {
                 Err(error) => error,
             };
             tries += 1;
-            if ctx.stop.is_cancelled() && tries > PATIENCE {
+            if ctx.stop.is_cancelled() && (tries > PATIENCE || error.is_final()) {
                 tracing::error!(source = %self.desk.source, frames = n, %error, "stopped with frames that could not be stored");
                 return;
             }

@@ -126,9 +126,11 @@ const fn refused_as(frame: &Frame, why: Reason) -> Option<(Reason, bool)> {
     }
 }
 
-/// After how many tries who asks is told that the store does not take it. That there is no room is plain at once.
+/// After how many tries who asks is told that the store does not take it. That there is no room, or that this process writes
+/// nothing any more, is plain at once.
 pub(super) const fn patience(error: &StoreError) -> u32 {
-    if matches!(error, StoreError::Full { .. } | StoreError::Quota { .. }) { 1 } else { PATIENCE }
+    let is_plain = error.is_final() || matches!(error, StoreError::Full { .. } | StoreError::Quota { .. });
+    if is_plain { 1 } else { PATIENCE }
 }
 
 /// What scanners hear of a store that does not take their scans.

@@ -40,6 +40,8 @@ pub struct Origin {
     pub port: String,
     /// As configured; none for `auto` and for what has no rate.
     pub baud: Option<u32>,
+    /// The kernel's boot id: a file of another boot is not gone on with.
+    pub boot: String,
 }
 
 /// The ring of one source; clones share it.
@@ -91,7 +93,7 @@ impl Ring {
             Tape { zero_us: now.mono_us, last_ms: 0, segments: VecDeque::new(), open: false, is_lost: false };
         // What is not there, or is no ring, has nothing to go on with; the next save replaces it.
         if let Ok(text) = fs::read_to_string(&file) {
-            tape.resume(&text, now);
+            tape.resume(&text, &origin.boot, now);
         }
         Self(Arc::new(Shelf { file, origin, tape: Mutex::new(tape) }))
     }
@@ -103,19 +105,21 @@ impl Ring {
         let from = tape.ms(now) - SPAN_MS;
         let mut steps = tape.segments.iter().flat_map(Segment::steps).skip_while(|(ms, _)| *ms < from).peekable();
         let first = steps.peek().map_or_else(|| tape.ms(now), |(ms, _)| *ms);
-        let Origin { source, kind, port, baud } = &self.0.origin;
+        let Origin { source, kind, port, baud, boot } = &self.0.origin;
+        let start_mono_ms = now.mono_ms() - (tape.ms(now) - first);
         // By the clock of now: it may have been set since.
         let start_ms = now.wall_ms - (tape.ms(now) - first);
         let (version, start) = (env!("CARGO_PKG_VERSION"), wire::rfc3339(start_ms));
         // Written out: that it is a capture stands first, and readers know it by that.
         let mut text = format!(
-            "{{\"capture\":1,\"version\":{},\"source\":{},\"kind\":{},\"port\":{},\"baud\":{},\"start\":{},\"start_ms\":{start_ms}}}\n",
+            "{{\"capture\":1,\"version\":{},\"source\":{},\"kind\":{},\"port\":{},\"baud\":{},\"start\":{},\"start_ms\":{start_ms},\"boot\":{},\"start_mono_ms\":{start_mono_ms}}}\n",
             json!(version),
             json!(source),
             json!(kind),
             json!(port),
             json!(baud),
             json!(start),
+            json!(boot),
         );
         for (ms, step) in steps {
             // Writing into a string cannot fail.
@@ -257,12 +261,13 @@ impl Tape {
         self.segments.iter().map(Segment::cost).sum()
     }
 
-    /// Takes over the lines of a file, when it ended a moment ago by the wall clock.
-    fn resume(&mut self, text: &str, now: Stamp) {
+    /// Takes over the lines of a file, when it ended a moment ago in the same boot.
+    fn resume(&mut self, text: &str, boot: &str, now: Stamp) {
         let mut lines = text.lines();
         let head: Value = lines.next().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
-        let Some(start_ms) = head["start_ms"].as_i64().filter(|_| head["capture"] == 1) else { return };
-        let since_ms = now.wall_ms - start_ms;
+        let is_ours = head["capture"] == 1 && head["boot"] == boot;
+        let Some(start_mono_ms) = head["start_mono_ms"].as_i64().filter(|_| is_ours) else { return };
+        let since_ms = now.mono_ms() - start_mono_ms;
         let steps: Option<Vec<(i64, &str)>> = lines.map(step_of).collect();
         let Some(steps) = steps.filter(|steps| steps.is_sorted_by_key(|(ms, _)| *ms)) else { return };
         let Some((last_ms, last)) = steps.last() else { return };
@@ -311,8 +316,12 @@ mod tests {
     }
 
     fn ring(folder: &Path, ms: i64) -> Ring {
-        let origin = Origin { source: "gps0".into(), kind: "gps", port: "/dev/ttyUSB0".into(), baud: Some(9600) };
-        Ring::open(folder, origin, at(ms))
+        Ring::open(folder, origin("one"), at(ms))
+    }
+
+    fn origin(boot: &str) -> Origin {
+        let (source, port) = ("gps0".into(), "/dev/ttyUSB0".into());
+        Origin { source, kind: "gps", port, baud: Some(9600), boot: boot.into() }
     }
 
     fn lines(ring: &Ring, ms: i64) -> Vec<String> {
@@ -379,8 +388,16 @@ mod tests {
             ["[0,\"before\"]", "[1000,{\"port\":\"lost\"}]", "[9000,{\"port\":\"back\"}]", "[10000,\"after\"]"];
         assert_eq!(lines(&next, 12_000), expect);
         assert_eq!(lines(&ring(dir.path(), 3_600_000), 3_600_000), [""; 0]);
-        assert_eq!(lines(&ring(dir.path(), -3_600_000), 0), [""; 0], "a clock that went back knows no yesterday");
-        for broken in ["", "{}", "{\"capture\":1,\"start_ms\":1795169472000}\n[9,\"a\"]\n[1,\"b\"]\n", "\u{0}"] {
+        let other = Ring::open(dir.path(), origin("another"), at(10_000));
+        assert_eq!(lines(&other, 10_000), [""; 0], "nobody knows how long the machine was off");
+        // Whatever became of the wall clock meanwhile.
+        for wall_ms in [0, START_MS + 40 * 365 * 86_400_000] {
+            let moved = Ring::open(dir.path(), origin("one"), Stamp { wall_ms, ..at(10_000) });
+            assert_eq!(lines(&moved, 10_000).len(), 2, "{wall_ms}");
+        }
+        for broken in
+            ["", "{}", "{\"capture\":1,\"boot\":\"one\",\"start_mono_ms\":5000}\n[9,\"a\"]\n[1,\"b\"]\n", "\u{0}"]
+        {
             fs::write(dir.path().join("gps0.ring"), broken).unwrap();
             assert_eq!(lines(&ring(dir.path(), 10), 10), [""; 0], "{broken:?}");
         }

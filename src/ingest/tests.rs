@@ -84,7 +84,13 @@ impl Bench {
     }
 
     pub(super) fn ring(&self) -> Ring {
-        let origin = Origin { source: "gps0".into(), kind: "gps", port: "/dev/null".into(), baud: None };
+        let origin = Origin {
+            source: "gps0".into(),
+            kind: "scanner",
+            port: "/dev/null".into(),
+            baud: None,
+            boot: String::new(),
+        };
         // From before whatever the test says came.
         Ring::open(self.dir.path(), origin, Stamp { mono_us: 1_000_000, ..self.clock.now() })
     }

@@ -40,6 +40,11 @@ impl Retention {
     async fn try_make_room(&mut self, ctx: &Ctx, need: Need) -> Result<Cleared, Halt> {
         let mut cleared = Cleared::default();
         ctx.beat.working(STEP_BUDGET);
+        let store = self.store.clone();
+        let Ok(_turn) = store.turn().try_lock() else {
+            // A purge removes rows: that makes room too, and the gauge asks again with its next look.
+            return Ok(cleared);
+        };
         if need.archive > 0 {
             let folder = archive::folder(self.store.path());
             // Not the file in hand: its events are on their way out of the log.

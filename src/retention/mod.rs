@@ -147,11 +147,14 @@ impl Retention {
             tokio::select! {
                 () = ctx.stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(wait) => {}
-                Ok(()) = self.needs.changed() => {}
-            }
-            let need = *self.needs.borrow_and_update();
-            if !need.is_none() {
-                self.make_room(ctx, need).await;
+                Ok(()) = self.needs.changed() => {
+                    let need = *self.needs.borrow_and_update();
+                    if !need.is_none() {
+                        self.make_room(ctx, need).await;
+                        // What was needed meanwhile was told of a store that is no more.
+                        self.needs.mark_unchanged();
+                    }
+                }
             }
             // Looked at all the time, so that a step is seen when it happens.
             self.trust.look(&self.keeper);

@@ -59,6 +59,8 @@ pub struct Purge {
     pub before_ms: Option<UnixMs>,
     /// Whether what waits for the platform goes too.
     pub unsent: bool,
+    /// So many events may be from before the time at most; none: any number, but not all that there are.
+    pub expect: Option<i64>,
     /// Under which names it goes: known from its beginning on.
     pub target: Target,
     /// How far it is.
@@ -96,6 +98,16 @@ pub enum PurgeError {
     /// Neither an asset nor a time.
     #[error("neither an asset nor a time was given")]
     Nothing,
+    /// More events are meant than are expected, or all that there are.
+    #[error(
+        "{meant} of the store's {all} events are from before that time: is the date right? If it is: --expect {meant}"
+    )]
+    Unexpected {
+        /// Events that are meant.
+        meant: i64,
+        /// Events in the log.
+        all: i64,
+    },
     /// Retention or another purge is at work.
     #[error("already_running: retention or another purge is removing rows")]
     Busy,
@@ -154,6 +166,12 @@ impl Purge {
         let begun = begun.and_then(|text| serde_json::from_str::<Self>(&text).ok());
         let begun = begun.filter(|begun| (&begun.asset, begun.before_ms) == (&self.asset, self.before_ms));
         let goes_on = begun.is_some();
+        if let Some(before_ms) = self.before_ms.filter(|_| !goes_on) {
+            let (meant, all) = store.read(move |reader| reader.count_before(before_ms)).await?;
+            if meant > self.expect.unwrap_or(all - 1) && meant > 0 {
+                return Err(PurgeError::Unexpected { meant, all });
+            }
+        }
         self.target = match (&self.asset, begun) {
             (_, Some(begun)) => {
                 (self.receivers, self.sources) = (begun.receivers, begun.sources);

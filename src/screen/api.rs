@@ -17,7 +17,7 @@ use super::answer::{Answer, json, text};
 use super::front::Front;
 use super::probes::{Condition, condition};
 use super::query::Asked;
-use super::sheet::{self, Counts};
+use super::sheet::Counts;
 use super::{assets as page, render};
 
 /// Assets in a snapshot.
@@ -179,7 +179,7 @@ pub(super) async fn sources(State(front): State<Arc<Front>>, uri: Uri) -> Answer
 pub(super) async fn ledger(State(front): State<Arc<Front>>, uri: Uri) -> Answer {
     Asked::of(&uri, &[])?;
     let ledger = front.look(|reader| reader.ledger()).await?;
-    Ok(json(sheet::ledger(&ledger, &render::sources(&front.board), Some(front.now_ms()))))
+    Ok(json(ledger.told(&render::sources(&front.board), Some(front.now_ms()))))
 }
 
 #[derive(Serialize)]

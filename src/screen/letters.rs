@@ -49,6 +49,7 @@ pub(super) async fn list(State(front): Here, Extension(conn): Asker, uri: Uri) -
     let (before, limit) = (asked.number("before", i64::MAX, 1, i64::MAX)?, asked.limit(50, 500)?);
     let letters = front.look(move |reader| reader.find_letters(&filter, before, limit)).await?;
     let next = letters.last().filter(|_| letters.len() == limit).map(|letter| letter.letter);
+    // `wire` writes JSON, whatever is in a letter: none is left out.
     let item = |letter: &Letter| RawValue::from_string(wire::letter(letter, conn.is_control())).ok();
     Ok(json(text(&Page { items: letters.iter().filter_map(item).collect(), next })))
 }
@@ -57,7 +58,12 @@ pub(super) async fn list(State(front): Here, Extension(conn): Asker, uri: Uri) -
 pub(super) async fn one(State(front): Here, Extension(conn): Asker, Path(letter): Path<String>) -> Answer {
     let letter = number("letter", &letter)?;
     let sheet = front.look(move |reader| reader.letter(letter)).await?;
-    let missing = || Fault::missing(format!("there is no letter {letter}"), "GET /api/v1/letters lists them.");
+    let missing = || {
+        Fault::missing(
+            format!("there is no letter {letter}"),
+            "`waypost letters list --state all` shows those there are.",
+        )
+    };
     Ok(json(wire::letter_sheet(&sheet.ok_or_else(missing)?, conn.is_control())))
 }
 

@@ -65,6 +65,11 @@ pub(super) fn condition(front: &Front) -> Condition {
             stalled.push(format!("worker {worker} is stalled"));
         }
     }
+    let dead = front.feed.counts().and_then(|counts| counts.ledger.events.get("dead").copied()).unwrap_or(0);
+    if dead > 0 {
+        degraded
+            .push(format!("{dead} events were refused by the platform and wait for a person: `waypost letters list`"));
+    }
     for one in front.board.since(0) {
         match one.state {
             Some(Posted::Worker(worker)) if worker.state == "stalled" => {

@@ -47,6 +47,9 @@ fn fault(error: PurgeError) -> Fault {
     match error {
         PurgeError::Unknown(_) => Fault::missing(words, "`waypost assets list` shows them."),
         PurgeError::Nothing => Fault::bad(words, "Give asset or before_ms."),
+        PurgeError::Unexpected { .. } => {
+            Fault::new(StatusCode::CONFLICT, "count_changed", words, "Give expect: so many events may go at most.")
+        }
         PurgeError::Busy => {
             Fault::new(StatusCode::SERVICE_UNAVAILABLE, "already_running", words, "Ask again when it has ended.")
         }

@@ -121,7 +121,7 @@ pub(super) fn standing(front: &Front) -> Vec<Item> {
         }
     }
     if let Some(counts) = counts {
-        items.push(Item::put("ledger", sheet::ledger(&counts.ledger, &sources(&front.board), Some(now.wall_ms))));
+        items.push(Item::put("ledger", counts.ledger.told(&sources(&front.board), Some(now.wall_ms))));
         items.push(Item::put("letters", sheet::letters(&counts)));
     }
     items

@@ -1,21 +1,12 @@
 //! The counts of the node at one moment, read from the store, and how they read outside.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::domain::{Class, Lane, Reason, Stamp, UnixMs};
 use crate::health::UplinkState;
-use crate::store::{Ledger, Look, Reader, SourceLedger};
+use crate::store::{Ledger, Look, Named, Reader};
 
 use super::answer::text;
-
-/// The outcomes a frame can have, in the order of the contract.
-const FRAME: [&str; 7] = ["stored", "repeat", "duplicate", "no_fix", "thinned", "rejected", "test"];
-/// Where events stand, in the order of the contract.
-const EVENTS: [&str; 8] = ["total", "unsent", "sent", "sent_unheard", "local", "dead", "discarded", "lost"];
-/// Where letters stand, in the order of the contract.
-const LETTERS: [&str; 6] = ["total", "open", "retried", "discarded", "expired", "sampled"];
 
 /// What one look into the store says of its counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,67 +49,6 @@ impl Counts {
     pub(super) fn to_decide(&self) -> i64 {
         self.letters.iter().filter(|(reason, _)| reason.class() == Class::Decide).map(|(_, n)| n).sum()
     }
-}
-
-/// Numbers under fixed names, all of them, zeros too, in their order.
-struct Named<'a>(&'a BTreeMap<String, i64>, &'static [&'static str]);
-
-impl Serialize for Named<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.1.iter().map(|name| (*name, self.0.get(*name).copied().unwrap_or(0))))
-    }
-}
-
-struct SourceSheet<'a> {
-    frames: i64,
-    outcomes: &'a BTreeMap<String, i64>,
-    reasons: &'a BTreeMap<String, i64>,
-    /// Thinned frames by policy; absent while nothing was thinned.
-    policies: &'a BTreeMap<String, i64>,
-}
-
-impl Serialize for SourceSheet<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeMap as _;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("frames", &self.frames)?;
-        for name in FRAME {
-            map.serialize_entry(name, &self.outcomes.get(name).copied().unwrap_or(0))?;
-        }
-        map.serialize_entry("reasons", self.reasons)?;
-        if !self.policies.is_empty() {
-            map.serialize_entry("policies", self.policies)?;
-        }
-        map.end()
-    }
-}
-
-#[derive(Serialize)]
-struct LedgerSheet<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    t: Option<UnixMs>,
-    balance: i64,
-    sources: BTreeMap<&'a str, SourceSheet<'a>>,
-    events: Named<'a>,
-    letters: Named<'a>,
-}
-
-/// The ledger as the contract writes it; `sources` are those that are configured, so that a silent one is seen too.
-pub(super) fn ledger(ledger: &Ledger, sources: &[String], t: Option<UnixMs>) -> String {
-    let empty = BTreeMap::new();
-    let silent = |id| (id, SourceSheet { frames: 0, outcomes: &empty, reasons: &empty, policies: &empty });
-    let mut by_id: BTreeMap<&str, SourceSheet<'_>> = sources.iter().map(String::as_str).map(silent).collect();
-    for (id, source) in &ledger.sources {
-        let SourceLedger { frames, outcomes, reasons, policies } = source;
-        by_id.insert(id, SourceSheet { frames: *frames, outcomes, reasons, policies });
-    }
-    text(&LedgerSheet {
-        t,
-        balance: ledger.imbalance(),
-        sources: by_id,
-        events: Named(&ledger.events, &EVENTS),
-        letters: Named(&ledger.letters, &LETTERS),
-    })
 }
 
 #[derive(Serialize)]
@@ -171,7 +101,7 @@ struct UplinkSheet<'a> {
 pub(super) fn uplink(state: &UplinkState, counts: Option<&Counts>, boot: i64, now: Stamp) -> String {
     text(&UplinkSheet {
         state,
-        unsent: counts.map(|counts| Named(&counts.ledger.unsent, &["scan", "fix"])),
+        unsent: counts.map(|counts| Named::new(&counts.ledger.unsent, &["scan", "fix"])),
         oldest_unsent_s: counts.and_then(|counts| counts.oldest_unsent_s(boot, now)),
         next_try_s: state.next_try_ms.map(|at| ((at - now.wall_ms) / 1000).max(0)),
     })
@@ -180,16 +110,6 @@ pub(super) fn uplink(state: &UplinkState, counts: Option<&Counts>, boot: i64, no
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_source_that_has_counted_nothing_stands_in_the_ledger_with_zeros() {
-        let sheet: serde_json::Value =
-            serde_json::from_str(&ledger(&Ledger::default(), &["gps0".into()], Some(7))).unwrap();
-        let zeros = serde_json::json!({"frames":0,"stored":0,"repeat":0,"duplicate":0,"no_fix":0,"thinned":0,
-            "rejected":0,"test":0,"reasons":{}});
-        assert_eq!(sheet["sources"]["gps0"], zeros);
-        assert_eq!((&sheet["t"], &sheet["balance"]), (&serde_json::json!(7), &serde_json::json!(0)));
-    }
 
     #[test]
     fn noise_never_counts_among_the_letters_that_wait_for_a_person() {

@@ -190,7 +190,7 @@ impl Tail {
             .map(|posted| ("uplink", render::state(&posted, Some(counts), front.store.boot(), now), posted.is_bad()));
         let sources = render::sources(&front.board);
         let balance = counts.ledger.imbalance();
-        let ledger = ("ledger", sheet::ledger(&counts.ledger, &sources, None), balance != 0);
+        let ledger = ("ledger", counts.ledger.told(&sources, None), balance != 0);
         let letters = ("letters", sheet::letters(counts), false);
         for (kind, value, bad) in [Some(ledger), Some(letters), uplink].into_iter().flatten() {
             if self.told_sheets.get(kind) == Some(&value) {
@@ -198,7 +198,7 @@ impl Tail {
             }
             self.told_sheets.insert(kind, value.clone());
             let value = match kind {
-                "ledger" => sheet::ledger(&counts.ledger, &sources, Some(now.wall_ms)),
+                "ledger" => counts.ledger.told(&sources, Some(now.wall_ms)),
                 _ => value,
             };
             self.pending.insert((kind, String::new()), (Item::put(kind, value), bad));

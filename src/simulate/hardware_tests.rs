@@ -87,7 +87,8 @@ fn replugged() -> Vec<u8> {
     use crate::ingest::{Origin, Ring};
     let at = |ms: i64| Stamp { mono_us: ms * 1000, wall_ms: 1_795_161_600_000 + ms };
     let folder = tempfile::tempdir().unwrap();
-    let origin = Origin { source: "door-3".into(), kind: "scanner", port: "/dev/ttyUSB0".into(), baud: Some(9600) };
+    let (source, port, boot) = ("door-3".into(), "/dev/ttyUSB0".into(), "a boot".into());
+    let origin = Origin { source, kind: "scanner", port, baud: Some(9600), boot };
     let ring = Ring::open(folder.path(), origin, at(0));
     for (ms, bytes) in [(0, "TRL-1041\r"), (400, "TRL-1041\r"), (3000, "TRL-1041\r"), (5000, "]C100395212340")] {
         ring.bytes(bytes.as_bytes(), at(ms));

@@ -129,6 +129,7 @@ fn parse_time(field: &[u8]) -> Option<TimeOfDay> {
     if whole.len() != 6 || !digits(whole) || !digits(fraction) || fraction.len() > 9 {
         return None;
     }
+    // Digits, as was just looked at: two of them are always a number.
     let number = |from: usize| whole[from..from + 2].parse::<i64>().ok();
     let (h, m, s) = (number(0)?, number(2)?, number(4)?);
     if h > 23 || m > 59 || s > 60 {

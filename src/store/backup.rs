@@ -3,6 +3,9 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
@@ -15,6 +18,11 @@ use super::schema;
 
 /// Pages copied between two looks at whether to go on: 1 MiB.
 const PIECE_PAGES: i32 = 1024;
+/// SQLite's steps between two such looks while the copy is checked.
+const CHECK_STEPS: i32 = 100_000;
+/// Between two pieces: as long as the last one took on its disk, at most this. What a card has in hand at once the node waits for
+/// with its next commit.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// A copy that was made and checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +38,21 @@ pub struct Copied {
 }
 
 /// Copies the store at `from` into the file `into`, which must not be there. `told` hears how many bytes are copied and how
-/// many there are; it answers false to end it. None: it was ended, and `into` is not whole.
+/// many there are; `asked` ends it, also while the copy is checked. None: it was ended, and `into` is not whole.
+///
+/// Each piece is on its disk before the next is read, and it rests in between for as long as that took: the node's own commits
+/// go on at half of what a card can do.
 ///
 /// The node's log grows while a copy is made, by what comes in meanwhile: a snapshot holds its place.
 ///
 /// # Errors
 /// As the disk says on either side; [`StoreError::Corrupt`] when the copy does not pass SQLite's own check.
-pub fn copy(from: &Path, into: &Path, mut told: impl FnMut(u64, u64) -> bool) -> Result<Option<Copied>> {
+pub fn copy(
+    from: &Path,
+    into: &Path,
+    asked: &Arc<AtomicBool>,
+    mut told: impl FnMut(u64, u64),
+) -> Result<Option<Copied>> {
     let err = |e: rusqlite::Error| StoreError::of(from, &e);
     let source = schema::open_reader(from)?;
     // The first look begins the snapshot.
@@ -45,21 +61,28 @@ pub fn copy(from: &Path, into: &Path, mut told: impl FnMut(u64, u64) -> bool) ->
     let page_bytes: u32 = source.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(err)?;
     let into_err = |e: rusqlite::Error| StoreError::of(into, &e);
     let mut target = Connection::open(into).map_err(into_err)?;
+    // Closed with the copy alone: to close it sooner would end SQLite's locks on the file.
+    let on_disk = File::open(into).map_err(|error| disk(into, error))?;
     {
         // The snapshot is the one that the transaction of `source` began: what is written meanwhile does not begin it anew.
         let backup = Backup::new(&source, &mut target).map_err(into_err)?;
         loop {
+            let begun = Instant::now();
             let step = backup.step(PIECE_PAGES).map_err(into_err)?;
             let progress = backup.progress();
             let bytes = |pages: i32| u64::try_from(pages).unwrap_or(0) * u64::from(page_bytes);
             let done = bytes(progress.pagecount - progress.remaining);
+            told(done, bytes(progress.pagecount));
             wedge::point("backup-piece");
-            if !told(done, bytes(progress.pagecount)) {
+            if asked.load(Ordering::Relaxed) {
                 return Ok(None);
             }
             match step {
                 StepResult::Done => break,
-                StepResult::More => {}
+                StepResult::More => {
+                    on_disk.sync_data().map_err(|error| disk(into, error))?;
+                    std::thread::sleep(begun.elapsed().min(PAUSE_MAX));
+                }
                 _ => return Err(disk(into, "another process has it open")),
             }
         }
@@ -68,9 +91,14 @@ pub fn copy(from: &Path, into: &Path, mut told: impl FnMut(u64, u64) -> bool) ->
     // One file, without a log beside it; whoever opens it for writing turns the log on again.
     target.pragma_update(None, "journal_mode", "delete").map_err(into_err)?;
     wedge::point("backup-copied");
-    let copied = checked(&target, into)?;
+    let ends = Arc::clone(asked);
+    target.progress_handler(CHECK_STEPS, Some(move || ends.load(Ordering::Relaxed))).map_err(into_err)?;
+    let copied = match checked(&target, into) {
+        Err(StoreError::CutOff) => return Ok(None),
+        checked => checked?,
+    };
     drop(target);
-    File::open(into).and_then(|file| file.sync_all()).map_err(|error| disk(into, error))?;
+    on_disk.sync_all().map_err(|error| disk(into, error))?;
     Ok(Some(copied))
 }
 

@@ -28,6 +28,12 @@ pub enum StoreError {
         /// SQLite's words.
         cause: String,
     },
+    /// The file that is open is no longer where it was: what is written now nobody would find again. The process ends.
+    #[error("{path:?} was deleted or replaced while waypost runs; put it back, or restart waypost")]
+    Moved {
+        /// The database file, or its log.
+        path: PathBuf,
+    },
     /// The file is damaged.
     #[error("{path:?} is damaged: {cause}; the next start puts it aside and saves what can be read")]
     Corrupt {
@@ -121,7 +127,16 @@ impl StoreError {
     /// Whether waiting can help: the disk is full, failing or busy, or the writer is away.
     #[must_use]
     pub const fn may_pass(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::Quota { .. } | Self::CutOff | Self::Disk { .. } | Self::Gone)
+        matches!(
+            self,
+            Self::Full { .. } | Self::Quota { .. } | Self::CutOff | Self::Disk { .. } | Self::Moved { .. } | Self::Gone
+        )
+    }
+
+    /// Whether this process writes nothing any more: it ends, and the next one sets the store right.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::Moved { .. } | Self::Corrupt { .. })
     }
 }
 

@@ -134,24 +134,30 @@ impl Mark {
 }
 
 impl Store {
-    /// Writes the high-water mark when it is due: after 1,000 events or 60 s, when there were any. Answers whether it was.
+    /// Writes the high-water mark when it is due: after 1,000 events or 60 s, when there were any, and at once when the last
+    /// one could not be written. Answers whether it was.
     ///
     /// # Errors
     /// As [`StoreError`] says: the last mark stands.
     pub async fn keep_mark(&self) -> Result<bool> {
         let head = *self.head.borrow();
-        let (marked, at) = *self.marked.lock().unwrap_or_else(PoisonError::into_inner);
-        if head.0 - marked.0 < MARK_EVENTS && (head == marked || at.elapsed() < MARK_EVERY) {
+        let marked = *self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((marked, at)) = marked
+            && head.0 - marked.0 < MARK_EVENTS
+            && (head == marked || at.elapsed() < MARK_EVERY)
+        {
             return Ok(false);
         }
         let (path, marks) = (Arc::clone(&self.path), Arc::clone(&self.marked));
         let mark = self.read(|reader| Mark::of(reader.conn)).await?;
         let written = tokio::task::spawn_blocking(move || {
+            *marks.lock().unwrap_or_else(PoisonError::into_inner) = None;
             mark.write(&opening::folder(&path))?;
-            *marks.lock().unwrap_or_else(PoisonError::into_inner) = (Seq(mark.seq), Instant::now());
+            *marks.lock().unwrap_or_else(PoisonError::into_inner) = Some((Seq(mark.seq), Instant::now()));
             Ok::<_, std::io::Error>(())
         });
-        let disk = |e: &dyn std::fmt::Display| StoreError::Disk { path: self.path.to_path_buf(), cause: e.to_string() };
+        let disk =
+            |e: &dyn std::fmt::Display| StoreError::Disk { path: self.path.with_file_name(FILE), cause: e.to_string() };
         written.await.map_err(|e| disk(&e))?.map_err(|e| disk(&e))?;
         Ok(true)
     }

@@ -36,6 +36,7 @@ mod settle;
 mod sheets;
 mod shelf;
 mod times;
+mod told;
 mod trouble;
 mod txn;
 mod walk;
@@ -74,6 +75,7 @@ pub use restore::{Plan, Present, Restoring, Sketch};
 pub use retry::{Act, Kept, RESTORE_MS};
 pub use settle::Finding;
 pub use shelf::{LettersBefore, Parting, Shelf, Written};
+pub use told::Named;
 pub use txn::{Append, Draft, Txn};
 pub use walk::{Closing, LetterCount, Mark, Stretch};
 pub use writer::{Commit, Group, WriterSeat};
@@ -116,9 +118,11 @@ pub struct Store {
     boot: i64,
     newest_trusted_ms: UnixMs,
     turn: Arc<tokio::sync::Mutex<()>>,
+    settling: Arc<Mutex<()>>,
     findings: Arc<[Finding]>,
     trouble: Trouble,
-    marked: Arc<Mutex<(Seq, Instant)>>,
+    /// The event up to which the mark goes, and when it was written; none: it could not be.
+    marked: Arc<Mutex<Option<(Seq, Instant)>>>,
     _lock: Arc<File>,
 }
 
@@ -143,9 +147,11 @@ impl Store {
         let (resends_tx, resends) = watch::channel(0);
         let wakes = writer::Wakes { head: head_tx, resends: resends_tx };
         let trouble = Trouble::new(dir);
+        let settling = Arc::<Mutex<()>>::default();
         let seat =
             WriterSeat::new(path.clone(), rx, wakes, begun.run, clock.clone(), Arc::new(on_commit), trouble.clone())
-                .under(quota.clone());
+                .under(quota.clone())
+                .beside(Arc::clone(&settling));
         let store = Self {
             path: Arc::new(path),
             door,
@@ -157,9 +163,10 @@ impl Store {
             boot: begun.boot,
             newest_trusted_ms: begun.newest_trusted_ms,
             turn: Arc::default(),
+            settling,
             findings: begun.findings.into(),
             trouble,
-            marked: Arc::new(Mutex::new((begun.head, Instant::now()))),
+            marked: Arc::new(Mutex::new(begun.is_marked.then(|| (begun.head, Instant::now())))),
             _lock: Arc::new(lock),
         };
         Ok((store, seat))

@@ -28,6 +28,8 @@ pub(super) struct Begun {
     pub(super) head: Seq,
     pub(super) newest_trusted_ms: UnixMs,
     pub(super) findings: Vec<Finding>,
+    /// Whether the high-water mark could be written.
+    pub(super) is_marked: bool,
 }
 
 /// Opens the store whose lock the caller has, whatever its files are like.
@@ -198,7 +200,10 @@ fn begin(
     let mut txn = Txn::new(path, &sql, heads, run, now);
     txn.set_uplink(who.uplink, who.skip_kept)?;
     let by = evidence.restored.as_ref().map(|restored| restored.by.as_str());
+    life.iter().try_for_each(|life| life.note(&sql, now.wall_ms)).map_err(err)?;
+    let told = if is_new { None } else { settle::told_of_restore(&sql).map_err(err)? };
     let (case, mut findings) = found_out(path, life, salvaged, now.wall_ms);
+    findings.extend(told);
     for finding in findings.iter().filter(|_| is_new) {
         tracing::error!(name = finding.name, "{}", finding.text);
         txn.tell(finding, fresh.0)?;
@@ -214,8 +219,8 @@ fn begin(
     if let Some(case) = case {
         case.note().map_err(|e| StoreError::Disk { path: case.folder.clone(), cause: e.to_string() })?;
     }
-    leave_mark(path, &conn);
-    Ok(Begun { run, boot, epoch, head: heads.seq, newest_trusted_ms, findings })
+    let is_marked = leave_mark(path, &conn);
+    Ok(Begun { run, boot, epoch, head: heads.seq, newest_trusted_ms, findings, is_marked })
 }
 
 /// What a person is told: of the new life, and of what lies in the quarantine from before. The case is to be noted when it
@@ -268,14 +273,15 @@ pub(super) fn folder(path: &Path) -> PathBuf {
     path.parent().unwrap_or(Path::new(".")).to_owned()
 }
 
-/// Writes the mark of how the store stands; one that cannot be written is said, and the last one stands.
-pub(super) fn leave_mark(path: &Path, conn: &Connection) {
+/// Writes the mark of how the store stands; one that cannot be written is said, and the last one stands. Answers whether it was.
+pub(super) fn leave_mark(path: &Path, conn: &Connection) -> bool {
     let folder = folder(path);
     let left =
         Mark::of(conn).map_err(|e| e.to_string()).and_then(|mark| mark.write(&folder).map_err(|e| e.to_string()));
-    if let Err(error) = left {
+    if let Err(error) = &left {
         tracing::warn!(error, folder = %folder.display(), "the high-water mark could not be written; the last one stands");
     }
+    left.is_ok()
 }
 
 /// 64 random bits.

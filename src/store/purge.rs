@@ -2,6 +2,7 @@
 //! The counts stay: what goes is counted as left.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,16 @@ impl Reader<'_> {
         needles.extend(thing.into_iter().flat_map(|thing| thing.codes));
         let needles = needles.into_iter().filter(|needle| needle.len() >= NEEDLE_MIN).collect();
         Ok(known.then_some(Target { names, needles, ..Target::default() }))
+    }
+
+    /// Events that happened before a time, and all that are in the log.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn count_before(&self, before_ms: UnixMs) -> Look<(i64, i64)> {
+        self.conn
+            .prepare_cached("select count(*) filter (where ts_ms < ?1), count(*) from outbox")?
+            .query_row([before_ms], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
     fn has_events_of(&self, asset: &str) -> Look<bool> {
@@ -426,8 +437,9 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says.
     pub async fn settle(&self) -> Result<bool> {
-        let path = std::sync::Arc::clone(&self.path);
+        let (path, settling) = (Arc::clone(&self.path), Arc::clone(&self.settling));
         let settled = tokio::task::spawn_blocking(move || {
+            let _held = settling.lock().unwrap_or_else(PoisonError::into_inner);
             let err = |e: rusqlite::Error| StoreError::of(&path, &e);
             let conn = Connection::open(path.as_path()).map_err(err)?;
             conn.busy_timeout(std::time::Duration::from_secs(5)).map_err(err)?;

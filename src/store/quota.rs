@@ -91,12 +91,23 @@ impl Quota {
         gone
     }
 
+    /// Whether the ballast is there, whole, and ours to give up.
+    fn is_laid(&self) -> bool {
+        let file = std::fs::File::options().write(true).open(&*self.ballast).and_then(|file| file.metadata());
+        file.is_ok_and(|file| file.len() == BALLAST_BYTES)
+    }
+
     /// Lays the ballast anew. Blocks for as long as the disk does.
     fn lay(&self) -> io::Result<()> {
-        if std::fs::metadata(&*self.ballast).is_ok_and(|file| file.len() == BALLAST_BYTES) {
+        if self.is_laid() {
             return Ok(());
         }
-        let file = std::fs::File::options().create(true).truncate(false).write(true).open(&*self.ballast)?;
+        // What is not as we left it makes room for one that is; a folder is not ours to take away.
+        match std::fs::remove_file(&*self.ballast) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = std::fs::File::options().create_new(true).write(true).open(&*self.ballast)?;
         let done = allocate(&file, BALLAST_BYTES).and_then(|()| file.sync_all());
         if done.is_err() {
             // Half a ballast would only be in the way of what has to be written.
@@ -146,7 +157,7 @@ impl Store {
     /// Whether the reserve is laid.
     #[must_use]
     pub fn has_ballast(&self) -> bool {
-        self.quota.ballast.exists()
+        self.quota.is_laid()
     }
 
     /// There is room on the disk: lays the reserve anew, and lets intake in. Blocks for as long as the disk does.

@@ -50,6 +50,8 @@ pub struct Account {
     pub events: i64,
     /// Letters that were looked at.
     pub letters: i64,
+    /// Of them, those that are open; the others ended, and are kept for a while.
+    pub open_letters: i64,
     /// Lines of the ledger that were compared.
     pub lines: usize,
     /// What differs.
@@ -95,6 +97,7 @@ impl Recount {
         let mut account = Account {
             events: self.all.rows(),
             letters: closing.letters.iter().map(|letters| letters.n).sum(),
+            open_letters: closing.letters.iter().filter(|one| one.state == "open").map(|one| one.n).sum(),
             ..Account::default()
         };
         account.identities(&ledger);

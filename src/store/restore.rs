@@ -20,6 +20,8 @@ use super::{lock, outbox, schema};
 const DRAFT: &str = "waypost.db.restoring";
 /// Bytes copied between two looks at whether to go on.
 const PIECE: usize = 1 << 20;
+/// Deletions that are named.
+const PURGES_MAX: i64 = 20;
 /// What SQLite keeps beside a database and belongs to it alone.
 const COMPANIONS: [&str; 2] = ["waypost.db-wal", "waypost.db-shm"];
 
@@ -36,6 +38,8 @@ pub struct Sketch {
     pub node: String,
     /// When it was begun to be written last. UTC ms
     pub run_ms: UnixMs,
+    /// The newest entry of its audit.
+    pub audited: i64,
 }
 
 /// What a restore would do.
@@ -60,6 +64,8 @@ pub enum Present {
         newer: i64,
         /// Of those, what the platform has not acknowledged.
         unsent: i64,
+        /// What a person deleted from it after the copy was made, as the audit names it: it comes back.
+        purges: Vec<String>,
     },
     /// It cannot.
     Damaged(String),
@@ -87,7 +93,7 @@ impl Restoring {
         let renamed = |error: StoreError| error.about(name);
         let copy = restoring.look_at_copy(name).map_err(renamed)?;
         let mark = if let Found::Mark(mark) = Mark::read(dir) { Seq(mark.seq) } else { Seq(0) };
-        let present = present(&dir.join("waypost.db"), copy.head);
+        let present = present(&dir.join("waypost.db"), &copy);
         let head = if let Some(Present::Sound { sketch, .. }) = &present { sketch.head } else { Seq(0) };
         let top = copy.head.max(head).max(mark);
         restoring.plan = Plan { copy, present, top };
@@ -108,7 +114,8 @@ impl Restoring {
     pub fn finish(self, by: &str, clock: &Clock) -> Result<Option<PathBuf>> {
         let draft = self.draft();
         let conn = schema::open_writer(&draft)?;
-        let restored = Restored { by: by.to_owned(), top: self.plan.top.0 };
+        let (folder, is_new) = self.folder(clock.now().wall_ms);
+        let restored = Restored { by: by.to_owned(), top: self.plan.top.0, folder: folder.clone() };
         restored.note(&conn).map_err(|e| StoreError::of(&draft, &e))?;
         drop(conn);
         if side(&draft, "-wal").exists() {
@@ -117,12 +124,12 @@ impl Restoring {
         let synced = File::open(&draft).and_then(|file| file.sync_all());
         synced.map_err(|error| disk(&draft, error))?;
         wedge::point("restore-copied");
-        let kept = self.set_aside(clock.now().wall_ms).map_err(|error| disk(&self.dir.join("quarantine"), error))?;
+        let kept = self.set_aside(&folder, is_new).map_err(|error| disk(&folder, error))?;
         let store = self.dir.join("waypost.db");
         wedge::point("restore-aside");
         fs::rename(&draft, &store).and_then(|()| sync(&self.dir)).map_err(|error| disk(&store, error))?;
         wedge::point("restore-placed");
-        Ok(kept)
+        Ok(kept.then_some(folder))
     }
 
     fn draft(&self) -> PathBuf {
@@ -154,21 +161,27 @@ impl Restoring {
         sketch(&conn).map_err(err)
     }
 
+    /// The folder of the quarantine for what was there, and whether it is to be made.
+    fn folder(&self, now_ms: UnixMs) -> (PathBuf, bool) {
+        let case = Case::unfinished(&self.dir).map(|case| (case.folder, false));
+        case.unwrap_or_else(|| (free_name(&self.dir.join("quarantine"), now_ms), true))
+    }
+
     /// Gives the store that is there a second name in the quarantine, and moves there what belongs to it. Its own name goes when
-    /// the new one takes it.
-    fn set_aside(&self, now_ms: UnixMs) -> io::Result<Option<PathBuf>> {
-        if let Some(case) = Case::unfinished(&self.dir) {
+    /// the new one takes it. Answers whether there was one; the folder is there in any case: it stands for the restore.
+    fn set_aside(&self, folder: &Path, is_new: bool) -> io::Result<bool> {
+        if let Some(case) = Case::unfinished(&self.dir).filter(|_| !is_new) {
             // A salvage that was cut off: what is left of the damaged store belongs to the rest of it.
             case.fill(&self.dir)?;
-            return Ok(Some(case.folder));
-        }
-        let store = self.dir.join("waypost.db");
-        if !store.exists() {
-            return Ok(None);
+            return Ok(true);
         }
         let parent = self.dir.join("quarantine");
-        let folder = free_name(&parent, now_ms);
-        fs::create_dir_all(&folder)?;
+        fs::create_dir_all(folder)?;
+        let store = self.dir.join("waypost.db");
+        if !store.exists() {
+            sync(&parent)?;
+            return Ok(false);
+        }
         if let Some(Present::Sound { .. }) = self.plan.present {
             // What is in the log is put into the file: then the file is all of it.
             let conn = Connection::open(&store).map_err(io::Error::other)?;
@@ -178,7 +191,7 @@ impl Restoring {
             }
         }
         fs::hard_link(&store, folder.join("waypost.db"))?;
-        sync(&folder)?;
+        sync(folder)?;
         sync(&parent)?;
         for companion in COMPANIONS {
             match fs::rename(self.dir.join(companion), folder.join(companion)) {
@@ -186,9 +199,9 @@ impl Restoring {
                 _ => {}
             }
         }
-        sync(&folder)?;
+        sync(folder)?;
         sync(&self.dir)?;
-        Ok(Some(folder))
+        Ok(true)
     }
 }
 
@@ -219,11 +232,19 @@ fn sketch(conn: &Connection) -> rusqlite::Result<Sketch> {
         events: conn.query_row("select count(*) from outbox", [], |row| row.get(0))?,
         node,
         run_ms,
+        audited: conn.query_row("select coalesce(max(entry), 0) from audit", [], |row| row.get(0))?,
     })
 }
 
+/// What was deleted for good since an entry of the audit, at most [`PURGES_MAX`].
+fn purges(conn: &Connection, after: i64) -> rusqlite::Result<Vec<String>> {
+    let sql = "select distinct substr(detail, 8) from audit where entry > ?1 and what = 'purge' and detail like 'begun: %' limit ?2";
+    conn.prepare(sql)?.query_map((after, PURGES_MAX), |row| row.get(0))?.collect()
+}
+
 /// The store that is there, held against a copy.
-fn present(path: &Path, head: Seq) -> Option<Present> {
+fn present(path: &Path, copy: &Sketch) -> Option<Present> {
+    let head = copy.head;
     path.exists().then(|| {
         let look = || {
             // It cannot put the log into the file when it closes: to look changes nothing.
@@ -237,7 +258,8 @@ fn present(path: &Path, head: Seq) -> Option<Present> {
                     unsent += conn.query_row(sql, (after.0, lane == Lane::Fix), |row| row.get::<_, i64>(0))?;
                 }
             }
-            Ok::<_, rusqlite::Error>(Present::Sound { sketch: sketch(&conn)?, newer, unsent })
+            let purges = purges(&conn, copy.audited)?;
+            Ok::<_, rusqlite::Error>(Present::Sound { sketch: sketch(&conn)?, newer, unsent, purges })
         };
         look().unwrap_or_else(|error| Present::Damaged(error.to_string()))
     })

@@ -19,7 +19,7 @@ fn a_copy_that_is_in_place_begins_a_new_life_with_its_next_opening_once_whatever
         let dir = tempfile::tempdir().unwrap();
         let before = open(dir.path());
         let file = dir.path().join("copy.db");
-        copy(&dir.path().join("waypost.db"), &file, |_, _| true).unwrap().unwrap();
+        copy(&dir.path().join("waypost.db"), &file, &Arc::default(), |_, _| ()).unwrap().unwrap();
         if !marked {
             std::fs::remove_file(dir.path().join("waypost.mark")).unwrap();
         }
@@ -37,6 +37,13 @@ fn a_copy_that_is_in_place_begins_a_new_life_with_its_next_opening_once_whatever
         assert_eq!(said, ("somebody".to_owned(), "restore".to_owned()));
         let again = open(dir.path());
         assert_eq!(again.epoch, begun.epoch);
-        assert_eq!(again.findings, Vec::new());
+        assert_eq!(
+            again.findings, begun.findings,
+            "whoever did it was the first to open it: a person has seen nothing yet"
+        );
+        std::fs::remove_dir_all(&kept).unwrap();
+        assert_eq!(open(dir.path()).findings, Vec::new());
+        std::fs::create_dir_all(&kept).unwrap();
+        assert_eq!(open(dir.path()).findings, Vec::new(), "over is over");
     }
 }

@@ -2,6 +2,8 @@
 //! from a damaged one. The log goes on behind the highest seq that anybody knows, what is missing is named, and the counts
 //! are set right.
 
+use std::path::PathBuf;
+
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 
@@ -23,13 +25,15 @@ use super::{Look, Reader};
 const REBUILD: &str = "rebuild";
 /// In `meta`: a person put this file here, and what else is known of that.
 const RESTORED: &str = "restored";
+/// In `meta`: what a person is to be told of a restore, as long as its folder in the quarantine is there.
+const TOLD: &str = "restored_told";
 /// Ranges that a sentence names.
 const NAMED_MAX: usize = 8;
 
 /// Something that was found at the opening of the store and a person should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The name of its alarm: `store_rolled_back`, `store_salvaged`.
+    /// The name of its alarm: `store_rolled_back`, `store_restored`, `store_salvaged`, `ledger_mended`.
     pub name: &'static str,
     /// What was found.
     pub text: String,
@@ -56,6 +60,43 @@ pub(super) struct Restored {
     pub(super) by: String,
     /// The highest seq that the store before it knew.
     pub(super) top: i64,
+    /// The folder of the quarantine that has the store before it, if there was one.
+    pub(super) folder: PathBuf,
+}
+
+/// What a person is told of a restore at every start until the folder is moved away.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    text: String,
+    at_ms: UnixMs,
+    folder: PathBuf,
+}
+
+impl Told {
+    fn finding(self) -> Finding {
+        let folder = self.folder.display();
+        Finding {
+            name: "store_restored",
+            text: self.text,
+            advice: format!(
+                "If this was meant: move {folder} away, it holds the store that was there, if there was one. The alarm ends \
+                 with the start after that."
+            ),
+            at_ms: self.at_ms,
+        }
+    }
+}
+
+/// What is still to be told of the last restore of this file.
+pub(super) fn told_of_restore(conn: &Connection) -> rusqlite::Result<Option<Finding>> {
+    let told: Option<String> =
+        conn.query_row("select v from meta where k = ?1", [TOLD], |row| row.get(0)).optional()?;
+    let told = told.and_then(|told| serde_json::from_str::<Told>(&told).ok());
+    if let Some(told) = told.filter(|told| told.folder.is_dir()) {
+        return Ok(Some(told.finding()));
+    }
+    conn.execute("delete from meta where k = ?1", [TOLD])?;
+    Ok(None)
 }
 
 impl Restored {
@@ -277,16 +318,24 @@ fn set_cursor(conn: &Connection, name: &str, seq: i64) -> rusqlite::Result<()> {
 }
 
 impl NewLife {
+    /// Keeps what a person is to be told of a restore for the starts to come: the command that did it was the first of them.
+    pub(super) fn note(&self, conn: &Connection, at_ms: UnixMs) -> rusqlite::Result<()> {
+        let Some(told) = self.told(at_ms) else { return Ok(()) };
+        conn.execute("insert or replace into meta values (?1, ?2)", (TOLD, serde_json::json!(told).to_string()))
+            .map(|_| ())
+    }
+
+    fn told(&self, at_ms: UnixMs) -> Option<Told> {
+        let Restored { by, folder, .. } = self.restored.as_ref()?;
+        let text = format!("A backup was put in the place of the store by {by}: {}.", missing(&self.lost));
+        Some(Told { text, at_ms, folder: folder.clone() })
+    }
+
     /// What a rolled back file came to, for people.
     pub(super) fn finding(&self, at_ms: UnixMs) -> Finding {
         let what = if self.is_empty { "The database was gone" } else { "The database came back older than it was" };
-        if self.restored.is_some() {
-            return Finding {
-                name: "store_rolled_back",
-                text: format!("A backup was put in the place of the store: {}.", missing(&self.lost)),
-                advice: "The store that was there is in quarantine/. The alarm ends with the next start.".into(),
-                at_ms,
-            };
+        if let Some(told) = self.told(at_ms) {
+            return told.finding();
         }
         let found = if self.found > 0 { format!(" {} more were found in its log.", self.found) } else { String::new() };
         Finding {

@@ -285,10 +285,43 @@ async fn nothing_is_acknowledged_into_a_file_that_was_deleted_and_it_goes_on_whe
         let (path, aside) = (bench.dir.path().join(name), bench.dir.path().join("aside"));
         std::fs::rename(&path, &aside).unwrap();
         let refused = bench.store().submit(Group::Now, |txn| txn.boot()).await;
-        assert!(matches!(&refused, Err(error @ StoreError::Disk { .. }) if error.may_pass()), "{name}: {refused:?}");
+        assert!(matches!(&refused, Err(error @ StoreError::Moved { .. }) if error.may_pass()), "{name}: {refused:?}");
         std::fs::rename(&aside, &path).unwrap();
         assert!(bench.store().submit(Group::Now, |txn| txn.boot()).await.is_ok(), "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_while_somebody_else_holds_the_lock_is_told_within_a_second_or_two_and_waits_while_the_store_is_settled()
+ {
+    let bench = Bench::open(false, false);
+    bench.append(1, Kind::Scan).await;
+    let other = Connection::open(bench.store().path()).unwrap();
+    other.execute_batch("begin immediate").unwrap();
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let refused = bench.store().submit(Group::Now, |txn| txn.boot()).await;
+        assert!(matches!(refused, Err(StoreError::Disk { .. })), "{refused:?}");
+        // Each try is 0.4 s; a machine that does much else at once gets some more.
+        assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
+    }
+    other.execute_batch("rollback").unwrap();
+    assert!(bench.store().submit(Group::Now, |txn| txn.boot()).await.is_ok());
+    // What the process itself does beside the writer takes its time, and nobody is refused for it.
+    let mut tasks = tokio::task::JoinSet::new();
+    {
+        let _held = bench.store().settling.lock().unwrap();
+        other.execute_batch("begin immediate").unwrap();
+        let asked = bench.store().clone();
+        let task = tasks.spawn(async move { asked.submit(Group::Now, |txn| txn.boot()).await });
+        let waited = Instant::now();
+        while waited.elapsed() < std::time::Duration::from_secs(1) {
+            assert!(!task.is_finished());
+            std::thread::yield_now();
+        }
+        other.execute_batch("rollback").unwrap();
+    }
+    assert!(tasks.join_next().await.unwrap().unwrap().is_ok());
 }
 
 #[test]

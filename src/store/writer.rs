@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
@@ -27,6 +27,11 @@ const GROUP_MAX: usize = 128;
 /// How long one transaction may take before the writer counts as stalled: a card may pause for seconds.
 const COMMIT_BUDGET: Duration = Duration::from_secs(20);
 
+/// How long the writer waits for a lock that somebody else holds, a person's shell perhaps; what cannot be written then is
+/// answered, so that a scanner hears of it within seconds. A checkpoint holds none that it waits for.
+const LOCK_WAIT: Duration = Duration::from_millis(400);
+/// Between two looks at whether the store has been settled.
+const SETTLE_LOOK: Duration = Duration::from_millis(10);
 /// Between two looks at whether the files are still there.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -123,6 +128,8 @@ pub struct WriterSeat {
     on_commit: Arc<dyn Fn(Commit) + Send + Sync>,
     trouble: Trouble,
     quota: Option<Quota>,
+    /// Held by whoever of this process locks the database beside the writer, which waits for that as long as it takes.
+    settling: Arc<Mutex<()>>,
 }
 
 /// The write connection, and what is known by it.
@@ -139,6 +146,7 @@ struct Pen {
 impl Pen {
     fn take_up(path: &Path) -> Result<Self> {
         let conn = schema::open_writer(path)?;
+        conn.busy_timeout(LOCK_WAIT).map_err(|e| StoreError::of(path, &e))?;
         let heads = Heads::read(path, &conn)?;
         Ok(Self { conn, heads, files: Files::of(path), file_pages: i64::MAX, broken: false })
     }
@@ -170,12 +178,27 @@ impl WriterSeat {
         on_commit: Arc<dyn Fn(Commit) + Send + Sync>,
         trouble: Trouble,
     ) -> Self {
-        Self { path, rx: Arc::new(Mutex::new(rx)), wakes, run, clock, on_commit, trouble, quota: None }
+        Self {
+            path,
+            rx: Arc::new(Mutex::new(rx)),
+            wakes,
+            run,
+            clock,
+            on_commit,
+            trouble,
+            quota: None,
+            settling: Arc::default(),
+        }
     }
 
     /// Keeps to a quota.
     pub(super) fn under(self, quota: Quota) -> Self {
         Self { quota: Some(quota), ..self }
+    }
+
+    /// Waits while somebody of this process settles the store.
+    pub(super) fn beside(self, settling: Arc<Mutex<()>>) -> Self {
+        Self { settling, ..self }
     }
 
     /// The writer's loop: waits for requests (a channel with a deadline), groups them, commits, answers.
@@ -209,6 +232,10 @@ impl WriterSeat {
                         continue;
                     }
                 }
+            }
+            while matches!(self.settling.try_lock(), Err(TryLockError::WouldBlock)) {
+                std::thread::sleep(SETTLE_LOOK);
+                ctx.beat.working(COMMIT_BUDGET);
             }
             if let Some(pen) = &mut pen {
                 self.commit_group(pen, group, ctx);
@@ -255,10 +282,19 @@ impl WriterSeat {
                     ctx.beat.working(COMMIT_BUDGET);
                     let mut alone = vec![request];
                     let result = self.transact(pen, &mut alone);
-                    alone.into_iter().for_each(|request| request.job.answer(result.clone()));
+                    self.answer(pen, alone, &result);
                 }
             }
-            result => group.into_iter().for_each(|request| request.job.answer(result.clone())),
+            result => self.answer(pen, group, &result),
+        }
+    }
+
+    /// Answers; only then says that the process has to end, so that who asks still hears why.
+    fn answer(&self, pen: &Pen, group: Vec<Request>, result: &Result<()>) {
+        group.into_iter().for_each(|request| request.job.answer(result.clone()));
+        if result.is_err() {
+            self.trouble.look(result);
+            self.in_place(pen);
         }
     }
 
@@ -274,10 +310,6 @@ impl WriterSeat {
         if matches!(result, Err(StoreError::Undone)) {
             // Nothing was to be written, and nothing failed.
             return result;
-        }
-        if result.is_err() {
-            self.trouble.look(&result);
-            self.in_place(pen);
         }
         let events = usize::try_from(pen.heads.seq.0 - before.0).unwrap_or(0);
         (self.on_commit)(Commit { took: begun.elapsed(), events, ok: result.is_ok() });
@@ -341,11 +373,7 @@ impl Files {
     /// Refuses to write where nobody would find it again.
     fn in_place(&self) -> Result<()> {
         let gone = self.0.iter().find(|(path, known)| identity(path) != Some(*known));
-        gone.map_or(Ok(()), |(path, _)| {
-            let cause =
-                "the file was deleted or replaced while waypost runs; put it back, or restart waypost".to_owned();
-            Err(StoreError::Disk { path: path.clone(), cause })
-        })
+        gone.map_or(Ok(()), |(path, _)| Err(StoreError::Moved { path: path.clone() }))
     }
 }
 

@@ -91,11 +91,17 @@ fn every_way_to_end_has_its_code_and_says_what_to_do() {
     let site = Site::new();
     site.configure("");
     let config = site.config().display().to_string();
-    let cases: [(&[&str], i32); 12] = [
+    let of_gps = site.path("gps0.ring").display().to_string();
+    std::fs::write(&of_gps, "{\"capture\":1,\"source\":\"gps0\",\"kind\":\"gps\"}\n[0,\"$GPRMC,\"]\n").unwrap();
+    let cases: [(&[&str], i32); 16] = [
         (&["bogus"], 64),
         (&[], 64),
         (&["simulate", "gps", "--link", "/tmp/x"], 64),
         (&["outbox", "export", "--from", "x"], 64),
+        (&["--config", &config, "outbox", "export", "--from", "9", "--to", "1"], 64),
+        (&["letters", "show", "x"], 64),
+        (&["letters", "retry", "1", "x"], 64),
+        (&["decode", "scan", "--timed", &of_gps], 64),
         (&["decode", "scan", "--profile", "{\"colour\":1}"], 64),
         (&["decode", "nmea", "/nowhere/x.nmea"], 66),
         (&["decode", "scan", "/nowhere/x.scan"], 66),

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::bench::{Node, Pty, Site, balanced, wait_for, wait_within};
+use crate::bench::{Node, Pty, Site, balanced, free_port, wait_for, wait_within};
+use crate::feeder::Feeder;
 
 /// A place with a scanner, and so many scans in its store.
 fn yard(scans: usize) -> (Site, Pty, Node) {
@@ -74,6 +75,24 @@ fn a_log_deleted_under_the_node_ends_it_for_a_new_start_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_scanner_hears_within_a_moment_that_the_log_was_deleted_under_its_scan() {
+    let (site, port) = (Site::new(), free_port());
+    site.configure(&Site::dock(port));
+    let mut node = site.start();
+    let mut feeder = Feeder::start(port, u64::MAX / 2, 200.0);
+    wait_for("scans", || (feeder.oks() > 50).then_some(()));
+    std::fs::remove_file(site.path("store/waypost.db-wal")).unwrap();
+    // The scan that found it is refused, before the process ends for a new start.
+    let (_, said) = wait_for("a refusal", || feeder.told().other.first().cloned());
+    assert_eq!(said, "rejected storage_error");
+    let ended = wait_within(Duration::from_secs(30), "the end of the node", || node.child.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(74), "{}", site.log());
+    feeder.stop();
+    let node = site.start();
+    balanced(&node);
+}
+
+#[test]
 fn an_old_copy_of_the_store_is_told_from_the_store() {
     let (site, mut door, node) = yard(5);
     assert!(node.stop().success());
@@ -100,4 +119,30 @@ fn an_old_copy_of_the_store_is_told_from_the_store() {
     let ledger = balanced(&node);
     assert_eq!((ledger["events"]["lost"].as_i64(), scans(&node)), (Some(20), 5), "10 scans and 10 places");
     assert_ne!(node.json("/api/v1/health")["cursor"], epoch);
+}
+
+#[test]
+fn what_stands_in_the_place_of_the_mark_or_of_the_reserve_is_an_alarm_until_it_is_gone() {
+    let site = Site::new();
+    site.configure("");
+    let places = [("waypost.mark", "high_water_mark"), ("waypost.ballast", "reserve")];
+    for (file, _) in places {
+        std::fs::create_dir(site.path("store").join(file)).unwrap();
+    }
+    let node = site.start();
+    for (file, name) in places {
+        let alarm = wait_for(name, || alarm(&node, name));
+        assert_eq!(alarm["severity"], "warn");
+        assert!(alarm["advice"].as_str().unwrap().contains("Move away"), "{alarm}");
+        assert!(name == "reserve" || alarm["text"].as_str().unwrap().contains(file), "{alarm}");
+        std::fs::remove_dir(site.path("store").join(file)).unwrap();
+        wait_for("its end", || self::alarm(&node, name).is_none().then_some(()));
+        assert!(site.path("store").join(file).is_file(), "{file} is made anew");
+    }
+    // A reserve that somebody shortened is laid anew, without a word.
+    let reserve = site.path("store/waypost.ballast");
+    let whole = reserve.metadata().unwrap().len();
+    std::fs::write(&reserve, "short").unwrap();
+    wait_for("the whole reserve", || reserve.metadata().is_ok_and(|file| file.len() == whole).then_some(()));
+    assert!(node.stop().success());
 }

@@ -154,12 +154,16 @@ fn the_command_line_shows_gives_up_and_restores_the_same_with_and_without_the_no
         &["letters", "show", "1"],
     ];
     let running: Vec<String> = asked.iter().map(|args| well(&site.ask(args))).collect();
-    assert_eq!(code(&site.ask(&["letters", "show", "77"])), 1);
+    let missing = site.ask(&["letters", "show", "77"]);
+    assert_eq!(code(&missing), 1);
+    assert!(stderr(&missing).contains("there is no letter 77. `waypost letters list"), "{}", stderr(&missing));
     assert!(node.stop().success());
     for (args, before) in asked.iter().zip(&running) {
         assert_eq!(&well(&site.ask(args)), before, "{args:?}");
     }
-    assert_eq!(code(&site.ask(&["letters", "show", "77"])), 1);
+    let missing = site.ask(&["letters", "show", "77"]);
+    assert_eq!(code(&missing), 1);
+    assert!(stderr(&missing).contains("there is no letter 77. `waypost letters list"), "{}", stderr(&missing));
     let sheet: Value = serde_json::from_str(&running[3]).unwrap();
     assert_eq!((&sheet["note"], &sheet["attempts"][0]["what"]), (&json!("visitors"), &json!("discard")));
     let wrong = site.ask(&["letters", "restore", "--source", "door-3", "--expect", "5"]);

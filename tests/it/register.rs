@@ -433,6 +433,7 @@ fn placing_by_hand_is_undone_by_the_same_call_with_and_without_the_node() {
     assert_eq!(well(&site.ask(&["assets", "place", "TRL-7", "dock-2"])), "raw:TRL-7 is at dock-2, before at door-3\n");
     well(&site.ask(&["assets", "scan", "TRL-9", "gate"]));
     let listed = well(&site.ask(&["assets", "list"]));
+    assert!(listed.starts_with("  ASSET "), "{listed}");
     assert!(listed.contains("raw:TRL-7") && listed.contains("dock-2") && listed.contains("raw:TRL-9"), "{listed}");
     let stat = well(&site.ask(&["outbox", "stat"]));
     assert!(stat.contains("balance  0"), "{stat}");

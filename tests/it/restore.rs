@@ -88,6 +88,11 @@ fn a_restored_node_goes_on_in_a_new_epoch_behind_what_it_knew_and_keeps_the_stor
     assert_ne!(fresh, epoch);
     assert!(seq > before, "{seq} {before}");
     balanced(&node);
+    let alarms = node.json("/api/v1/health")["alarms"].clone();
+    let alarm = alarms.as_array().unwrap().iter().find(|alarm| alarm["name"] == "store_restored").expect("an alarm");
+    assert_eq!(alarm["severity"], "warn");
+    assert!(alarm["text"].as_str().unwrap().contains(&format!("{newer} events are missing")), "{alarm}");
+    assert!(alarm["advice"].as_str().unwrap().contains(kept.to_str().unwrap()), "{alarm}");
     assert_eq!(node.ledger()["events"]["lost"], newer);
     feed(port, 10);
     let told = node.get(&format!("/api/v1/events?after={fresh}.{before}")).1;
@@ -133,6 +138,25 @@ fn what_is_no_backup_is_refused_in_words_and_changes_nothing() {
         assert!(stderr(&refused).contains(file), "{file}: {}", stderr(&refused));
         assert_eq!(files(&site.path("store")), before, "{file}");
     }
+}
+
+#[test]
+fn what_was_purged_after_the_backup_is_named_for_it_comes_back_with_it() {
+    let (site, port) = (Site::new(), free_port());
+    site.configure(&Site::dock(port));
+    let node = site.start();
+    feed(port, 20);
+    let copy = site.path("copy.db");
+    backup(&site, &copy);
+    let events = node.json("/api/v1/events?kind=scan&limit=1");
+    let asset = events["items"][0]["asset"].as_str().unwrap().to_owned();
+    assert!(node.stop().success());
+    let quiet = restore(&site, &copy, false);
+    assert!(!stdout(&quiet).contains("purge"), "{}", stdout(&quiet));
+    let purged = site.ask(&["purge", "--asset", &asset, "--yes"]);
+    assert_eq!(purged.status.code(), Some(0), "{}{}", stdout(&purged), stderr(&purged));
+    let asked = restore(&site, &copy, false);
+    assert!(stdout(&asked).contains(&format!("purge it again: asset {asset}.")), "{}", stdout(&asked));
 }
 
 #[test]

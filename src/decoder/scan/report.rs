@@ -125,7 +125,11 @@ pub fn report_timed(input: impl Read, output: impl Write, profile: &ReportProfil
         if u64::try_from(length).unwrap_or(u64::MAX) > LINE_MAX {
             return Err(fault(format!("it is longer than {LINE_MAX} bytes")));
         }
-        if text.trim_ascii().is_empty() || line == 1 && is_head(&text) {
+        if line == 1 && is_head(&text) {
+            not_a_receivers(&text).map_err(fault)?;
+            continue;
+        }
+        if text.trim_ascii().is_empty() {
             continue;
         }
         let (ms, step) = read_step(&text).map_err(fault)?;
@@ -156,6 +160,15 @@ pub fn report_timed(input: impl Read, output: impl Write, profile: &ReportProfil
     decoder.lost(now, &mut out);
     printer.print(&mut out)?;
     printer.output.flush().map_err(ReportError::Write)
+}
+
+/// Refuses the capture of a receiver: its sentences would all be scans.
+fn not_a_receivers(head: &[u8]) -> Result<(), String> {
+    let head: serde_json::Value = serde_json::from_slice(head).map_err(|error| error.to_string())?;
+    if head["kind"] == "gps" {
+        return Err(format!("this is the capture of the receiver {}; `waypost decode nmea` reads it", head["source"]));
+    }
+    Ok(())
 }
 
 /// Writes the ends of frames as they come.
