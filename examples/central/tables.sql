@@ -37,13 +37,14 @@ create table refused (
   topic text not null, payload bytea not null, why text not null, came_at timestamptz not null default now()
 );
 
--- Ranges of a node's log that are not here. Up to what the broker has acknowledged in both lanes `seq` has no gaps: what
--- is not here was lost behind the node. Above it, of each kind, `prev` names the event before. Left out is what the node
+-- Ranges of a node's log that are not here. Up to what the broker has acknowledged in both lanes (all of the log, where
+-- none waits in a lane) `seq` has no gaps: what is not here was lost behind the node. Above it, of each kind, `prev` names the event before. Left out is what the node
 -- itself calls missing: dead letters and losses.
 create view gap as
 with proven as (
   select site, node, epoch, coalesce((body#>>'{past,0,last_produced}')::bigint, 0) as begun,
-         least((body#>>'{lanes,scan,last_acked}')::bigint, (body#>>'{lanes,fix,last_acked}')::bigint) as upto
+         least(coalesce((body#>>'{lanes,scan,first_unacked}')::bigint - 1, (body->>'last_produced')::bigint),
+               coalesce((body#>>'{lanes,fix,first_unacked}')::bigint - 1, (body->>'last_produced')::bigint)) as upto
   from watermark
 ), line as (                     -- the events, and an end for what lies behind the last one
   select site, node, epoch, kind, seq, prev from event
