@@ -1,12 +1,12 @@
 # The commands of waypost; CI runs the same ones. `make` alone prints the list.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check faults fuzz gateway bench build fmt deny web unit
+.PHONY: help demo test test-brokers check faults fuzz gateway bench build fmt deny web unit
 
 export CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
 TYPESCRIPT := 5.9.3
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## a simulated yard on http://127.0.0.1:8080/, nothing to configure; Ctrl-C ends it (ARGS="--listen ADDR --dir DIR")
 	@scripts/ready demo
@@ -16,6 +16,10 @@ demo: ## a simulated yard on http://127.0.0.1:8080/, nothing to configure; Ctrl-
 test: ## every test: units, captures, the real binary with ptys, sockets, a broker and a browser
 	@scripts/ready test
 	$(CARGO) test --locked --no-fail-fast --lib --bins --tests
+
+test-brokers: ## the brokers, PostgreSQL and a fleet of 200 nodes, and their tables (20 minutes; WAYPOST_BROKER=NATS: only those rows)
+	@scripts/ready brokers
+	WAYPOST_BROKERS=full $(CARGO) test --locked --test it brokers:: -- --nocapture --test-threads 1
 
 check: ## format, lints, documentation, house rules, the page's own tests, the unit file
 	@scripts/ready build

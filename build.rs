@@ -33,6 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
     // The store embeds this folder by include_dir, which cannot tell cargo of a new file in it.
     println!("cargo:rerun-if-changed=migrations");
+    // And the command line this one.
+    println!("cargo:rerun-if-changed=docs/schema");
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("web");
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let mut files = Vec::new();

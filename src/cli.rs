@@ -18,6 +18,7 @@ mod purge;
 mod rebuild;
 mod restore;
 mod run;
+mod schema;
 mod sheet;
 
 use std::io::{self, Read, Write};
@@ -129,6 +130,8 @@ enum Command {
     /// Who the node is, and the machine it is bound to: show, accept, rename, retire
     #[command(subcommand)]
     Identity(identity::Identity),
+    /// Print what goes over MQTT as JSON Schemas, and the AsyncAPI document
+    Schema(schema::SchemaArgs),
     /// Copy the store, also while the node runs; the copy is checked before it gets its name
     Backup(backup::BackupArgs),
 }
@@ -260,6 +263,7 @@ fn dispatch(cli: Cli) -> Done {
         Command::Rebuild(args) => rebuild::rebuild(&cli.config, &args),
         Command::Restore(args) => restore::restore(&cli.config, &args),
         Command::Identity(command) => identity::identity(&cli.config, command),
+        Command::Schema(args) => schema::schema(&args),
         Command::Backup(args) => backup::backup(&cli.config, &args),
         Command::Outbox(Outbox::Stat(JsonArg { json })) => offline::stat(&cli.config, json),
         Command::Outbox(Outbox::Check(JsonArg { json })) => check::check(&cli.config, json),

@@ -31,11 +31,16 @@ mod fake_broker;
 #[cfg(test)]
 mod manners_tests;
 #[cfg(test)]
+mod payload_tests;
+#[cfg(test)]
 mod replay_tests;
 #[cfg(test)]
 mod session_tests;
 #[cfg(test)]
 mod simulator_tests;
+#[cfg(test)]
+#[path = "../../tests/it/strict.rs"]
+mod strict;
 #[cfg(test)]
 mod world_tests;
 

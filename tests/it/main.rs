@@ -11,6 +11,8 @@ mod backup;
 mod baud;
 mod bench;
 mod broker;
+#[path = "../brokers/mod.rs"]
+mod brokers;
 mod browser;
 mod ca;
 mod captures;
@@ -21,6 +23,7 @@ mod damage;
 mod disk;
 mod doctor;
 mod draw;
+mod ear;
 #[path = "../faults/mod.rs"]
 mod faults;
 mod feeder;
@@ -38,9 +41,11 @@ mod replay;
 mod replug;
 mod restore;
 mod scans;
+mod schema;
 mod sheet;
 mod siege;
 mod stream;
+mod strict;
 mod tls;
 mod uart;
 mod upstream;
