@@ -121,3 +121,68 @@ impl Dial {
         self.next_us = Some(now_us.saturating_add(wait_us));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uplink::world_tests::{RULES, policy};
+
+    const S: i64 = 1_000_000;
+
+    /// One that has been connected since 0.
+    fn connected() -> Dial {
+        let mut dial = Dial::new(policy(1), &RULES);
+        assert!(dial.take(0));
+        dial.connected(0);
+        dial
+    }
+
+    #[test]
+    fn a_node_that_may_not_speak_dials_not_at_all_and_at_once_when_it_may_again() {
+        let mut dial = connected();
+        dial.mute(true, 9 * S);
+        dial.anew(10 * S);
+        assert!(!dial.take(i64::MAX) && dial.due_us().is_none());
+        dial.over(End::Refused, 20 * S);
+        assert!(!dial.take(i64::MAX));
+        dial.mute(false, 21 * S);
+        assert!(dial.take(21 * S), "whatever the wait was");
+    }
+
+    #[test]
+    fn a_connection_that_is_left_for_another_costs_no_wait_and_the_next_loss_none_more() {
+        let mut dial = connected();
+        dial.anew(10 * S);
+        assert!(dial.take(10 * S));
+        dial.connected(10 * S);
+        let mut fresh = connected();
+        dial.over(End::Lost, 20 * S);
+        fresh.over(End::Lost, 20 * S);
+        assert_eq!(dial.due_us(), fresh.due_us(), "the backoff knows nothing of it");
+    }
+
+    #[test]
+    fn another_client_of_the_same_name_makes_the_waits_long_until_a_connection_has_outlived_it() {
+        let taken = Some(Closing { taken: true, by_peer: false, flew: false });
+        let mut dial = connected();
+        let mut now_us = 0;
+        for _ in 0..4 {
+            dial.closed(taken, now_us);
+            dial.over(End::Lost, now_us);
+            now_us = dial.due_us().unwrap();
+            assert!(dial.take(now_us));
+            dial.connected(now_us);
+            // Acknowledgements over a minute make nothing short again.
+            dial.answered(now_us + 2 * RULES.healthy_us);
+        }
+        let lost_us = now_us;
+        dial.closed(taken, now_us);
+        dial.over(End::Lost, now_us);
+        now_us = dial.due_us().unwrap();
+        assert!(now_us - lost_us >= 300 * S, "{}", now_us - lost_us);
+        assert!(dial.take(now_us));
+        dial.connected(now_us);
+        assert!(!dial.is_rival_gone(true, now_us + 899 * S) && dial.rival().is_sure());
+        assert!(dial.is_rival_gone(true, now_us + 901 * S) && !dial.rival().is_there());
+    }
+}

@@ -380,6 +380,8 @@ impl Session {
 
     fn fill(&mut self, now_us: i64, effects: &mut Vec<Effect>) {
         self.spent = !self.stopping && self.waits() && !self.budget.ready(now_us);
+        // It fills while the lanes have all turns, too: else it would look due, and the loop would not rest.
+        self.replay_rate.ready(now_us);
         loop {
             let Some(conn) = &self.conn else { return };
             if conn.dropped || conn.flights.len() >= conn.window {

@@ -1,6 +1,6 @@
 //! The session alone, case by case.
 
-use crate::domain::{Lane, Seq};
+use crate::domain::{Lane, Reason, Seq};
 
 use super::lane::{Message, Queued, Track};
 use super::script::{Effect, Input};
@@ -65,4 +65,56 @@ fn a_silent_broker_is_dropped_after_the_limit_and_not_before() {
     world.now_us = due;
     world.plan(true);
     assert!(!world.up, "given up");
+}
+
+#[test]
+fn an_event_that_ends_connections_late_is_found_and_taken_for_no_other_client() {
+    const POISON: Seq = Seq(2);
+    let mut session = Session::new(RULES, policy(1), Seq(6), Seq(0), Seq(6));
+    let (mut now_us, mut closed, mut letters) = (0, 0, Vec::new());
+    let mut waiting: Option<(u64, Option<Seq>)> = None;
+    for _ in 0..200 {
+        let mut effects = Vec::new();
+        session.plan(now_us, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Connect => {
+                    // One at a time: others pass before it on each connection.
+                    session.step(Input::Connected { receive_max: 1, packet_max: 1000, retains: true }, now_us);
+                    session.step(Input::Say(Message { topic: "status".into(), ..Message::default() }), now_us);
+                }
+                Effect::Publish { ticket, event, .. } => waiting = Some((ticket, event.map(|(_, seq)| seq))),
+                Effect::Read { track, after, .. } => {
+                    let row = |seq| Queued {
+                        seq: Seq(seq),
+                        message: Message { topic: "t".into(), payload: "p".into(), ..Message::default() },
+                        is_damaged: false,
+                        patient_until_us: None,
+                    };
+                    let is_scan = track == Track::first(Lane::Scan);
+                    let rows = if is_scan { (after.0 + 1..=6).map(row).collect() } else { Vec::new() };
+                    session.step(Input::Read { track, rows, seen: if is_scan { Seq(6) } else { after } }, now_us);
+                }
+                Effect::Commit(batch) => {
+                    letters.extend(batch.graves.iter().map(|grave| (grave.seq, grave.reason)));
+                    session.step(Input::Committed(batch.track), now_us);
+                }
+                Effect::Drop(reason) => panic!("{reason:?}"),
+            }
+        }
+        match waiting.take() {
+            Some((_, Some(POISON))) => {
+                closed += 1;
+                now_us += 6_000_000;
+                session.step(Input::Lost { by_peer: true, code: None, barred: false, taken: false }, now_us);
+            }
+            Some((ticket, _)) => {
+                now_us += 1_000;
+                session.step(Input::Answered { ticket, code: 0 }, now_us);
+            }
+            None => now_us = session.due_us().map_or(now_us + 1_000_000, |at| at.max(now_us + 1_000)),
+        }
+    }
+    assert_eq!((closed, letters.as_slice()), (3, [(POISON, Reason::Poison)].as_slice()));
+    assert!(!session.rival().is_there(), "{:?}", session.rival());
 }
