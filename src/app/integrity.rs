@@ -138,6 +138,50 @@ mod tests {
         assert!(!is_of_an_index("Tree 4 page 9: btreeInitPage() returns error code 11"));
     }
 
+    /// Changes a table behind the back of one of its indexes, as a card that loses a page of the index does.
+    fn behind_its_back(path: &std::path::Path, index: &str, change: &str) {
+        let open = || {
+            let sql = rusqlite::Connection::open(path).unwrap();
+            sql.pragma_update(None, "writable_schema", true).unwrap();
+            sql
+        };
+        let columns = "type, name, tbl_name, rootpage, sql";
+        let sql = open();
+        sql.execute_batch(&format!(
+            "create table main.aside as select {columns} from sqlite_schema where name = '{index}';
+             delete from sqlite_schema where name = '{index}';"
+        ))
+        .unwrap();
+        drop(sql);
+        // A connection that never knew of the index.
+        let sql = open();
+        sql.execute_batch(change).unwrap();
+        sql.execute_batch(&format!(
+            "insert into sqlite_schema ({columns}) select {columns} from aside; drop table aside;"
+        ))
+        .unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_index_that_differs_from_its_table_is_made_anew_and_that_is_written_down() {
+        let bench = Bench::trusted_on(Plan::empty(), &["gps0"], BUILD_FLOOR_MS);
+        let (store, board) = (bench.node.store.clone(), bench.node.board.clone());
+        let clock = Clock::system();
+        let ctx = Ctx { beat: Beat::new("integrity", clock.clone()), stop: CancellationToken::new() };
+        let integrity = Integrity { store: store.clone(), board: board.clone(), clock, pause: Duration::ZERO };
+        let row = "insert into assets values ('TRL-1', '', '', '[]', 0, 0);
+                   insert into asset_keys values ('raw:TRL-1', 'TRL-1', 0);";
+        behind_its_back(store.path(), "asset_keys_asset", row);
+        let faults = store.read(|reader| reader.faults("asset_keys")).await.unwrap();
+        assert!(!faults.is_empty() && faults.iter().all(|fault| is_of_an_index(fault)), "{faults:?}");
+        assert_eq!(integrity.check(&ctx).await.unwrap(), Vec::<String>::new());
+        assert_eq!(store.read(|reader| reader.faults("asset_keys")).await.unwrap(), Vec::<String>::new());
+        assert!(board.get("alarm", alarms::CORRUPTION).is_none());
+        let sql = rusqlite::Connection::open(store.path()).unwrap();
+        let noted = "select count(*) from failure_log where what = 'reindex' and detail like '%asset_keys_asset%'";
+        assert_eq!(sql.query_row(noted, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+    }
+
     #[tokio::test]
     async fn a_proof_that_is_rolled_back_writes_no_byte_and_one_that_commits_does() {
         let bench = Bench::trusted_on(Plan::empty(), &["gps0"], BUILD_FLOOR_MS);

@@ -122,11 +122,7 @@ impl Running {
             .filter_map(|one| Some(one.as_str()?.to_owned()))
             .collect();
         let (message, hint) = (error["message"].as_str(), error["hint"].as_str().unwrap_or_default());
-        let code = match status {
-            403 => exit::NOT_ALLOWED,
-            503 => exit::IO,
-            _ => exit::NOT_WELL,
-        };
+        let code = exit_of(status, error["code"].as_str().unwrap_or_default());
         Err(Failure::new(code, worded(message.unwrap_or("no reason given"), &findings, hint)))
     }
 
@@ -152,6 +148,16 @@ impl Running {
             .ok_or_else(|| io::Error::other(format!("its answer to {path} is cut short")))?;
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
         Ok((status, body.to_owned()))
+    }
+}
+
+/// How a command ends that the node refused.
+fn exit_of(status: u16, code: &str) -> u8 {
+    match (status, code) {
+        (_, "already_running") => exit::BUSY,
+        (403, _) => exit::NOT_ALLOWED,
+        (503, _) => exit::IO,
+        _ => exit::NOT_WELL,
     }
 }
 
@@ -295,4 +301,17 @@ fn words(health: &Value) -> String {
 fn days(s: u64) -> String {
     let (days, hours) = (s / 86_400, s / 3_600 % 24);
     if days > 0 { format!("{days} days {hours} h") } else { format!("{hours} h {} min", s / 60 % 60) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_runs_already_ends_a_command_as_a_store_in_use_does_whatever_its_status() {
+        assert_eq!([409, 503].map(|status| exit_of(status, "already_running")), [exit::BUSY; 2]);
+        assert_eq!(exit_of(409, "count_changed"), exit::NOT_WELL);
+        assert_eq!(exit_of(503, "store_unavailable"), exit::IO);
+        assert_eq!(exit_of(403, "pin_not_set"), exit::NOT_ALLOWED);
+    }
 }

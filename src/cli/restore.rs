@@ -33,9 +33,14 @@ pub(super) fn restore(config: &Path, args: &RestoreArgs) -> Done {
     let config = load(config)?.config;
     let dir = &config.store.dir;
     let name = &args.file;
+    let missing =
+        |why: &dyn std::fmt::Display| Failure::new(exit::NO_INPUT, format!("{}: {why}; name a backup", name.display()));
+    // A pipe nobody writes into would be waited for, and a device has no end before the disk is full.
+    if !name.metadata().map_err(|error| missing(&error))?.is_file() {
+        return Err(missing(&"it is no regular file"));
+    }
     // Opened while root may be root: the owner of the store may not be let to where it lies.
-    let mut file = File::open(name)
-        .map_err(|error| Failure::new(exit::NO_INPUT, format!("{}: {error}; name a backup", name.display())))?;
+    let mut file = File::open(name).map_err(|error| missing(&error))?;
     let who = who();
     // Where there is no store yet, it will be of whoever has its folder.
     let store = dir.join("waypost.db");

@@ -31,9 +31,9 @@ pub const REBUILD: &str = "rebuild";
 
 /// Somebody does it already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{job} is already running; wait for its end, `waypost status` shows how far it is")]
+#[error("already_running: {job} is at work; wait for its end, `waypost status` shows how far it is")]
 pub struct AlreadyRunning {
-    /// Its name.
+    /// What is at work.
     pub job: &'static str,
 }
 

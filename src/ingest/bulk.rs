@@ -85,6 +85,12 @@ impl Clerk {
             let message = format!("more than {NUMBERS_MAX} letters are named");
             return Err(Refused::new(Why::Invalid, message, "Name a reason or a source instead."));
         }
+        if let Which::Numbers(ids) = &which
+            && let Some(none) = ids.iter().find(|id| **id < 1)
+        {
+            let message = format!("there is no letter {none}");
+            return Err(Refused::new(Why::Invalid, message, "Their numbers begin at 1; list them."));
+        }
         if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > KEY_MAX || !key.is_ascii()) {
             let hint = format!("Send 1 to {KEY_MAX} ASCII characters, another one for each thing you ask.");
             return Err(Refused::new(Why::Invalid, "the Idempotency-Key does not fit", hint));

@@ -198,3 +198,17 @@ async fn a_job_that_a_restart_broke_off_goes_on_by_itself() {
     stop.cancel();
     work.join_next().await.unwrap().unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_number_that_no_letter_can_have_is_refused_and_not_passed_over_as_done() {
+    let bench = Bench::new();
+    hold(&bench, 1).await;
+    let clerk = clerk_of(&bench);
+    for none in [0, -1, i64::MIN] {
+        let which = Which::Numbers(vec![1, none]);
+        let bulk = Bulk { action: Action::Discard, which, expect: None, note: String::new(), key: None };
+        let refused = ask(&clerk, Order::Letters(bulk)).await.unwrap_err();
+        assert_eq!((refused.why, refused.message), (Why::Invalid, format!("there is no letter {none}")));
+    }
+    assert_eq!(letters(&bench).await, [1, 0, 0]);
+}

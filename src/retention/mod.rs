@@ -32,7 +32,7 @@ use age::{Now, Trust, millis};
 use archive::Goods;
 
 pub use purge::{Phase, Purge, PurgeError, remove_captures};
-pub use rebuild::{Difference, Report, rebuild, rebuild_closed};
+pub use rebuild::{Difference, RebuildError, Report, rebuild, rebuild_closed};
 
 /// Between two passes; by the monotonic clock.
 const EVERY_MS: i64 = 3_600_000;
@@ -173,6 +173,7 @@ impl Retention {
             if !self.store.read(|reader| reader.wants_rebuild()).await? {
                 return Ok(None);
             }
+            let _turn = self.store.turn().lock().await;
             let report = rebuild::told_anew(&self.store, true, "after a loss", |_, _| ()).await?;
             self.change(|txn| txn.rebuilt()).await?;
             Ok::<_, StoreError>(Some(report.written))
@@ -228,7 +229,7 @@ impl Retention {
         ctx.beat.working(STEP_BUDGET);
         let store = self.store.clone();
         let Ok(_turn) = store.turn().try_lock() else {
-            tracing::info!("already_running: a purge removes rows; the next pass is within the hour");
+            tracing::info!("already_running: a purge or a rebuild is at work; the next pass is within the hour");
             return Ok(passed);
         };
         self.finish_archive(ctx, &mut passed).await?;

@@ -17,8 +17,8 @@ use super::rebuild::told_anew;
 
 /// Events or letters that go in one transaction.
 const SLICE: usize = 500;
-/// How long a purge waits for a retention pass to end.
-const TURN_WAIT: Duration = Duration::from_secs(20);
+/// How long a purge or a rebuild waits for other work on the rows to end.
+pub(super) const TURN_WAIT: Duration = Duration::from_secs(20);
 /// How often it tries to cut the write-ahead log while readers are busy.
 const SETTLE_TRIES: usize = 20;
 /// How far back a capture goes. ms
@@ -108,8 +108,8 @@ pub enum PurgeError {
         /// Events in the log.
         all: i64,
     },
-    /// Retention or another purge is at work.
-    #[error("already_running: retention or another purge is removing rows")]
+    /// Retention, a rebuild or another purge is at work.
+    #[error("already_running: retention, a rebuild or another purge is at work on the rows")]
     Busy,
     /// A file of the archive.
     #[error("the archive: {0}; what is in the store is gone, ask again for the rest")]

@@ -225,6 +225,40 @@ async fn what_waits_for_the_platform_stays_unless_it_is_asked_for_and_then_count
 }
 
 #[tokio::test]
+async fn a_refused_event_that_is_being_sent_again_waits_like_any_other() {
+    let log = Log::open(true);
+    for n in 0..4 {
+        let draft = draft(n, "A-1", &log);
+        let work = move |txn: &mut Txn<'_>| {
+            assert!(matches!(txn.append(&draft)?, Append::New(_)));
+            txn.frame("door-3", Outcome::Stored);
+            Ok(())
+        };
+        log.store.submit(Group::Now, work).await.unwrap();
+    }
+    let acked = Acknowledged { from: Seq(0), through: Seq(4), sent: 3, unheard: 0 };
+    let again = move |txn: &mut Txn<'_>| {
+        let loss = Loss { stage: Stage::Uplink, ..Loss::decoder(Reason::TooLarge, b"", 256) };
+        txn.bury(Lane::Scan, Seq(2), &loss, "")?;
+        txn.acknowledge(Lane::Scan, &acked)?;
+        assert_eq!(txn.resend(1, &crate::store::Act { who: "test", what: "retry", note: "" })?, None);
+        Ok(())
+    };
+    log.store.submit(Group::Now, again).await.unwrap();
+    let done = to_its_end(&log.store, of("A-1")).await;
+    assert_eq!((done.events, done.waiting, done.discarded), (3, 1, 0));
+    let stands = |now: &crate::store::Ledger| {
+        ["unsent", "sent", "dead", "discarded"].map(|stand| now.events.get(stand).copied().unwrap_or(0))
+    };
+    let now = ledger(&log.store).await;
+    assert_eq!((stands(&now), now.imbalance()), ([1, 3, 0, 0], 0));
+    let done = to_its_end(&log.store, Purge { unsent: true, ..of("A-1") }).await;
+    assert_eq!((done.events, done.waiting, done.discarded), (1, 0, 1));
+    let now = ledger(&log.store).await;
+    assert_eq!((stands(&now), now.imbalance()), ([0, 3, 0, 1], 0));
+}
+
+#[tokio::test]
 async fn a_purge_waits_for_nobody_and_retention_lets_it_end_first() {
     let (bench, mut retention) = filled().await;
     let store = bench.node.store.clone();
@@ -234,4 +268,18 @@ async fn a_purge_waits_for_nobody_and_retention_lets_it_end_first() {
     tokio::time::pause();
     assert!(matches!(of("raw:OTHER-1").step(&store, "test").await, Err(PurgeError::Busy)));
     drop(turn);
+}
+
+#[tokio::test]
+async fn a_rebuild_that_a_person_asks_for_is_no_work_beside_a_purge_whose_rows_it_would_write_back() {
+    let (bench, _) = filled().await;
+    let store = bench.node.store.clone();
+    let chore = || bench.node.board.begin(crate::health::chore::REBUILD, &bench.clock).unwrap();
+    let turn = store.turn().lock().await;
+    tokio::time::pause();
+    let asked = rebuild(&store, true, "test", chore()).await;
+    assert!(matches!(asked, Err(RebuildError::Busy(_))), "{asked:?}");
+    drop(turn);
+    tokio::time::resume();
+    assert_eq!(rebuild(&store, true, "test", chore()).await.unwrap().different, []);
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::domain::{AssetState, Seq, Stage};
-use crate::health::Chore;
+use crate::health::{AlreadyRunning, Chore};
 use crate::projection::{Rebuild, difference};
 use crate::store::{Closed, Filter, Group, Look, Reader, Result, Span, Store, StoreError, Txn};
+
+use super::purge::TURN_WAIT;
 
 /// Events read at once.
 const PAGE: usize = 2_000;
@@ -49,17 +51,30 @@ struct Comparison {
     report: Report,
 }
 
+/// Why the places were not told anew.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// Rows are being removed. What was heard of them before would be written back after they have gone.
+    #[error(transparent)]
+    Busy(#[from] AlreadyRunning),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Compares on a running node, beside its writer; with `write` sets right what differs. `who` asked for it. The chore is
 /// over when nothing works on it any more, also for who went away before that.
 ///
 /// # Errors
-/// As the store says; nothing was written then.
-pub async fn rebuild(store: &Store, write: bool, who: &str, chore: Chore) -> Result<Report> {
+/// As [`RebuildError`] says; nothing was written then.
+pub async fn rebuild(store: &Store, write: bool, who: &str, chore: Chore) -> std::result::Result<Report, RebuildError> {
+    let turn = tokio::time::timeout(TURN_WAIT, store.turn().lock()).await;
+    let _turn = turn.map_err(|_| AlreadyRunning { job: "a purge or retention" })?;
     let chore = Arc::new(chore);
-    told_anew(store, write, who, move |done, total| chore.at(done, Some(total))).await
+    Ok(told_anew(store, write, who, move |done, total| chore.at(done, Some(total))).await?)
 }
 
-/// As [`rebuild`], as a part of other work. `told` hears how many events are heard, of how many.
+/// As [`rebuild`], as a part of other work that has the store's turn. `told` hears how many events are heard, of how many.
 pub(super) async fn told_anew(
     store: &Store,
     write: bool,

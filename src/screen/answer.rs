@@ -9,6 +9,7 @@ use tracing::warn;
 
 use crate::domain::{Cursor, Refused, Why};
 use crate::health::AlreadyRunning;
+use crate::retention::RebuildError;
 use crate::store::StoreError;
 
 /// The answer of a call.
@@ -85,9 +86,22 @@ impl From<StoreError> for Fault {
 
 impl From<AlreadyRunning> for Fault {
     fn from(running: AlreadyRunning) -> Self {
-        let text = running.to_string();
-        let (message, hint) = text.split_once("; ").unwrap_or((&text, ""));
-        Self::new(StatusCode::CONFLICT, "already_running", message, hint)
+        let message = format!("already_running: {} is at work", running.job);
+        Self::new(
+            StatusCode::CONFLICT,
+            "already_running",
+            message,
+            "Wait for its end, `waypost status` shows how far it is.",
+        )
+    }
+}
+
+impl From<RebuildError> for Fault {
+    fn from(error: RebuildError) -> Self {
+        match error {
+            RebuildError::Busy(running) => running.into(),
+            RebuildError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -253,7 +253,10 @@ impl Txn<'_> {
             }
             self.add(Count::left(source.as_deref(), Some(kind)), 1);
             purged.events += 1;
-            if open.after.is_some() && open.is_after(*seq, kind as i64) && !open.again.contains(seq) {
+            if open.again.contains(seq) {
+                // Its letter was counted above.
+                purged.unsent += 1;
+            } else if open.after.is_some() && open.is_after(*seq, kind as i64) {
                 self.add(Count::events("unsent", kind.lane().as_str()), -1);
                 self.add(Count::events("discarded", kind.lane().as_str()), 1);
                 self.add(Count::left_grave("discarded"), 1);
@@ -424,7 +427,7 @@ fn name_gap(conn: &Connection, seq: i64) -> rusqlite::Result<()> {
 }
 
 impl Store {
-    /// Who removes rows for long takes his turn here: one at a time.
+    /// Who removes rows for long, or tells places from them, takes his turn here: one at a time.
     #[must_use]
     pub fn turn(&self) -> &tokio::sync::Mutex<()> {
         &self.turn

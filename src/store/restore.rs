@@ -87,7 +87,7 @@ impl Restoring {
     pub fn begin(dir: &Path, from: &mut File, name: &Path, told: impl FnMut(u64, u64) -> bool) -> Result<Option<Self>> {
         let lock = lock(dir)?;
         let mut restoring = Self { dir: dir.to_owned(), plan: Plan::default(), _lock: lock };
-        if !copy(from, &restoring.draft(), told).map_err(|error| disk(&restoring.draft(), error))? {
+        if !copy(from, name, &restoring.draft(), told)? {
             return Ok(None);
         }
         let renamed = |error: StoreError| error.about(name);
@@ -266,22 +266,28 @@ fn present(path: &Path, copy: &Sketch) -> Option<Present> {
 }
 
 /// Answers false when it was ended.
-fn copy(from: &mut File, to: &Path, mut told: impl FnMut(u64, u64) -> bool) -> io::Result<bool> {
+fn copy(from: &mut File, name: &Path, draft: &Path, mut told: impl FnMut(u64, u64) -> bool) -> Result<bool> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let total = from.metadata()?.len();
+    let unread =
+        |error: io::Error| StoreError::Foreign { path: name.to_owned(), cause: format!("it cannot be read ({error})") };
+    let unwritten = |error: io::Error| match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full { path: draft.to_owned() },
+        _ => disk(draft, error),
+    };
+    let total = from.metadata().map_err(unread)?.len();
     // What a restore that was cut off left behind is not needed; a link that somebody put there is not followed.
-    match fs::remove_file(to) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+    match fs::remove_file(draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritten(error)),
         _ => {}
     }
-    let mut to = File::options().write(true).create_new(true).mode(0o640).open(to)?;
+    let mut to = File::options().write(true).create_new(true).mode(0o640).open(draft).map_err(unwritten)?;
     let (mut piece, mut done) = (vec![0; PIECE], 0);
     loop {
-        let n = from.read(&mut piece)?;
+        let n = from.read(&mut piece).map_err(unread)?;
         if n == 0 {
             return Ok(true);
         }
-        to.write_all(&piece[..n])?;
+        to.write_all(&piece[..n]).map_err(unwritten)?;
         done += n as u64;
         if !told(done, total) {
             return Ok(false);

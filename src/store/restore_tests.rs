@@ -47,3 +47,13 @@ fn a_copy_that_is_in_place_begins_a_new_life_with_its_next_opening_once_whatever
         assert_eq!(open(dir.path()).findings, Vec::new(), "over is over");
     }
 }
+
+#[test]
+fn a_copy_that_cannot_be_read_is_not_told_as_a_fault_of_the_disk_of_the_store() {
+    let (dir, stick) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut from = File::open(stick.path()).unwrap();
+    let begun = Restoring::begin(dir.path(), &mut from, stick.path(), |_, _| true);
+    let error = begun.map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains(stick.path().to_str().unwrap()) && error.contains("cannot be read"), "{error}");
+    assert!(!dir.path().join("waypost.db.restoring").exists());
+}

@@ -180,3 +180,16 @@ fn another_card_goes_on_from_a_backup_where_no_store_ever_was() {
     assert!(node.stop().success());
     checked(&site);
 }
+
+#[test]
+fn what_is_no_regular_file_is_refused_as_such_and_neither_waited_for_nor_copied_until_the_disk_is_full() {
+    let site = Site::new();
+    site.configure("");
+    let pipe = site.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for name in [pipe, site.path("."), "/dev/zero".into(), site.path("nothing")] {
+        let refused = restore(&site, &name, true);
+        assert_eq!(refused.status.code(), Some(66), "{}: {}", name.display(), stderr(&refused));
+        assert!(stderr(&refused).contains("name a backup"), "{}", stderr(&refused));
+    }
+}
