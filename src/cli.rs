@@ -278,7 +278,12 @@ fn check(file: &Path) -> Done {
             Failure::new(exit::CONFIG, format!("the plan of the zones is invalid\n{}", invalid.in_file(path)))
         })?;
     }
-    print(&format!("{} is valid ({} warning(s))\n", file.display(), loaded.warnings.len()))
+    let warnings = match loaded.warnings.len() {
+        0 => String::new(),
+        1 => ", with 1 warning".to_owned(),
+        n => format!(", with {n} warnings"),
+    };
+    print(&format!("{} is valid{warnings}\n", file.display()))
 }
 
 /// Plays a device until its end, Ctrl-C or SIGTERM.

@@ -297,7 +297,7 @@ impl Run {
             tracing::warn!(
                 reason = fault.reason.as_str(),
                 error = fault.text,
-                wait_s = wait.as_secs_f64(),
+                wait_ms = micros(wait) / 1_000,
                 "no connection to the broker"
             );
             self.note(what, format!("{}: {}", fault.reason.as_str(), fault.text));
