@@ -294,8 +294,12 @@ fn check(file: &Path) -> Done {
         let all: Vec<String> = papers.errors.iter().map(ToString::to_string).collect();
         return Err(Failure::new(exit::CONFIG, format!("the files for mqtts:// cannot be used\n{}", all.join("\n"))));
     }
-    let warnings = loaded.warnings.len() + papers.warnings.len();
-    print(&format!("{} is valid ({warnings} warning(s))\n", file.display()))
+    let warnings = match loaded.warnings.len() + papers.warnings.len() {
+        0 => String::new(),
+        1 => ", with 1 warning".to_owned(),
+        n => format!(", with {n} warnings"),
+    };
+    print(&format!("{} is valid{warnings}\n", file.display()))
 }
 
 /// Plays a device until its end, Ctrl-C or SIGTERM.

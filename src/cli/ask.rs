@@ -192,7 +192,11 @@ fn sockets(config: &Path) -> Vec<PathBuf> {
 /// `waypost status`
 pub(super) fn status(config: &Path, json: bool) -> Done {
     let Some(node) = Running::find(config)? else {
-        let text = "no waypost runs with this configuration; start it with `systemctl start waypost` or `waypost run`";
+        let text = format!(
+            "no waypost runs with {}; start it with `systemctl start waypost` or `waypost run`, or name another \
+             configuration with --config",
+            config.display()
+        );
         return Err(Failure::new(exit::UNAVAILABLE, text));
     };
     let health: Value = node.get("/health")?;
@@ -211,6 +215,18 @@ fn advice_of(state: &Value) -> String {
         .as_str()
         .filter(|advice| !advice.is_empty())
         .map_or_else(String::new, |advice| format!("; {advice}"))
+}
+
+/// Whose word the time is, and what that is worth where it is not much.
+fn time_by(clock: &Value) -> String {
+    let tq = clock["tq"].as_str().unwrap_or_default();
+    let by = clock["by"].as_str().map(|by| format!(" by {by}")).unwrap_or_default();
+    let doubt = match tq {
+        "rtc" => ": plausible, but neither a receiver nor NTP vouches for it",
+        "none" => ": nothing vouches for the time",
+        _ => "",
+    };
+    format!("{tq}{by}{doubt}")
 }
 
 fn words(health: &Value) -> String {
@@ -235,7 +251,8 @@ fn words(health: &Value) -> String {
     }
     let v = &health["uplink"];
     if v["configured"] == true {
-        let error = v["last_error"].as_str().unwrap_or_default();
+        // Of a connection that stands, the last error is that of a try before it.
+        let error = v["last_error"].as_str().filter(|_| v["state"] != "connected").unwrap_or_default();
         line("uplink", format!("{} {} {error}", text_of(&v["state"]), text_of(&v["url"])).trim_end().to_owned());
     }
     let v = &health["disk"];
@@ -254,14 +271,14 @@ fn words(health: &Value) -> String {
         }
     }
     if health["clock"].is_object() {
-        let by = health["clock"]["by"].as_str().map(|by| format!(" by {by}")).unwrap_or_default();
-        line("clock", format!("{}{by}", text_of(&health["clock"]["tq"])));
+        line("clock", time_by(&health["clock"]));
         if let Some(text) = health["clock"]["text"].as_str() {
             line("", text.to_owned());
         }
     }
     for v in each("alarms") {
-        line("alarm", format!("{}{}", text_of(&v["text"]), advice_of(&v)));
+        line("alarm", text_of(&v["text"]));
+        line("", format!("-> {}", text_of(&v["advice"])));
     }
     for v in each("workers").iter().filter(|v| v["state"] != "fresh" && v["state"] != "ended") {
         line("worker", format!("{} {} {}", text_of(&v["worker"]), text_of(&v["state"]), text_of(&v["last_reason"])));

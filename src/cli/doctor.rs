@@ -135,7 +135,7 @@ fn configuration(found: &mut Findings, file: &Path) -> Option<Config> {
     match load(file) {
         Ok(loaded) => {
             let n = loaded.config.gps.len() + loaded.config.scanners.len();
-            found.ok("config", format!("{} is valid, {n} source(s)", file.display()));
+            found.ok("config", format!("{} is valid, sources: {n}", file.display()));
             for warning in &loaded.warnings {
                 found.warn("config", warning.to_string(), "");
             }

@@ -19,6 +19,8 @@ use crate::wire;
 
 /// Letters that one list shows.
 const SHOWN: usize = 500;
+/// Characters of a read in a line of a list.
+const READ_SHOWN: usize = 60;
 /// What to do about a number that no letter has; the node says the same.
 const NO_SUCH: &str = "`waypost letters list --state all` shows those there are.";
 /// How often a running node is asked how far it is.
@@ -295,6 +297,7 @@ fn listed(letters: &[Value]) -> String {
             (Some("open") | None, _) => String::new(),
             (Some(state), _) => format!(" ({state})"),
         };
+        let shown = clipped(&shown);
         text.push_str(&format!("{:>6} {at} {reason:<16} {source:<12} {shown}{stand}\n", letter["letter"]));
     }
     if letters.is_empty() {
@@ -306,6 +309,16 @@ fn listed(letters: &[Value]) -> String {
         text.push_str(&format!("\n{reason}: {what} {advice}"));
     }
     text.push_str(if letters.is_empty() { "" } else { "\n" });
+    text
+}
+
+/// What of a read fits into a line of a list; `show` has all of it.
+fn clipped(shown: &str) -> String {
+    let mut rest = shown.chars();
+    let mut text: String = rest.by_ref().take(READ_SHOWN).collect();
+    if rest.next().is_some() {
+        text.push('…');
+    }
     text
 }
 

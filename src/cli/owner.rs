@@ -19,8 +19,10 @@ pub(super) fn become_owner(dir: &Path) -> Result<(), Failure> {
 
 /// Goes on as the owner of `store`, which lies or will lie in `dir`.
 pub(super) fn become_owner_of(store: &Path, dir: &Path) -> Result<(), Failure> {
-    let owner = std::fs::metadata(store)
-        .map_err(|error| Failure::new(exit::IO, format!("{}: {error}; start the node once", store.display())))?;
+    let owner = std::fs::metadata(store).map_err(|error| {
+        let remedy = "start the node once, or make that folder and give it to the service (`chown waypost:`)";
+        Failure::new(exit::IO, format!("{}: {error}; {remedy}", store.display()))
+    })?;
     // SAFETY: takes and touches nothing, and cannot fail.
     let me = unsafe { libc::geteuid() };
     if me == owner.uid() {

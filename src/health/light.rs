@@ -304,7 +304,9 @@ fn advice(lamp: &Lamp) -> Cow<'_, str> {
             "Its baud rate is being looked for. If this lasts: check the wiring, and that it sends NMEA 0183.".into()
         }
         SourceCondition::Garbage => {
-            "Check `baud` and `serial` of this source and that nothing else speaks on the line.".into()
+            "Look at what it sends (`waypost letters list`): on a serial line check `baud` and `serial` of this source and that \
+             nothing else speaks there; else the settings of what sends."
+                .into()
         }
         SourceCondition::Silent => (&lamp.silent_advice).into(),
         SourceCondition::NoFix => "Check the antenna: it needs a free view of the sky.".into(),

@@ -18,6 +18,7 @@ mod serial;
 mod socket_tests;
 mod udp;
 
+use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -129,6 +130,19 @@ pub enum Lost {
     Stopped,
     /// The peer does not read its replies.
     SlowReader,
+}
+
+impl Display for Lost {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Eof => "closed or gone",
+            Self::Io(error) => error,
+            Self::Idle => "nothing came for too long",
+            Self::Baud => "another baud rate is tried",
+            Self::Stopped => "waypost stops reading it",
+            Self::SlowReader => "the peer does not read its replies",
+        })
+    }
 }
 
 /// One configured input, as far as reading it needs.

@@ -106,7 +106,8 @@ impl Source {
             self.light.port(SourceCondition::Up, "");
         }
         if let Some(unsaid) = say(&self.opened_said) {
-            info!(source = %self.spec.id, port = %self.spec.port, conn = conn.0, peer = ?peer, unsaid, "port opened");
+            info!(source = %self.spec.id, port = %self.spec.port, conn = conn.0, peer = peer.map(display), unsaid,
+                "port opened");
         }
         let at = self.clock.now();
         self.open_now().insert(conn);
@@ -148,7 +149,7 @@ impl Source {
             return Ok(why);
         }
         if let Some(unsaid) = say(&self.lost_said) {
-            info!(source = %self.spec.id, port = %self.spec.port, conn = conn.0, why = ?why, unsaid, "port lost");
+            info!(source = %self.spec.id, port = %self.spec.port, conn = conn.0, %why, unsaid, "port lost");
         }
         self.send(pulse, Input::Lost { conn, why: why.clone(), at: self.clock.now() }).await?;
         self.open_now().remove(&conn);

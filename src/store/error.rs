@@ -28,6 +28,14 @@ pub enum StoreError {
         /// SQLite's words.
         cause: String,
     },
+    /// There is no store yet.
+    #[error(
+        "there is no store at {path:?} yet: waypost has not run with this configuration; see store.dir, or start it"
+    )]
+    Missing {
+        /// The database file.
+        path: PathBuf,
+    },
     /// The file that is open is no longer where it was: what is written now nobody would find again. The process ends.
     #[error("{path:?} was deleted or replaced while waypost runs; put it back, or restart waypost")]
     Moved {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::domain::Lane;
 
-use super::ledger::{FRAME_OUTCOMES, LETTER_STANDS, Ledger, Line};
+use super::ledger::{FRAME_OUTCOMES, Ledger, Line};
+use super::walk::LetterCount;
 
 /// The source of events of which only the number is known.
 const UNKNOWN: &str = "unknown";
@@ -21,8 +22,16 @@ pub(super) struct Facts {
     pub(super) lost: i64,
     /// Events of the lanes scan and fix after their cursors, and before them what is to be sent again.
     pub(super) after: [i64; 2],
-    /// Open letters.
-    pub(super) open: i64,
+    /// The letters that are there.
+    pub(super) letters: Vec<LetterCount>,
+    /// Of them, those of dead events that are to be sent again.
+    pub(super) again: i64,
+}
+
+impl Facts {
+    fn graves(&self, state: &str) -> i64 {
+        self.letters.iter().filter(|one| one.is_grave && one.state == state).map(|one| one.n).sum()
+    }
 }
 
 /// The lines of a ledger that balances, agrees with the facts, and is otherwise what `lines` say.
@@ -33,6 +42,7 @@ pub(super) fn mend(lines: &[Line], facts: &Facts) -> Vec<Line> {
         sheet = Sheet::of(&[]);
         sheet.born(facts);
     }
+    sheet.graves(facts);
     sheet.stand(facts);
     sheet.letters(facts);
     // A new life: no event of it has one of its kind before it.
@@ -135,11 +145,59 @@ impl Sheet {
         *self.at("events", "", rest, Lane::Fix.as_str()) = left;
     }
 
+    /// Dead and given up events, of which letters tell. One whose letter was lost is given up: nobody can decide on it any more.
+    fn graves(&mut self, facts: &Facts) {
+        let (dead, discarded) = (facts.graves("open") - facts.again, facts.graves("discarded"));
+        let says = self.sum("events", "dead") + self.sum("events", "discarded");
+        let left = self.at("left_graves", "", "discarded", "");
+        *left += (says - dead - discarded - *left).max(0);
+        let discarded = discarded + *left;
+        self.0.retain(|key, _| key[0] != "events" || !["dead", "discarded"].contains(&key[2].as_str()));
+        *self.at("events", "", "dead", "") = dead;
+        *self.at("events", "", "discarded", "") = discarded;
+    }
+
+    /// What was refused is known by source and reason; letters of it that are neither there nor known to have left were lost,
+    /// and count among those that have left as expired.
     fn letters(&mut self, facts: &Facts) {
-        let stands = |word: &str| word != "open" && LETTER_STANDS.contains(&word);
-        self.0.retain(|key, _| key[0] != "letters" || stands(&key[2]));
-        *self.at("letters", "", "open", "") = facts.open;
-        let total = self.0.iter().filter(|(key, _)| key[0] == "letters").map(|(_, n)| *n).sum();
+        let mut rows: BTreeMap<[String; 2], i64> = BTreeMap::new();
+        let mut stands: BTreeMap<String, i64> =
+            ["open", "retried", "discarded", "expired"].map(|s| (s.into(), 0)).into();
+        for one in &facts.letters {
+            *rows.entry([one.source.clone(), one.reason.clone()]).or_default() += one.n;
+            *stands.entry(one.state.clone()).or_default() += one.n;
+        }
+        let mut refused: BTreeMap<[String; 2], i64> = rows.keys().map(|of| (of.clone(), 0)).collect();
+        for ([scope, name, outcome, detail], n) in &self.0 {
+            match scope.as_str() {
+                "refused" => *refused.entry([name.clone(), outcome.clone()]).or_default() += n,
+                "left_letters" => {
+                    *rows.entry([name.clone(), outcome.clone()]).or_default() += n;
+                    *stands.entry(detail.clone()).or_default() += n;
+                }
+                "letters" if outcome == "sampled" => *rows.entry([name.clone(), detail.clone()]).or_default() += n,
+                _ => {}
+            }
+        }
+        for of in rows.keys() {
+            refused.entry(of.clone()).or_default();
+        }
+        for (of, says) in refused {
+            let gone = says - rows.get(&of).copied().unwrap_or(0);
+            let [source, reason] = &of;
+            if gone > 0 {
+                *self.at("left_letters", source, reason, "expired") += gone;
+                *stands.entry("expired".into()).or_default() += gone;
+            } else if gone < 0 {
+                *self.at("refused", source, reason, "") -= gone;
+            }
+        }
+        self.0.retain(|key, _| key[0] != "letters" || key[2] == "sampled");
+        let sampled = self.sum("letters", "sampled");
+        let total = stands.values().sum::<i64>() + sampled;
+        for (state, n) in stands {
+            *self.at("letters", "", &state, "") = n;
+        }
         *self.at("letters", "", "total", "") = total;
     }
 }
@@ -162,6 +220,41 @@ mod tests {
         )
     }
 
+    #[test]
+    fn letters_that_were_lost_count_as_expired_and_a_dead_event_without_its_letter_as_given_up() {
+        let line = |scope: &str, name: &str, outcome: &str, detail: &str, n| -> Line {
+            (scope.into(), name.into(), outcome.into(), detail.into(), n)
+        };
+        let lines = [
+            line("source", "door-3", "frames", "", 5),
+            line("source", "door-3", "stored", "", 2),
+            line("source", "door-3", "rejected", "noread", 3),
+            line("refused", "door-3", "noread", "", 3),
+            line("refused", "door-3", "too_large", "", 1),
+            line("events", "", "total", "", 2),
+            line("events", "", "dead", "", 1),
+            line("events", "", "sent", "scan", 1),
+            line("letters", "", "open", "", 4),
+            line("letters", "", "total", "", 4),
+            line("head", "", "uplink", "", 1),
+        ];
+        let kept = LetterCount {
+            state: "open".into(),
+            is_grave: false,
+            source: "door-3".into(),
+            reason: "noread".into(),
+            n: 1,
+        };
+        let facts = Facts { head: 2, letters: vec![kept], ..Facts::default() };
+        let ledger = Ledger::of_lines(mend(&lines, &facts));
+        assert_eq!(ledger.imbalance(), 0);
+        assert_eq!((ledger.letters["open"], ledger.letters["expired"], ledger.letters["total"]), (1, 3, 4));
+        assert_eq!(ledger.left.letters[&("door-3".into(), "noread".into())], 2);
+        assert_eq!(ledger.left.letters[&("door-3".into(), "too_large".into())], 1);
+        assert_eq!((ledger.events["dead"], ledger.events["discarded"], ledger.events["sent"]), (0, 1, 1));
+        assert_eq!(ledger.left.graves["discarded"], 1);
+    }
+
     proptest! {
         #[test]
         fn whatever_is_left_of_a_ledger_it_balances_and_agrees_with_what_is_there(
@@ -171,7 +264,11 @@ mod tests {
         ) {
             let newer = BTreeMap::from([(Some("door-3".to_owned()), scans), (None, fixes)]);
             let head = scans + fixes + lost + more;
-            let facts = Facts { head, newer, lost, after: [scans, fixes], open };
+            let letter = |is_grave| LetterCount {
+                state: "open".into(), is_grave, source: "door-3".into(), reason: "noread".into(), n: open,
+            };
+            let letters = vec![letter(false)];
+            let facts = Facts { head, newer, lost, after: [scans, fixes], letters, again: 0 };
             let mended = mend(&lines, &facts);
             let ledger = Ledger::of_lines(mended.clone());
             prop_assert_eq!(ledger.imbalance(), 0, "{:?}", mended);

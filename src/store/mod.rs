@@ -296,11 +296,11 @@ impl Closed {
     /// Takes the lock of the store in `dir`; changes nothing.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] while a daemon runs it; [`StoreError::Disk`] when there is none.
+    /// [`StoreError::Locked`] while a daemon runs it; [`StoreError::Missing`] when there is none.
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join("waypost.db");
         if !path.exists() {
-            return Err(StoreError::Disk { path, cause: "there is no store here yet".into() });
+            return Err(StoreError::Missing { path });
         }
         let lock = lock(dir)?;
         Ok(Self { path, readers: Readers::new(1), _lock: lock })

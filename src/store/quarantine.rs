@@ -40,6 +40,28 @@ pub(super) struct Came {
     pub(super) torn: Vec<String>,
 }
 
+/// Tables in the words of people, each once.
+fn in_words(torn: &[String]) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    for table in torn {
+        let word = match table.as_str() {
+            "assets" | "asset_keys" => "the register of assets",
+            "letters" | "steps" | "jobs" => "letters",
+            "places" | "said" | "turns" | "voids" | "fences" | "base" | "carriers" => "places and their history",
+            "boots" | "runs" | "walls" | "anchors" | "spans" => "what is known of the clock",
+            "audit" => "the audit",
+            "inbound_log" | "outbound_log" | "failure_log" => "the logs",
+            "sheets" => "test sheets",
+            "windows" => "repeats under way",
+            _ => "counts and cursors",
+        };
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words.join(", ")
+}
+
 /// One folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Case {
@@ -115,7 +137,7 @@ impl Case {
         let Came { events, lost, torn } = salvaged.as_ref()?;
         let torn = match torn.as_slice() {
             [] => String::new(),
-            torn => format!(" Not read whole: {}.", torn.join(", ")),
+            torn => format!(" Not read whole: {}.", in_words(torn)),
         };
         let folder = self.folder.display();
         Some(Finding {

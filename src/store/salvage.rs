@@ -75,11 +75,7 @@ pub(super) fn salvage(dir: &Path, case: &Case, mark: Option<&Mark>, who: &Identi
     fs::rename(&draft, &path).map_err(disk)?;
     wedge::point("salvage-placed");
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(disk)?;
-    tracing::warn!(
-        events = came.events,
-        took_ms = millis(begun.elapsed()),
-        "a fresh store was made of the damaged one"
-    );
+    tracing::warn!(took_ms = millis(begun.elapsed()), "a fresh store was made of the damaged one");
     Ok(came)
 }
 

@@ -316,10 +316,11 @@ impl<'a> Evidence<'a> {
                  (select c.seq from cursors c where c.name = case when o.kind <= ?1 then 'fix' else 'scan' end), 0))",
             [Kind::Fix as i64],
         )?;
-        let [scans, fixes] = walk::again(conn)?;
+        let again = walk::again(conn)?;
+        let [scans, fixes] = again;
         let after = [outbox::count_after(conn, Lane::Scan)? + scans, outbox::count_after(conn, Lane::Fix)? + fixes];
-        let open = conn.query_row("select count(*) from letters where state = 'open'", [], |row| row.get(0))?;
-        let facts = Facts { head: top, newer, lost: lost::count(conn)?, after, open };
+        let (lost, letters) = (lost::count(conn)?, walk::letters(conn)?);
+        let facts = Facts { head: top, newer, lost, after, letters, again: again.iter().sum() };
         ledger::replace(conn, &mend::mend(lines, &facts))
     }
 }

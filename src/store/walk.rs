@@ -333,7 +333,8 @@ fn close(conn: &Connection, mark: Mark) -> rusqlite::Result<Closing> {
     })
 }
 
-fn letters(conn: &Connection) -> rusqlite::Result<Vec<LetterCount>> {
+/// How many letters there are of each kind.
+pub(super) fn letters(conn: &Connection) -> rusqlite::Result<Vec<LetterCount>> {
     conn.prepare_cached(
         "select state, stage = 'uplink' and seq is not null, coalesce(source, ''), reason, count(*)
          from letters group by 1, 2, 3, 4",
