@@ -125,7 +125,7 @@ fn check_says_of_each_file_why_it_cannot_be_used() {
     ca.sign(&["wp-07"], days(100)).write(&site.path("node.pem"), &site.path("node.key"));
     site.configure(&uplink(&site, 8883));
     let checked = site.ask(&["check"]);
-    assert!(checked.status.success() && stdout(&checked).contains("is valid (0 warning(s))"), "{checked:?}");
+    assert!(checked.status.success() && stdout(&checked).contains("is valid\n"), "{checked:?}");
     std::fs::write(site.path("node.key"), ca.itself().key).unwrap();
     std::fs::write(site.path("ca.pem"), "hello\n").unwrap();
     let checked = site.ask(&["check"]);
