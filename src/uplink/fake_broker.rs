@@ -229,8 +229,8 @@ impl FakeBroker {
                     }
                 }
                 8 => {
-                    self.hall().subscribe(client.as_deref(), &body);
-                    out.try_send(vec![0x90, 4, body[0], body[1], 0, 0]).ok()?;
+                    let n = self.hall().subscribe(client.as_deref(), &body);
+                    out.try_send([vec![0x90, 3 + n, body[0], body[1], 0], vec![0; usize::from(n)]].concat()).ok()?;
                 }
                 12 => out.try_send(vec![0xd0, 0]).ok()?,
                 14 => {
@@ -341,11 +341,16 @@ impl Hall {
         before
     }
 
-    fn subscribe(&mut self, client: Option<&str>, body: &[u8]) {
-        let Some(session) = client.and_then(|name| self.sessions.get_mut(name)) else { return };
-        let at = 3 + usize::from(body[2]);
-        let (filter, rest) = text(&body[at..]);
-        session.filters.push((filter, rest[0] & 4 > 0));
+    /// Takes the filters of a SUBSCRIBE; answers how many.
+    fn subscribe(&mut self, client: Option<&str>, body: &[u8]) -> u8 {
+        let Some(session) = client.and_then(|name| self.sessions.get_mut(name)) else { return 0 };
+        let (mut rest, mut n) = (&body[3 + usize::from(body[2])..], 0);
+        while !rest.is_empty() {
+            let (filter, more) = text(rest);
+            session.filters.push((filter, more[0] & 4 > 0));
+            (rest, n) = (&more[1..], n + 1);
+        }
+        n
     }
 
     /// Hands a publish to those who subscribe; `by` is who sent it.
