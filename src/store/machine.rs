@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use crate::domain::{Binding, Standing, UnixMs};
 
 use super::error::Result;
-use super::settle::{self, Finding};
+use super::settle::Finding;
 use super::txn::Txn;
 use super::{Look, Reader};
 
@@ -126,7 +126,30 @@ fn add(conn: &Connection, facts: &[Fact], key: u64, accepted: bool) -> rusqlite:
 /// What keeps a node from speaking under its name, for people; none when nothing does.
 #[must_use]
 pub fn standing_finding(standing: Standing, at_ms: UnixMs) -> Option<Finding> {
-    settle::standing(standing, at_ms)
+    match standing {
+        Standing::Stranger => Some(stranger(at_ms)),
+        Standing::Retired => Some(Finding {
+            name: "retired",
+            text: "This node has ended: what it left at the broker is taken off, and nothing goes to the platform any more.".into(),
+            advice: "`waypost identity accept` lets it go on; else stop it: `systemctl disable --now waypost`.".into(),
+            at_ms,
+        }),
+        Standing::Sound | Standing::Retiring => None,
+    }
+}
+
+/// A store that woke on another machine, for people.
+pub(super) fn stranger(at_ms: UnixMs) -> Finding {
+    Finding {
+        name: "identity",
+        text: "The card woke in another machine: it is a copy, or it was moved. Events are stored here and wait; nothing goes \
+               to the platform."
+            .into(),
+        advice: "`waypost identity accept` when this is the only node of its name now; \
+                 `waypost identity rename` first when the other one goes on."
+            .into(),
+        at_ms,
+    }
 }
 
 /// How the node stands by what its store says.

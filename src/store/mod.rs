@@ -148,7 +148,7 @@ impl Store {
         on_commit: impl Fn(Commit) + Send + Sync + 'static,
     ) -> Result<(Self, WriterSeat)> {
         let path = dir.join("waypost.db");
-        let lock = lock(dir)?;
+        let lock = opening::lock(dir)?;
         let quota = Quota::none(&path);
         let begun = opening::open(dir, &path, who, clock, &quota)?;
         let (head_tx, head) = watch::channel(begun.head);
@@ -302,7 +302,7 @@ impl Closed {
         if !path.exists() {
             return Err(StoreError::Missing { path });
         }
-        let lock = lock(dir)?;
+        let lock = opening::lock(dir)?;
         Ok(Self { path, readers: Readers::new(1), _lock: lock })
     }
 
@@ -476,17 +476,6 @@ impl Reader<'_> {
     /// As SQLite says.
     pub fn log(&self, log: Log, before: i64, limit: usize, of: &Lines) -> Look<(Vec<Entry>, Option<i64>)> {
         journal::list(self.conn, log, before, limit, of)
-    }
-}
-
-fn lock(dir: &Path) -> Result<File> {
-    let path = dir.join(LOCK);
-    let disk = |e: std::io::Error| StoreError::Disk { path: path.clone(), cause: e.to_string() };
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(disk)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path }),
-        Err(std::fs::TryLockError::Error(e)) => Err(disk(e)),
     }
 }
 

@@ -18,7 +18,7 @@ use super::quarantine::{Came, Case};
 use super::quota::Quota;
 use super::settle::{self, Evidence, Finding, NewLife, Restored};
 use super::txn::{Heads, Txn};
-use super::{Identity, machine, outbox, salvage, schema, trouble};
+use super::{Identity, LOCK, machine, outbox, salvage, schema, trouble};
 
 /// A run that has begun.
 pub(super) struct Begun {
@@ -31,6 +31,18 @@ pub(super) struct Begun {
     pub(super) standing: Standing,
     /// Whether the high-water mark could be written.
     pub(super) is_marked: bool,
+}
+
+/// Takes the lock of the store in `dir`.
+pub(super) fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join(LOCK);
+    let disk = |e: std::io::Error| StoreError::Disk { path: path.clone(), cause: e.to_string() };
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(disk)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path }),
+        Err(std::fs::TryLockError::Error(e)) => Err(disk(e)),
+    }
 }
 
 /// Opens the store whose lock the caller has, whatever its files are like.
@@ -219,8 +231,9 @@ fn begin(
     }
     let standing = txn.standing()?;
     findings.retain(Finding::is_alarm);
-    findings
-        .extend(settle::standing(standing, now.wall_ms).filter(|now| findings.iter().all(|one| one.name != now.name)));
+    findings.extend(
+        machine::standing_finding(standing, now.wall_ms).filter(|now| findings.iter().all(|one| one.name != now.name)),
+    );
     let heads = txn.finish()?;
     sql.commit().map_err(err)?;
     if let Some(case) = case {

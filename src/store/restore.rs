@@ -12,9 +12,10 @@ use crate::health::wedge;
 
 use super::error::{Result, StoreError};
 use super::mark::{Found, Mark};
+use super::opening::lock;
 use super::quarantine::Case;
 use super::settle::Restored;
-use super::{lock, outbox, schema};
+use super::{outbox, schema};
 
 /// What the new store is called until it is in its place.
 const DRAFT: &str = "waypost.db.restoring";

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Epoch, EventId, Kind, Lane, Seq, Stage, Stamp, Standing, TimeQuality, UnixMs};
+use crate::domain::{Epoch, EventId, Kind, Lane, Seq, Stage, Stamp, TimeQuality, UnixMs};
 
 use super::base::{self, BASE};
 use super::error::Result;
 use super::ledger::{self, Line};
 use super::lost::{self, Lost, Past};
-use super::machine::Woke;
+use super::machine::{self, Woke};
 use super::mark::{Found, Mark};
 use super::mend::{self, Facts};
 use super::outbox;
@@ -382,7 +382,7 @@ impl NewLife {
     /// What a rolled back file came to, for people.
     pub(super) fn finding(&self, at_ms: UnixMs) -> Finding {
         match &self.moved {
-            Some(Moved::Machine) => return stranger(at_ms),
+            Some(Moved::Machine) => return machine::stranger(at_ms),
             Some(Moved::Name(was)) => {
                 let text = format!("The node was {was} and has another name now: a new life of its store.");
                 return Finding { name: RENAMED, text, advice: String::new(), at_ms };
@@ -410,34 +410,6 @@ impl Finding {
     /// Whether a person should know of it until it is over.
     pub(super) fn is_alarm(&self) -> bool {
         self.name != RENAMED
-    }
-}
-
-/// What keeps a node from speaking under its name, for people.
-pub(super) fn standing(standing: Standing, at_ms: UnixMs) -> Option<Finding> {
-    match standing {
-        Standing::Stranger => Some(stranger(at_ms)),
-        Standing::Retired => Some(Finding {
-            name: "retired",
-            text: "This node has ended: what it left at the broker is taken off, and nothing goes to the platform any more.".into(),
-            advice: "`waypost identity accept` lets it go on; else stop it: `systemctl disable --now waypost`.".into(),
-            at_ms,
-        }),
-        Standing::Sound | Standing::Retiring => None,
-    }
-}
-
-/// A store that woke on another machine, for people.
-fn stranger(at_ms: UnixMs) -> Finding {
-    Finding {
-        name: "identity",
-        text: "The card woke in another machine: it is a copy, or it was moved. Events are stored here and wait; nothing goes \
-               to the platform."
-            .into(),
-        advice: "`waypost identity accept` when this is the only node of its name now; \
-                 `waypost identity rename` first when the other one goes on."
-            .into(),
-        at_ms,
     }
 }
 
