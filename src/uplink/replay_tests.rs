@@ -119,3 +119,13 @@ fn a_replay_goes_on_after_a_lost_connection_with_what_was_not_answered() {
     world.plan();
     assert_eq!(world.wire.len(), flew);
 }
+
+#[test]
+fn a_replay_that_runs_keeps_no_change_of_the_name_waiting() {
+    let mut world = World::new(1_000, 0);
+    world.session.step(Input::Replay(Some((Seq(0), Seq(400)))), 0);
+    world.plan();
+    world.plan();
+    assert!(!world.wire.is_empty() && !world.session.is_replayed());
+    assert!(world.session.has_settled(Seq(1_000)), "the lanes have sent all of theirs");
+}
