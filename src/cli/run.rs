@@ -30,12 +30,27 @@ pub(super) enum LogFormat {
 
 pub(super) fn run(file: &Path, args: &RunArgs) -> Done {
     log_to(args.log_format);
+    bound_heaps();
     let machine = Machine::read();
     let (loaded, kept_because) = choose(file, args.strict, &machine)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     serve(loaded, kept_because)
+}
+
+/// Heaps of the allocator. glibc makes up to eight a core, and each keeps MiB that nobody uses any more: with 200 streams
+/// and a million rows a node held 38 to 42 MiB, with two heaps 36.
+#[cfg(target_env = "gnu")]
+const HEAPS: i32 = 2;
+
+/// To be called before the first thread starts.
+fn bound_heaps() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a number of the allocator.
+    if unsafe { libc::mallopt(libc::M_ARENA_MAX, HEAPS) } == 0 {
+        tracing::debug!("the allocator takes no bound on its heaps; the node may hold some MiB more");
+    }
 }
 
 /// Runs a node until it is told to stop.

@@ -36,10 +36,11 @@ pub enum StoreError {
         /// The database file.
         path: PathBuf,
     },
-    /// The file that is open is no longer where it was: what is written now nobody would find again. The process ends.
+    /// A file that is open is no longer where it was: what is written now nobody would find again, or another node could be
+    /// at it. The process ends.
     #[error("{path:?} was deleted or replaced while waypost runs; put it back, or restart waypost")]
     Moved {
-        /// The database file, or its log.
+        /// The database file, its log, or the lock.
         path: PathBuf,
     },
     /// The file is damaged.

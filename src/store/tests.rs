@@ -288,7 +288,7 @@ async fn a_flood_of_garbage_fills_the_desk_and_takes_no_letter_from_what_decoded
 async fn nothing_is_acknowledged_into_a_file_that_was_deleted_and_it_goes_on_when_it_is_back() {
     let bench = Bench::open(false, false);
     bench.append(1, Kind::Scan).await;
-    for name in ["waypost.db", "waypost.db-wal"] {
+    for name in ["waypost.db", "waypost.db-wal", "waypost.lock"] {
         let (path, aside) = (bench.dir.path().join(name), bench.dir.path().join("aside"));
         std::fs::rename(&path, &aside).unwrap();
         let refused = bench.store().submit(Group::Now, |txn| txn.boot()).await;

@@ -364,16 +364,16 @@ impl WriterSeat {
 }
 
 /// The files that the write connection has open. SQLite writes on into one that was deleted or replaced, and with the
-/// last descriptor all of it is gone: what was answered `ok` too.
+/// last descriptor all of it is gone: what was answered `ok` too. With the lock another node could write beside this one.
 struct Files(Vec<(PathBuf, (u64, u64))>);
 
 impl Files {
-    /// The database and its log as they are now, just opened.
+    /// The database, its log and the lock as they are now, just opened.
     fn of(path: &Path) -> Self {
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
-        let both = [path.to_owned(), PathBuf::from(wal)];
-        Self(both.into_iter().filter_map(|path| identity(&path).map(|known| (path, known))).collect())
+        let all = [path.to_owned(), PathBuf::from(wal), path.with_file_name(super::LOCK)];
+        Self(all.into_iter().filter_map(|path| identity(&path).map(|known| (path, known))).collect())
     }
 
     /// Refuses to write where nobody would find it again.
