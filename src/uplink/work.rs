@@ -333,6 +333,10 @@ impl Run {
     }
 
     fn done(&mut self, done: Done) -> anyhow::Result<()> {
+        if self.stay.is_leaving() && matches!(done, Done::Placed(_) | Done::Counted(..) | Done::Timed(_)) {
+            // Asked before: said now, it would stand at the broker after all else has been taken off.
+            return Ok(());
+        }
         let now = self.now();
         let input = match done {
             Done::Read(track, Ok((rows, seen))) => Input::Read { track, rows, seen },
