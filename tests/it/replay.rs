@@ -291,12 +291,15 @@ pub fn what_has_left_the_log_comes_again_out_of_the_archive() {
     let mark = mark.path().display().to_string();
     let env = [("WAYPOST_KEEP_MS", "1500"), ("WAYPOST_NTP_MARK", mark.as_str())];
     let Some(yard) = Yard::with(300, "", &env) else { return };
-    let head = yard.settled();
     // Newer events bear witness to the time, and with them those before leave.
+    let newer = Feeder::start(yard.port, u64::MAX, 50.0);
     wait_within(LONG, "events that have left", || {
         (yard.node.json("/api/v1/health")["oldest"].as_str()?.rsplit('.').next()?.parse::<i64>().ok()? > 100)
             .then_some(())
     });
+    newer.enough();
+    wait_within(LONG, "every scan answered", || newer.is_done().then_some(()));
+    let head = yard.settled();
     let gone = yard.delivery(50);
     assert_eq!((&gone["state"], &gone["seq"]), (&json!("archived"), &json!(50)), "{gone}");
     let lost = yard.lose(1, head);
