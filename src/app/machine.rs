@@ -68,6 +68,7 @@ fn serial(bytes: &[u8]) -> Option<String> {
 
 /// The address that a built-in network card was made with; none for any other.
 fn address(card: &Path) -> Option<String> {
+    // What a card does not say, or does not let be read, it is not known by.
     let word = |name: &str| fs::read_to_string(card.join(name)).ok();
     let is_its_own = word("addr_assign_type")?.trim() == "0";
     let bus = fs::canonicalize(card.join("device/subsystem")).ok()?;
