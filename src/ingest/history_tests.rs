@@ -239,6 +239,23 @@ async fn a_late_word_that_nothing_later_contradicts_changes_the_present() {
     assert_rebuilt(&bench).await;
 }
 
+#[tokio::test]
+async fn a_word_that_changes_nothing_is_still_the_last_that_was_said() {
+    let bench = Bench::trusted_on(Plan::empty(), &["gps0"], MORNING_MS);
+    let aside = door(|scanner| {
+        scanner.id = "aside".into();
+        scanner.place = ReadPoint::Unknown;
+        scanner.repeat_window = Duration::ZERO;
+    });
+    let frames = [(at("gate"), 10), (aside, 30), (at("gate"), 20), (at("dock"), 15)];
+    take_all(&bench, frames.into_iter().map(|(feed, second)| (feed, read("T", second))).collect()).await;
+    let state = bench.node.store.read(|reader| reader.asset("raw:T")).await.unwrap().unwrap();
+    assert_eq!((state.place.as_deref(), state.since_ms), (Some("gate"), Some(MORNING_MS + 20_000)));
+    let rows = rows(&bench).await;
+    assert_eq!(held(&rows), tabled(&bench, &["raw:T"]).await);
+    assert_rebuilt(&bench).await;
+}
+
 /// Three zones along a road of 600 m to the north: a gate across it, a yard, and a dock in the yard.
 pub(crate) fn yard() -> Plan {
     let zone = |id: &str, kind: &str, south: f64, north: f64, west: f64, east: f64| {
