@@ -354,7 +354,7 @@ pub const INSIDE: [Case; 22] = [
     inside(
         "S2",
         (
-            "10,000 worlds of dice: reads, a store, the session, a broker, crashes, clocks that jump",
+            "10,000 worlds of dice: reads, a store, the session, a broker, replays, crashes, clocks that jump",
             "nothing unsafe is seen; once healed, all is delivered",
         ),
         &["simulator_tests"],
