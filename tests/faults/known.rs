@@ -231,7 +231,7 @@ pub const OUTSIDE: [Case; 29] = [
     ),
     outside!(
         "F01.siege",
-        "100,000 scans; the broker killed 20 times, the link silent 5 times, the node killed 10 times",
+        "100,000 events; the broker killed 20 times, the link silent 5 times, the node killed 10 times",
         "sent is what the broker acknowledged, each event and no other; what the broker lost after that the centre sees and gets by `cmd/replay`; sent twice is the window and 200 ms at most",
         BROKER,
         siege::whatever_is_killed_what_is_sent_is_what_was_acknowledged_and_the_centre_gets_each_event

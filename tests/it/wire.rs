@@ -21,8 +21,6 @@ pub enum Vice {
     Closes(&'static str),
     /// It takes a payload that holds this and never acknowledges it.
     Ignores(&'static str),
-    /// It never acknowledges what comes under this packet id.
-    Loses(u16),
 }
 
 /// A PUBACK of an event as the broker wrote it.
@@ -237,11 +235,7 @@ impl Wires {
             Some(Vice::Closes(text)) if event.payload.contains(text) => return Passes::End,
             _ => {}
         }
-        let is_ignored = match vice {
-            Some(Vice::Ignores(text)) => event.payload.contains(text),
-            Some(Vice::Loses(pkid)) => event.pkid == pkid,
-            _ => false,
-        };
+        let is_ignored = matches!(vice, Some(Vice::Ignores(text)) if event.payload.contains(text));
         if is_ignored {
             pair.ignored.lock().unwrap().insert(event.pkid);
         }
