@@ -61,7 +61,8 @@ fn borne(vice: Vice, reason: &str) -> String {
         let events = node.ledger()["events"].clone();
         let others = events["total"].as_u64()?.checked_sub(1)?;
         let is_all = feeder.is_done() && others > SCANS && events["unsent"] == 0 && events["dead"] == 1;
-        (is_all && centre.heard().events.len() as u64 == others).then_some(())
+        // A broker that does not say so has taken the one all the same.
+        (is_all && centre.heard().events.len() as u64 >= others).then_some(())
     });
     let took = begun.elapsed();
     let connections = wire.passed().connections;
