@@ -68,6 +68,28 @@ pub(super) fn config(port: u16) -> Uplink {
     }
 }
 
+pub(super) fn names() -> NodeNames {
+    NodeNames {
+        site: "halden".into(),
+        node: "wp-t".into(),
+        version: "0".into(),
+        config_digest: "d".into(),
+        assets: Vec::new(),
+        quota_mib: None,
+    }
+}
+
+pub(super) fn identity(boot_id: &str) -> Identity {
+    Identity {
+        site: "halden".into(),
+        node: "wp-t".into(),
+        boot_id: boot_id.into(),
+        uplink: true,
+        skip_kept: false,
+        machine: Vec::new(),
+    }
+}
+
 fn quick() -> Limits {
     Limits {
         retry_base: Duration::from_millis(20),
@@ -85,15 +107,7 @@ impl Rig {
     /// A node in this boot.
     fn booted(dir: Arc<tempfile::TempDir>, boot_id: &str) -> Self {
         let clock = Clock::system();
-        let who = Identity {
-            site: "halden".into(),
-            node: "wp-t".into(),
-            boot_id: boot_id.into(),
-            uplink: true,
-            skip_kept: false,
-            machine: Vec::new(),
-        };
-        let (store, seat) = Store::open(dir.path(), &who, &clock, |_| {}).unwrap();
+        let (store, seat) = Store::open(dir.path(), &identity(boot_id), &clock, |_| {}).unwrap();
         let stop = CancellationToken::new();
         let ctx = Ctx { beat: Beat::new("writer", clock.clone()), stop: stop.clone() };
         let thread = std::thread::spawn(move || seat.run(&ctx).unwrap());
@@ -112,17 +126,9 @@ impl Rig {
 
     /// Starts an uplink; it ends when the token fires.
     fn uplink(&mut self, config: Uplink, limits: Limits) -> CancellationToken {
-        let names = NodeNames {
-            site: "halden".into(),
-            node: "wp-t".into(),
-            version: "0".into(),
-            config_digest: "d".into(),
-            assets: Vec::new(),
-            quota_mib: None,
-        };
         let worker = seat(Kit {
             config,
-            names,
+            names: names(),
             store: self.store.clone(),
             board: self.board.clone(),
             clock: self.clock.clone(),

@@ -127,7 +127,9 @@ impl Session {
                 self.stuck = true;
             }
             Input::Replay(Some((through, upto))) => self.lines[Track::REPLAY.index()].replay(through, upto),
-            Input::Replay(None) => self.lines[Track::REPLAY.index()].upto = None,
+            // The next may have begun before the end of the one before it was told.
+            Input::Replay(None) if self.is_replayed() => self.lines[Track::REPLAY.index()].upto = None,
+            Input::Replay(None) => {}
             Input::Trusted => self.lines.iter_mut().for_each(|line| line.trusted = true),
             Input::Stop => self.stopping = true,
         }
