@@ -4,9 +4,9 @@
 use crate::domain::AssetState;
 use crate::health::CommandOutcome;
 
-use super::super::command::{Asked, Command};
-use super::super::payload::When;
 use super::*;
+use crate::uplink::command::{Asked, Command};
+use crate::uplink::payload::When;
 
 /// What marks an event that is replayed.
 const MARK: &str = r#","replay":true}"#;

@@ -1,5 +1,6 @@
-//! A node in a world of dice: reads, a real store, the session, a broker, the way between them and a centre that asks for events
-//! once more, on one clock that the dice move. First whatever can go wrong does, and nothing unsafe may be seen; then the world is healed and all must be delivered.
+//! A node in a world of dice: reads, a real store, the session, a broker, the way between them and a centre that asks for
+//! events once more, on one clock that the dice move. First whatever can go wrong does, and nothing unsafe may be seen; then
+//! the world is healed and all must be delivered.
 //! `WAYPOST_SEED=<n>` plays one world again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,8 +25,10 @@ use super::session::Session;
 use super::world_tests::{self, Named, seeds};
 use super::{Kit, Limits, centre, figures};
 
+#[cfg(test)]
 #[path = "simulated_centre_tests.rs"]
 mod asking;
+#[cfg(test)]
 #[path = "simulated_node_tests.rs"]
 mod node;
 

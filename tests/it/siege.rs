@@ -28,7 +28,7 @@ enum Blow {
 /// Longer than the twenty seconds after which a node gives a silent connection up.
 const SILENT: Duration = Duration::from_secs(24);
 /// Publishes in flight, as configured by default.
-const WINDOW: u64 = 64;
+const WINDOW: usize = 64;
 /// What was acknowledged this long before a kill of the node may come again.
 const COMMITTED: Duration = Duration::from_millis(200);
 /// Events that the broker takes and the centre does not, before a broker is killed: more than it has under way to the centre.
@@ -115,17 +115,20 @@ impl Siege {
                 self.node.take().unwrap().kill();
                 recent = self.wire.passed().within(at, COMMITTED) as u64;
                 let unwritten = self.audit();
-                assert!(unwritten as u64 <= WINDOW + recent, "{unwritten} PUBACKs lost with the node, {recent} fresh");
+                assert!(
+                    unwritten as u64 <= WINDOW as u64 + recent,
+                    "{unwritten} PUBACKs lost with the node, {recent} fresh"
+                );
                 self.unwritten = self.unwritten.max(unwritten);
                 self.node = Some(self.site.start());
             }
         }
         let before = self.acked();
-        self.wait(120, "acknowledgements after the blow", |siege| siege.acked() > before + WINDOW as usize);
+        self.wait(120, "acknowledgements after the blow", |siege| siege.acked() > before + WINDOW);
         let ledger = self.ledger();
         self.wire.covers(&ledger);
         let passed = self.wire.passed();
-        let most = recent + WINDOW * (passed.connections - connections).max(1);
+        let most = recent + WINDOW as u64 * (passed.connections - connections).max(1);
         let seen = Seen { blow, again: passed.again - again, most };
         drop(passed);
         assert!(seen.again <= seen.most, "{seen:?}");
