@@ -91,6 +91,7 @@ impl Node {
             keeper: Keeper::with_ntp_mark(clock.clone(), 0, "/nonexistent/mark".into()),
             tally: Tally::new(clock.clone()),
             published: Arc::default(),
+            frozen: Arc::default(),
             archives: Arc::new(()),
             limits: Limits::default(),
         });
@@ -409,6 +410,7 @@ impl World {
             keeper: kit.keeper.clone(),
             tally: kit.tally.clone(),
             published: Arc::clone(&kit.published),
+            frozen: Arc::clone(&kit.frozen),
             archives: Arc::new(()),
             limits: kit.limits,
         });
