@@ -16,11 +16,15 @@ use crate::health::{Beat, Board, Body, Ctx, Sample, State, Tally, UplinkState, e
 use crate::store::{Append, Draft, Group, Identity, Ledger, Log, Store};
 
 use super::fake_broker::{FakeBroker, Got, Manner, Reply, Wire};
-use super::{Kit, Limits, NodeNames, seat};
+use super::lane::{Queued, Track};
+use super::{Kit, Limits, NodeNames, figures, seat};
 
 #[cfg(test)]
 #[path = "absence_tests.rs"]
 mod absence;
+#[cfg(test)]
+#[path = "freeze_tests.rs"]
+mod freeze;
 #[cfg(test)]
 #[path = "refusal_tests.rs"]
 mod refusal;
@@ -124,9 +128,8 @@ impl Rig {
         }
     }
 
-    /// Starts an uplink; it ends when the token fires.
-    fn uplink(&mut self, config: Uplink, limits: Limits) -> CancellationToken {
-        let worker = seat(Kit {
+    fn kit(&self, config: Uplink, limits: Limits) -> Kit {
+        Kit {
             config,
             names: names(),
             store: self.store.clone(),
@@ -135,9 +138,15 @@ impl Rig {
             keeper: self.keeper.clone(),
             tally: self.tally.clone(),
             published: Arc::clone(&self.published),
+            frozen: Arc::default(),
             archives: Arc::new(()),
             limits,
-        });
+        }
+    }
+
+    /// Starts an uplink; it ends when the token fires.
+    fn uplink(&mut self, config: Uplink, limits: Limits) -> CancellationToken {
+        let worker = seat(self.kit(config, limits));
         let stop = CancellationToken::new();
         let ctx = Ctx { beat: Beat::new("uplink", self.clock.clone()), stop: stop.clone() };
         let Body::Task(run) = worker.body else { panic!("the uplink is a task") };

@@ -43,6 +43,7 @@ impl Node {
             keeper: Keeper::with_ntp_mark(clock.clone(), 0, "/nonexistent/mark".into()),
             tally: Tally::new(clock.clone()),
             published: Arc::default(),
+            frozen: Arc::default(),
             archives: Arc::new(()),
             limits: Limits::default(),
         };
