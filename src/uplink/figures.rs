@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock::BootTime;
+use crate::config;
 use crate::domain::{AssetState, Class, Kind, Lane, Loss, Reason, Row, Seq, Stage};
 use crate::health::wedge;
 use crate::store::{Acknowledged, Damaged, Group, Ledger, Look, Lost, Outbound, Page, Result, Store, Txn};
@@ -182,10 +183,9 @@ pub(super) async fn take_off(store: Store, topics: Vec<String>, ends: bool) -> R
     store.submit(Group::Now, work).await
 }
 
-/// The password in a file, without the line end that editors leave.
+/// The password in a file.
 pub(super) async fn password(path: PathBuf) -> std::io::Result<String> {
-    let text = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await??;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    tokio::task::spawn_blocking(move || config::password(&path)).await?
 }
 
 /// Where assets are.
