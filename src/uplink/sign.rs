@@ -9,6 +9,10 @@ use super::rival::Rival;
 use super::script::Trouble;
 use super::wallet::worry;
 
+/// The alarm about a broker that takes too little.
+const LIMITS: &str = "broker_limits";
+/// The alarm about a broker that brings no commands.
+const COMMANDS: &str = "commands_refused";
 /// Between two posts that only tell another number in flight.
 const POST_US: i64 = 1_000_000;
 
@@ -51,6 +55,8 @@ impl Sign {
             "protocol_refused",
             "protocol_311",
             "takeover",
+            LIMITS,
+            COMMANDS,
             alarms::TLS,
             alarms::CERTIFICATE,
         ]
@@ -107,7 +113,17 @@ impl Sign {
                 &format!("No TLS with the broker: {text}."),
                 "Give the node the time: NTP, or a receiver with `clock = true` and a view of the sky.",
             ),
+            Some(Mend::Limits) => self.alarm(
+                now,
+                LIMITS,
+                Severity::Fault,
+                &format!("No event fits through the broker: {text}."),
+                "Raise the limit at the broker; events of up to 8 KiB come. They wait here.",
+            ),
             Some(Mend::Takeover) | None => {}
+        }
+        if before == Some(Mend::Limits) && mend != before {
+            self.board.clear(LIMITS);
         }
         let is_tls = |mend| matches!(mend, Some(Mend::Tls | Mend::Clock));
         if is_tls(before) && !is_tls(mend) {
@@ -164,6 +180,21 @@ impl Sign {
         let advice = "Find the other one: a copied card, a test program, a second node of this name. Give each a node.id, or \
                       uplink.client_id, of its own. If there is none, look at the broker's log.";
         self.alarm(now, "takeover", severity, text, advice);
+    }
+
+    /// Whether the broker brings commands of the centre.
+    pub fn commands(&self, come: bool, now: Stamp) {
+        if come {
+            self.board.clear(COMMANDS);
+            return;
+        }
+        self.alarm(
+            now,
+            COMMANDS,
+            Severity::Warn,
+            "The broker does not let the node hear commands: replay, confirm and ping do not reach it.",
+            "Allow the node's user to read <base>/cmd/+ in the broker's access rules.",
+        );
     }
 
     /// What keeps events waiting on a connection that stands.
