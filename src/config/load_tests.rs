@@ -562,7 +562,6 @@ fn a_secret_that_others_may_read_is_refused_but_does_not_stop_a_kept_configurati
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
     let kept = last_good(dir.path(), &machine()).unwrap().unwrap();
     assert!(kept.warnings[0].message.starts_with("others may read"));
-
 }
 
 #[test]

@@ -210,7 +210,8 @@ fn first_of(addr: IpAddr, bits: u8) -> IpAddr {
 
 /// Broker scheme, host and port. The value is never repeated when it may hold a secret.
 pub(super) fn broker(url: &str) -> Result<(bool, String, u16), Wrong> {
-    let is_over_tls = ["mqtts", "ssl", "tls", "wss", "https"].iter().any(|scheme| url.starts_with(&format!("{scheme}://")));
+    let is_over_tls =
+        ["mqtts", "ssl", "tls", "wss", "https"].iter().any(|scheme| url.starts_with(&format!("{scheme}://")));
     let example = if is_over_tls { "write mqtts://host:8883" } else { "write mqtt://host:1883" };
     if url.contains('@') {
         return wrong(

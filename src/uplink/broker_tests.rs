@@ -22,6 +22,9 @@ use super::{Kit, Limits, NodeNames, seat};
 #[path = "absence_tests.rs"]
 mod absence;
 #[cfg(test)]
+#[path = "liar_tests.rs"]
+mod liar;
+#[cfg(test)]
 #[path = "refusal_tests.rs"]
 mod refusal;
 #[cfg(test)]

@@ -130,7 +130,10 @@ impl Fault {
                     by_peer: !is_about_itself(*reason_code),
                     code,
                     mend,
-                    ..Self::new(ReconnectReason::Refused, format!("the broker ended the connection, {reason_code:?}{said}"))
+                    ..Self::new(
+                        ReconnectReason::Refused,
+                        format!("the broker ended the connection, {reason_code:?}{said}"),
+                    )
                 }
             }
             S::ConnectionAborted => Self::closed(ABORTED),
