@@ -138,10 +138,7 @@ impl Fault {
             }
             S::ConnectionAborted => Self::closed(ABORTED),
             S::Io(error) | S::Deserialization(M::Io(error)) => Self::closed(&broke(error)),
-            S::Unsolicited(pkid) => Self::closed(&unsolicited(*pkid)),
-            S::Deserialization(error) => Self::closed(&no_mqtt(error)),
-            S::WrongPacket => Self::closed(OUT_OF_PLACE),
-            other => Self::closed(&other.to_string()),
+            other => Self::closed(&format!("what the broker sent has no place here: {other}")),
         }
     }
 
@@ -186,27 +183,15 @@ impl Fault {
             S::Deserialization(M::PayloadSizeLimitExceeded(bytes)) => Self::too_large(*bytes),
             S::ConnectionAborted => Self::closed(ABORTED),
             S::Io(error) | S::Deserialization(M::Io(error)) => Self::closed(&broke(error)),
-            S::Unsolicited(pkid) => Self::closed(&unsolicited(*pkid)),
-            S::Deserialization(error) => Self::closed(&no_mqtt(error)),
-            S::WrongPacket => Self::closed(OUT_OF_PLACE),
-            other => Self::closed(&other.to_string()),
+            other => Self::closed(&format!("what the broker sent has no place here: {other}")),
         }
     }
 }
 
 const ABORTED: &str = "the broker closed the connection without a word";
-const OUT_OF_PLACE: &str = "the broker sent a packet that has no place in MQTT";
 
 fn broke(error: &std::io::Error) -> String {
     format!("the connection broke: {error}")
-}
-
-fn unsolicited(pkid: u16) -> String {
-    format!("the broker acknowledged packet {pkid}, which is not under way")
-}
-
-fn no_mqtt(error: &impl std::fmt::Display) -> String {
-    format!("what the broker sent is no MQTT: {error}")
 }
 
 /// What a broker said, fit for a line of a log and a terminal.
