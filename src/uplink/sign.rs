@@ -9,10 +9,6 @@ use super::rival::Rival;
 use super::script::Trouble;
 use super::wallet::worry;
 
-/// The alarm about a broker that takes too little.
-const LIMITS: &str = "broker_limits";
-/// The alarm about a broker that brings no commands.
-const COMMANDS: &str = "commands_refused";
 /// Between two posts that only tell another number in flight.
 const POST_US: i64 = 1_000_000;
 
@@ -55,8 +51,8 @@ impl Sign {
             "protocol_refused",
             "protocol_311",
             "takeover",
-            LIMITS,
-            COMMANDS,
+            alarms::BROKER_LIMITS,
+            alarms::COMMANDS,
             alarms::TLS,
             alarms::CERTIFICATE,
         ]
@@ -115,7 +111,7 @@ impl Sign {
             ),
             Some(Mend::Limits) => self.alarm(
                 now,
-                LIMITS,
+                alarms::BROKER_LIMITS,
                 Severity::Fault,
                 &format!("No event fits through the broker: {text}."),
                 "Raise the limit at the broker; events of up to 8 KiB come. They wait here.",
@@ -123,7 +119,7 @@ impl Sign {
             Some(Mend::Takeover) | None => {}
         }
         if before == Some(Mend::Limits) && mend != before {
-            self.board.clear(LIMITS);
+            self.board.clear(alarms::BROKER_LIMITS);
         }
         let is_tls = |mend| matches!(mend, Some(Mend::Tls | Mend::Clock));
         if is_tls(before) && !is_tls(mend) {
@@ -185,12 +181,12 @@ impl Sign {
     /// Whether the broker brings commands of the centre.
     pub fn commands(&self, come: bool, now: Stamp) {
         if come {
-            self.board.clear(COMMANDS);
+            self.board.clear(alarms::COMMANDS);
             return;
         }
         self.alarm(
             now,
-            COMMANDS,
+            alarms::COMMANDS,
             Severity::Warn,
             "The broker does not let the node hear commands: replay, confirm and ping do not reach it.",
             "Allow the node's user to read <base>/cmd/+ in the broker's access rules.",
