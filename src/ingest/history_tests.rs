@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::simulated::plain;
 use super::tests::{Bench, door, gps, sentence};
 use super::*;
 use crate::config::{Effect, ReadPoint};
-use crate::domain::{EventId, Kind, Row, Scan, ScanKind, TimeQuality, UnixMs};
+use crate::domain::{EventId, Kind, Row, TimeQuality, UnixMs};
 use crate::plan::Plan;
 use crate::projection::{Rebuild, difference};
 use crate::store::Filter;
@@ -29,18 +30,8 @@ fn desk(bench: &Bench, feed: Feed) -> Arc<Desk> {
 
 /// A read of a code at a door, some seconds into the morning, received then.
 fn read(code: &str, second: i64) -> Frame {
-    let scan = Scan {
-        code: code.into(),
-        kind: ScanKind::Plain,
-        key: format!("raw:{code}"),
-        aim: None,
-        gs1: BTreeMap::new(),
-        warn: Vec::new(),
-        same_as: None,
-        frame: code.as_bytes().to_vec(),
-    };
     let at = Stamp { mono_us: (1_000 + second) * 1_000_000, wall_ms: MORNING_MS + second * 1000 };
-    Frame::Scan { scan: Box::new(scan), at, nth: 0, when: (at.wall_ms, TimeQuality::Ntp), peer: None }
+    Frame::Scan { scan: Box::new(plain(code)), at, nth: 0, when: (at.wall_ms, TimeQuality::Ntp), peer: None }
 }
 
 /// A read somewhere: the code, the place, when it was received, and how far the node knew the time then.

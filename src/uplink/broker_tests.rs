@@ -26,6 +26,9 @@ mod absence;
 #[path = "freeze_tests.rs"]
 mod freeze;
 #[cfg(test)]
+#[path = "liar_tests.rs"]
+mod liar;
+#[cfg(test)]
 #[path = "refusal_tests.rs"]
 mod refusal;
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock::BootTime;
-use crate::domain::{AssetState, Class, Kind, Lane, Loss, Reason, Row, Seq, Stage};
+use crate::config;
+use crate::domain::{AssetState, Class, Kind, Lane, Loss, Reason, Row, Seq, Stage, Standing};
 use crate::health::wedge;
 use crate::store::{Acknowledged, Damaged, Group, Ledger, Look, Lost, Outbound, Page, Result, Store, Txn};
 
@@ -184,19 +185,18 @@ pub(super) async fn leave_traces(store: Store, topics: Vec<String>) -> Result<Ve
 /// Notes what was taken off the broker, and that the node has ended, if that was all of it.
 pub(super) async fn take_off(store: Store, topics: Vec<String>, ends: bool) -> Result<()> {
     let work = move |txn: &mut Txn<'_>| {
-        txn.take_off_traces(&topics)?;
-        if ends {
-            txn.retire(true)?;
+        // A person may have let it go on meanwhile: then all of it is left there again.
+        if ends && txn.retire(true)? != Standing::Retired {
+            return Ok(());
         }
-        Ok(())
+        txn.take_off_traces(&topics)
     };
     store.submit(Group::Now, work).await
 }
 
-/// The password in a file, without the line end that editors leave.
+/// The password in a file.
 pub(super) async fn password(path: PathBuf) -> std::io::Result<String> {
-    let text = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await??;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    tokio::task::spawn_blocking(move || config::password(&path)).await?
 }
 
 /// Where assets are.
