@@ -51,6 +51,9 @@ export function span(ms) {
   return t("{n} d {h} h", { n: Math.floor(hours / 24), h: hours % 24 });
 }
 
+/** How long something lasts by now: never less than a second, for rows drawn each second. @param {number|null|undefined} ms */
+export const lasting = (ms) => (isNum(ms) ? span(Math.max(1000, ms)) : DASH);
+
 /** How long it will be, without what nobody needs to know: "41 days", "19 h". @param {number|null|undefined} ms */
 export function about(ms) {
   if (!isNum(ms)) return DASH;

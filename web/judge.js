@@ -2,7 +2,7 @@
 // What the states mean for a person: the chips of the truth strip, and the conditions of the alarm bar, worst first.
 // Pure: a scene in, words out. A link that is not live makes every word a question.
 
-import { about, bytes, clock, count, hm, isNum, plain, span, speed, when, words } from "./fmt.js";
+import { about, bytes, clock, count, hm, isNum, lasting, plain, span, speed, when, words } from "./fmt.js";
 import { few, t } from "./i18n.js";
 import { contradiction, overstays } from "./yard.js";
 
@@ -360,11 +360,11 @@ export const GROUPS = /** @type {const} */ ({ attention: 0, moving: 1, dock: 2, 
 export function deed(asset, scene) {
   const source = asset.source ? scene.state.sources.get(asset.source) : undefined;
   const lost = source?.kind === "gps" && condition(source)[0] === "fail";
-  const since = isNum(asset.since_ms) ? span(scene.shown - asset.since_ms) : null;
+  const since = isNum(asset.since_ms) ? lasting(scene.shown - asset.since_ms) : null;
   const against = contradiction(asset);
   const long = overstays(asset, scene.plan, scene.shown);
   const zone = asset.place ? scene.plan.by.get(asset.place) : undefined;
-  const docked = Boolean(asset.place) && (!zone || zone.kind === "dock" || zone.kind === "bay");
+  const docked = Boolean(asset.place) && (!zone || zone.kind === "dock");
   // The group is the same whether or not the link lives: a row must not jump when the screen goes grey.
   const group = long || lost || (against && !moves(asset)) ? GROUPS.attention
     : moves(asset) ? GROUPS.moving : docked ? GROUPS.dock : isNum(asset.lat) || asset.place ? GROUPS.standing : GROUPS.unknown;

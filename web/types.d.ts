@@ -134,7 +134,7 @@ export interface Ledger {
   t?: number;
   balance: number;
   sources?: Record<string, Record<string, number> & { frames: number }>;
-  events?: { total?: number; unsent?: number; sent?: number; local?: number; dead?: number; lost?: number };
+  events?: { total?: number; unsent?: number; sent?: number; sent_unheard?: number; local?: number; dead?: number; lost?: number };
   letters?: { total?: number; open?: number };
 }
 

@@ -216,9 +216,9 @@ async fn every_answer_carries_the_content_policy() {
 
 #[tokio::test]
 async fn a_browser_between_two_pages_is_sent_to_the_present_one() {
-    let (status, headers, _) = get("/web/0123456789abcdef/view/strip.js", &[]).await;
+    let (status, headers, _) = get("/web/0123456789abcdef/view/shell.js", &[]).await;
     assert_eq!(status, StatusCode::TEMPORARY_REDIRECT);
-    assert_eq!(headers[LOCATION], format!("/web/{TREE_HASH}/view/strip.js").as_str());
+    assert_eq!(headers[LOCATION], format!("/web/{TREE_HASH}/view/shell.js").as_str());
     assert_eq!(headers[CACHE_CONTROL], "no-store");
 }
 

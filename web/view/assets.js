@@ -4,12 +4,12 @@
 
 import { call } from "../api.js";
 import { attr, button, h, icon, put, rows } from "../dom.js";
-import { ago, clock, count, isNum, plain, span, when } from "../fmt.js";
+import { ago, clock, count, isNum, lasting, plain, when } from "../fmt.js";
 import { few, t } from "../i18n.js";
 import { deed, GROUPS } from "../judge.js";
 import { ask, choices, field, textField } from "./dialog.js";
 import { called } from "../yard.js";
-import { COMPARE, plateCell } from "./live.js";
+import { COMPARE, plateCell, readerOf } from "./live.js";
 
 /** @typedef {import("../types").Scene} Scene */
 /** @typedef {import("../types").Asset & {registered?: boolean, name?: string, kind?: string, codes?: string[]}} Thing */
@@ -172,7 +172,7 @@ export function view(page) {
       put(give, t("Export"));
       attr(seg, "aria-label", t("Which assets"));
       attr(scroll, "aria-label", t("Assets"));
-      const names = [t("Asset"), t("Place"), t("Since"), t("Last seen"), t("Seen by"), ""];
+      const names = [t("Asset"), t("Place"), t("Since"), t("Last seen"), t("Seen by"), t("Register")];
       if (head.children.length === 0) head.append(...names.map(() => {
         const one = h("th");
         one.scope = "col";
@@ -236,10 +236,10 @@ function row(open, edit) {
       put(name, [one.name, one.kind].filter(Boolean).map((text) => plain(text, 60)).join(", ") || said.phrase);
       plate.fill(one.place, scene);
       const long = isNum(one.since_ms) && one.place;
-      put(since, !long ? "" : scene.fresh ? span(scene.shown - /** @type {number} */ (one.since_ms)) : when(one.since_ms, scene.shown, scene.tz));
+      put(since, !long ? "" : scene.fresh ? lasting(scene.shown - /** @type {number} */ (one.since_ms)) : when(one.since_ms, scene.shown, scene.tz));
       attr(since, "class", said.shape === "warn" ? "warn" : null);
       put(seen, !isNum(one.ts_ms) ? "" : scene.fresh ? ago(scene.shown - one.ts_ms) : clock(one.ts_ms, scene.tz));
-      put(by, plain(one.source ?? "", 40));
+      put(by, readerOf(one.source));
       put(change, one.registered ? t("Change …") : t("Name it …"));
     },
   };

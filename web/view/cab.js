@@ -92,8 +92,8 @@ function atPlace(where, asset, fix, scene) {
   attr(where.plate, "class", scene.fresh ? "plate" : "plate off");
   const plate = place ? plateOf(place, scene.plan) : "";
   put(where.plate, plate);
-  // The longer it is the smaller it stands.
-  where.plate.style.fontSize = plate.length > 4 ? `${Math.max(34, Math.round(620 / plate.length))}px` : "";
+  // The longer it is the smaller it stands (screen.css).
+  where.plate.style.setProperty("--n", String(Math.max(2, plate.length)));
   const zone = scene.plan.by.get(place);
   const kinds = { building: t("Building"), dock: t("Dock"), bay: t("Bay"), gate: t("Gate"), road: t("Road"), service: t("Service") };
   put(where.name, !place ? (asset ? t("On the way") : t("Not known")) : zone ? kinds[/** @type {keyof typeof kinds} */ (zone.kind)] ?? "" : "");

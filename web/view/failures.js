@@ -264,6 +264,7 @@ export function view(page) {
         put(jobText, open ? t("{done} of {total} done", { done: count(now.done), total: count(now.total) }) : `${t("Done")}: ${outcome(now)}.`);
         put(stop, open ? t("Stop") : undo ? t("Undo") : t("Close"));
         if (!open) {
+          jobNow = null;
           close();
           await read();
           return;
@@ -275,7 +276,7 @@ export function view(page) {
   }
 
   async function halt() {
-    if (stop.textContent === t("Stop") && jobNow !== null) {
+    if (jobNow !== null) {
       await call(`/letters/actions/${jobNow}`, { method: "DELETE" });
       return;
     }
@@ -401,7 +402,7 @@ export function view(page) {
       put(more, t("Show older ones"));
       attr(scroll, "aria-label", t("Letters"));
       const n = whole ? total() : picked.size;
-      bulk.hidden = n === 0;
+      bulk.hidden = n === 0 || jobNow !== null;
       const said = scopeOf({ picked: n, page: letters.length, total: total(), all: whole, reason: reason ? t(words(reason)) : "" });
       put(bulkWhat, said.what);
       put(bulkMore, said.more);
@@ -418,7 +419,7 @@ export function view(page) {
 
 /** @param {HTMLElement} row @param {HTMLElement} all */
 function header(row, all) {
-  const names = ["", t("When"), t("What"), t("From"), t("Length"), ""];
+  const names = ["", t("When"), t("What"), t("From"), t("Length"), t("More")];
   if (row.children.length === 0) {
     row.append(...names.map((_, n) => {
       const one = h("th", "", ...(n === 0 ? [all] : []));
@@ -428,6 +429,9 @@ function header(row, all) {
   }
   names.forEach((name, n) => n > 0 && put(row.children[n], name));
 }
+
+/** A time to the second, with its day when it is not of today. @param {number} ms @param {Scene} scene */
+const moment = (ms, scene) => `${when(ms, scene.shown, scene.tz).replace(/\d\d:\d\d$/, "")}${clock(ms, scene.tz)}`;
 
 /** Some counts as bars, as high as they are beside the highest. @param {number[]} values @param {string} cls */
 export function spark(values, cls) {
@@ -489,7 +493,7 @@ function letterRow({ pick, open }) {
       if (box.checked !== picked) box.checked = picked;
       attr(node, "class", [picked ? "on" : "", here ? "at" : ""].filter(Boolean).join(" ") || null);
       attr(box, "aria-label", t("Pick letter {n}", { n: one.letter }));
-      put(at, when(one.received_ms, scene.shown, scene.tz));
+      put(at, moment(one.received_ms, scene));
       attr(at, "title", clock(one.received_ms, scene.tz));
       put(what, plain(one.bytes ?? one.detail ?? "", 80) || `#${one.letter}`);
       put(from, plain(one.source ?? one.stage, 40));
@@ -509,7 +513,7 @@ function letterRow({ pick, open }) {
 function sheet(one, scene, on) {
   const mark = icon();
   mark.set(one.class === "noise" ? "stale" : "warn");
-  const time = (/** @type {number} */ ms) => `${when(ms, scene.shown, scene.tz).replace(/\d\d:\d\d$/, "")}${clock(ms, scene.tz)}`.trim();
+  const time = (/** @type {number} */ ms) => moment(ms, scene);
   const line = (/** @type {string} */ at, /** @type {string} */ text) => h("li", "", h("span", "mut", at), h("span", "", text));
   const near = one.nearby;
   const sheets = [

@@ -148,7 +148,7 @@ function ledgerCard() {
       put(text, t("{read} received = {told} accounted for, {n} missing", { read: count(received), told: count(accounted), n: count(missing) }));
       const e = state.ledger.events ?? {};
       const unsaid = /** @type {[string, number|undefined][]} */ ([
-        [t("events in all"), e.total], [t("waiting"), e.unsent], [t("sent"), e.sent], [t("stay here"), e.local], [t("refused by the broker"), e.dead], [t("lost"), e.lost],
+        [t("events in all"), e.total], [t("waiting"), e.unsent], [t("sent"), e.sent], [t("taken by the broker while nobody listened"), e.sent_unheard], [t("stay here"), e.local], [t("refused by the broker"), e.dead], [t("lost"), e.lost],
       ]).filter(([, n], at) => at === 0 || (n ?? 0) > 0);
       put(events, unsaid.map(([word, n]) => `${count(n)} ${word}`).join(", "));
     },
@@ -247,7 +247,7 @@ function upstreamFigures(card, scene) {
     [up.state === "connected" ? t("Connected since") : t("Away for"), up.state === "connected" ? when(up.since_ms, scene.shown, scene.tz) : wait === null ? "" : span(wait)],
     [t("Scans / GPS points"), n ? lanes : ""],
     [t("In flight"), up.inflight ? count(up.inflight) : ""],
-    [t("Sent so far"), count(scene.state.ledger?.events?.sent)],
+    [t("Sent so far"), count((scene.state.ledger?.events?.sent ?? 0) + (scene.state.ledger?.events?.sent_unheard ?? 0))],
     [t("Last error"), up.state === "connected" ? "" : plain(up.last_error ?? "", 160)],
     [t("Next try"), isNum(up.next_try_s) && up.state !== "connected" ? t("in {span}", { span: span(Math.max(0, up.next_try_s * 1000 - Math.max(0, scene.shown - up.at))) }) : ""],
     [t("Data budget left today"), isNum(up.budget_left_kib) ? `${count(up.budget_left_kib)} KiB` : ""],
@@ -358,7 +358,7 @@ function sourcesCard() {
     /** @param {Scene} scene */
     draw(scene) {
       put(name, t("Receivers and scanners"));
-      const names = [t("Source"), t("Port"), t("Last heard"), t("Read"), t("Stored"), t("Kept aside"), ""];
+      const names = [t("Source"), t("Port"), t("Last heard"), t("Read"), t("Stored"), t("Kept aside"), t("Advice")];
       if (head.children.length === 0) head.append(...names.map(() => {
         const one = h("th");
         one.scope = "col";

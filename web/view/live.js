@@ -3,7 +3,7 @@
 // person. What a picked asset is asked for beside that comes with view/asset.js.
 
 import { attr, button, h, icon, put, rows } from "../dom.js";
-import { ago, clock, count, course, degrees, isNum, plain, span, speed, when, words } from "../fmt.js";
+import { ago, clock, count, course, degrees, isNum, lasting, plain, speed, when, words } from "../fmt.js";
 import { few, t } from "../i18n.js";
 import { deed, GROUPS, newest, quality, verdict } from "../judge.js";
 import { hrefOf } from "../route.js";
@@ -57,6 +57,9 @@ export function view(page) {
   };
 }
 
+/** Who read it, as it is called. @param {string|undefined} source */
+export const readerOf = (source) => (source === "manual" ? t("by hand") : plain(source ?? "", 40));
+
 /** A place as it stands in a row: on a plate, or what it rides on. */
 export function plateCell() {
   const node = h("span", "plate");
@@ -67,7 +70,7 @@ export function plateCell() {
       node.hidden = !place;
       if (!place) return;
       const rides = place.startsWith("@");
-      attr(node, "class", rides ? "on" : scene.fresh ? "plate" : "plate off");
+      attr(node, "class", rides ? "rides" : scene.fresh ? "plate" : "plate off");
       put(node, rides ? t("on {asset}", { asset: called(place.slice(1)) }) : plateOf(place, scene.plan));
       attr(node, "title", rides ? null : nameOf(place, scene.plan));
     },
@@ -104,7 +107,7 @@ export function tickerRow() {
       attr(word, "class", `word ${shape}`);
       put(code, scan.asset ? called(scan.asset) : plain(scan.code ?? scan.key, 40));
       plate.fill(scan.place, scene);
-      put(by, plain(scan.source ?? "", 40));
+      put(by, readerOf(scan.source));
       const at = scan.received_ms ?? scan.ts_ms;
       put(age, scene.fresh ? ago(scene.shown - at) : clock(at, scene.tz));
     },
@@ -157,7 +160,7 @@ function cardOf(page) {
         more.replaceChildren();
         if (want) void open(want);
       }
-      attr(node, "class", asset ? "sheet" : "sheet empty");
+      attr(node, "class", picked ? "sheet" : asset ? "sheet newest" : "sheet empty");
       none.hidden = asset !== null;
       put(none, why(scene));
       const doubtful = scene.state.doubtful;
@@ -185,10 +188,10 @@ function facts(asset, fix, scene) {
   const at = (/** @type {number} */ ms) => `${asset.tq === "none" ? "~" : ""}${when(ms, scene.shown, scene.tz)}`;
   if (asset.place && isNum(asset.since_ms)) {
     const label = carrierOf(asset) ? t("On it since") : t("There since");
-    lines.push([label, `${at(asset.since_ms)}${scene.fresh ? ` (${span(scene.shown - asset.since_ms)})` : ""}`]);
+    lines.push([label, `${at(asset.since_ms)}${scene.fresh ? ` (${lasting(scene.shown - asset.since_ms)})` : ""}`]);
   }
   const age = scene.fresh ? ago(scene.shown - asset.ts_ms) : t("at {time}", { time: clock(asset.ts_ms, scene.tz) });
-  lines.push([t("Seen by"), asset.source ? `${plain(asset.source, 40)}, ${age}` : age]);
+  lines.push([t("Seen by"), asset.source ? `${readerOf(asset.source)}, ${age}` : age]);
   if (isNum(asset.lat) && isNum(asset.lon)) {
     lines.push([t("Position"), `${degrees(asset.lat, "lat")}, ${degrees(asset.lon, "lon")}`]);
     if (isNum(asset.speed_mps)) lines.push([t("Speed"), `${speed(asset.speed_mps)}${isNum(asset.course_deg) ? `, ${course(asset.course_deg)}` : ""}`]);
@@ -315,7 +318,7 @@ function row(pick) {
       put(name, called(asset.asset));
       put(phrase, said.phrase);
       plate.fill(asset.place, scene);
-      put(by, asset.place ? "" : plain(asset.source ?? "", 24));
+      put(by, asset.place ? "" : readerOf(asset.source));
     },
   };
 }

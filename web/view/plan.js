@@ -54,6 +54,10 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
   let planOf = null;
   /** @type {{zone: Zone, path: SVGElement, label: SVGElement, plate: SVGElement, text: SVGElement, load: SVGElement}[]} */
   let zones = [];
+  /** Where the names of zones stand: no label lies on them. @type {Box[]} */
+  let signs = [];
+  /** Where what stands in a zone is counted, beside its name. @type {Map<string, [number, number]>} */
+  const counted = new Map();
   /** @type {{lat: number, lon: number}[]} */
   let corners = [];
   /** @type {Map<string, ReturnType<typeof mark>>} */
@@ -225,48 +229,81 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
     const rings = zones.map(({ zone }) => zone.rings.map((ring) => ring.map(([lon, lat]) => pixel({ lat, lon }))));
     const boxes = rings.map((all) => bounds(all[0]));
     const halls = zones.flatMap(({ zone }, n) => (zone.kind === "building" ? [boxes[n]] : []));
+    signs = [];
+    counted.clear();
+    const line = (/** @type {[number, number][]} */ ring) => `M${ring.map((at) => at.map((v) => v.toFixed(1)).join(" ")).join("L")}Z`;
     zones.forEach((one, n) => {
-      const line = (/** @type {[number, number][]} */ ring) => `M${ring.map((at) => at.map((v) => v.toFixed(1)).join(" ")).join("L")}Z`;
       attr(one.path, "d", rings[n].map(line).join(""));
       attr(one.load, "d", line(within(rings[n][0], 0.78, 0.5)));
-      sign(one, boxes[n], middle(rings[n][0]), halls, scene);
     });
+    // First the plates of docks and gates, then what finds room between them.
+    const rank = { dock: 0, gate: 1, building: 2, service: 3, bay: 4, road: 5 };
+    const order = zones.map((one, n) => ({ one, n })).sort((a, b) => (rank[/** @type {keyof typeof rank} */ (a.one.zone.kind)] ?? 3) - (rank[/** @type {keyof typeof rank} */ (b.one.zone.kind)] ?? 3));
+    for (const { one, n } of order) {
+      if (one.label.classList.contains("place")) plate(one, boxes[n], middle(rings[n][0]), halls, scene);
+      else title(one, boxes[n]);
+    }
+  }
+
+  /** Puts a sign where nothing else stands. @param {SVGElement} label @param {Box} box @param {string} turn */
+  function place_sign(label, box, turn = "") {
+    const free = !signs.some((other) => meet(box, other));
+    attr(label, "visibility", free ? null : "hidden");
+    attr(label, "transform", `translate(${(box.x + box.w / 2).toFixed(1)} ${(box.y + box.h / 2).toFixed(1)})${turn}`);
+    if (free) signs.push(box);
+  }
+
+  /** The name of a building, a road: in what the plates have left of it, upright where that is narrow. @param {typeof zones[0]} one @param {ReturnType<typeof bounds>} b */
+  function title({ zone, label, text }, b) {
+    const name = plain(zone.name, 40);
+    put(text, name);
+    const font = zone.kind === "building" ? type * 1.4 : type;
+    const [long, high] = [name.length * font * 0.58, font * 1.3];
+    let { x0, y0, x1, y1 } = b;
+    for (const other of signs) {
+      const [cx, cy] = [other.x + other.w / 2, other.y + other.h / 2];
+      if (cx < x0 || cx > x1 || cy < y0 || cy > y1) continue;
+      const gaps = [cx - x0, x1 - cx, cy - y0, y1 - cy];
+      const side = gaps.indexOf(Math.min(...gaps));
+      if (side === 0) x0 = other.x + other.w;
+      else if (side === 1) x1 = other.x;
+      else if (side === 2) y0 = other.y + other.h;
+      else y1 = other.y;
+    }
+    const [w, hgt] = [x1 - x0, y1 - y0];
+    const upright = long > w && hgt > w;
+    attr(text, "font-size", String(font));
+    attr(text, "y", (font * 0.36).toFixed(1));
+    if (upright ? high > w || long > hgt : long > w || high > hgt) return attr(label, "visibility", "hidden");
+    const [bw, bh] = upright ? [high, long] : [long, high];
+    place_sign(label, { x: (x0 + x1 - bw) / 2, y: (y0 + y1 - bh) / 2, w: bw, h: bh }, upright ? " rotate(90)" : "");
   }
 
   /**
-   * The name of a zone: large in a building, on a plate at a dock, a bay or a gate.
+   * The plate of a dock, a gate; the number of a bay.
    * @param {typeof zones[0]} one @param {ReturnType<typeof bounds>} b @param {[number, number]} at
    * @param {ReturnType<typeof bounds>[]} halls @param {Scene} scene
    */
-  function sign({ zone, label, plate, text }, b, at, halls, scene) {
+  function plate({ zone, label, plate: board, text }, b, at, halls, scene) {
     const [w, hgt] = [b.x1 - b.x0, b.y1 - b.y0];
-    const place = label.classList.contains("place");
-    const name = place ? plateOf(zone.id, scene.plan) : plain(zone.name, 40);
+    const name = plateOf(zone.id, scene.plan);
+    const bay = zone.kind === "bay";
     put(text, name);
-    let font = place ? type : zone.kind === "building" ? type * 1.4 : type;
-    const wide = (/** @type {number} */ px) => name.length * px * 0.58;
-    if (!place) {
-      const upright = wide(font) > w && hgt > w && wide(font) < hgt;
-      const fits = upright ? font * 1.2 < w : wide(font) < w && font * 1.2 < hgt;
-      attr(label, "visibility", fits ? null : "hidden");
-      attr(label, "transform", `translate(${at[0].toFixed(1)} ${at[1].toFixed(1)})${upright ? " rotate(90)" : ""}`);
-      attr(text, "font-size", String(font));
-      attr(text, "y", (font * 0.36).toFixed(1));
-      return;
-    }
-    // A plate may be a little wider than its dock, and stands outside of it, at the hall.
-    const narrow = zone.kind === "dock" || zone.kind === "bay";
-    if (narrow && wide(font) + font * 0.7 > Math.min(w, Math.max(w, hgt)) + 4 && w < hgt) font = Math.max(9, (w + 4) / (name.length * 0.58 + 0.7));
-    const [pw, ph] = [Math.max(wide(font) + font * 0.7, font * 1.7), font * 1.4];
-    const [x, y] = zone.kind === "dock" ? beside(b, halls, pw, ph) : zone.kind === "bay" ? [at[0], b.y0 - ph / 2 + 1] : at;
-    attr(label, "visibility", narrow && (pw > Math.max(w, hgt) * 1.6 || Math.max(w, hgt) < 14) ? "hidden" : null);
-    attr(label, "transform", `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
-    attr(plate, "x", (-pw / 2).toFixed(1));
-    attr(plate, "y", (-ph / 2).toFixed(1));
-    attr(plate, "width", pw.toFixed(1));
-    attr(plate, "height", ph.toFixed(1));
+    const room = (/** @type {number} */ px) => name.length * px * 0.58 + px * (bay ? 0.2 : 0.7);
+    let font = bay ? type * 0.88 : type;
+    // The plates of narrow docks side by side become smaller together.
+    if (zone.kind === "dock" && w < hgt && room(font) > w - 1) font = Math.max(8, (w - 1) / (name.length * 0.58 + 0.7));
+    const [pw, ph] = [Math.max(room(font), bay ? 0 : Math.min(font * 1.7, Math.max(w, 12))), font * (bay ? 1.1 : 1.4)];
+    const [x, y] = zone.kind === "dock" ? beside(b, halls, pw, ph) : bay ? [at[0], b.y0 - ph / 2] : [Math.max(pw / 2 + 4, Math.min(size.w - pw / 2 - 4, at[0])), at[1]];
+    attr(board, "x", (-pw / 2).toFixed(1));
+    attr(board, "y", (-ph / 2).toFixed(1));
+    attr(board, "width", pw.toFixed(1));
+    attr(board, "height", ph.toFixed(1));
+    attr(board, "visibility", bay ? "hidden" : null);
     attr(text, "font-size", font.toFixed(1));
     attr(text, "y", (font * 0.36).toFixed(1));
+    counted.set(zone.id, zone.kind === "dock" || bay ? at : [x + pw / 2 + type * 1.3, y]);
+    place_sign(label, { x: x - pw / 2, y: y - ph / 2, w: pw, h: ph });
   }
 
   /** Where the plate of a dock is: at the side where the next hall is. @param {ReturnType<typeof bounds>} b @param {ReturnType<typeof bounds>[]} halls @param {number} w @param {number} hgt @returns {[number, number]} */
@@ -307,16 +344,16 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
     const present = new Set([...scene.state.assets.values()].map((one) => one.place));
     return zones.flatMap(({ zone, load, label }) => {
       const here = at.get(zone.id) ?? [];
-      label.classList.toggle("taken", present.has(zone.id) && scene.fresh);
+      label.classList.toggle("taken", zone.kind !== "bay" && present.has(zone.id) && scene.fresh);
       const worst = here.map((one) => ({ one, said: deed(one, scene) })).sort((a, b) => a.said.group - b.said.group)[0];
       const boxed = zone.kind === "dock" || zone.kind === "bay";
       attr(load, "class", worst && boxed ? `load ${worst.said.shape}${here.some((one) => one.asset === scene.selected) ? " main" : ""}` : "load off");
       if (!worst) return [];
-      const [lon, lat] = middle(zone.rings[0]);
+      const spot = counted.get(zone.id) ?? pixel({ lon: middle(zone.rings[0])[0], lat: middle(zone.rings[0])[1] });
       const one = here.length === 1;
       const main = here.some((asset) => asset.asset === scene.selected);
       return [{
-        key: `zone:${zone.id}`, at: pixel({ lat, lon }), said: worst.said, turn: null, main, inside: boxed || !one,
+        key: `zone:${zone.id}`, at: spot, said: worst.said, turn: null, main, inside: boxed || !one,
         text: one ? (boxed ? "" : shortly(worst.one.asset, 16)) : String(here.length),
         label: one ? `${called(worst.one.asset)}, ${worst.said.phrase}, ${plain(zone.name, 64)}` : t("{n} at {place}", { n: here.length, place: plain(zone.name, 64) }),
         run: () => (one ? pick(worst.one.asset) : place(zone.id)),
@@ -349,6 +386,7 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
     /** What no label may lie on: the marks, the corners of the frame, then the labels already placed. @type {Box[]} */
     const taken = order.map(({ at: [x, y] }) => ({ x: x - 10, y: y - 10, w: 20, h: 20 }));
     taken.push({ x: size.w - 220, y: size.h - 80, w: 220, h: 80 }, { x: 0, y: size.h - 40, w: 190, h: 40 });
+    taken.push(...signs);
     const high = type * 1.8;
     for (const one of order) {
       const [x, y] = one.at;
@@ -386,7 +424,7 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
     attr(closer, "aria-label", t("Closer"));
     attr(wider, "aria-label", t("Wider"));
     put(fitted, t("Fit"));
-    attr(fitted, "aria-label", t("Show the whole yard"));
+    attr(fitted, "title", t("Show the whole yard"));
   }
 
   const self = {
@@ -444,7 +482,7 @@ function mark() {
     fill(one, label) {
       run = one.run;
       const [x, y] = one.at;
-      const warns = one.inside && (one.said.shape === "warn" || one.said.shape === "stale");
+      const warns = one.inside && one.text === "" && one.said.shape === "warn";
       attr(node, "class", `mark ${one.said.shape}${one.main ? " main" : ""}${one.inside ? " in" : ""}${one.inside && one.text ? " many" : ""}`);
       node.style.transform = `translate(${x.toFixed(1)}px,${y.toFixed(1)}px)`;
       attr(node, "aria-label", one.label);

@@ -102,7 +102,7 @@ export function view(page) {
       const scanners = [...now.state.sources.values()].filter((one) => one.kind === "scanner");
       const names = new Set(scanners.map((one) => one.id));
       const last = scans[scans.length - 1];
-      const keptHere = kept.filter((one) => names.has(one.source ?? "") && (!last || one.received_ms >= receivedAt(last)));
+      const keptHere = kept.filter((one) => names.has(one.source ?? "") && (end || scans.length < 50 || !last || one.received_ms >= receivedAt(last)));
       const items = feedOf(scans, keptHere, scanners, now.shown);
       const high = box.scrollHeight;
       const held = !atTop();
@@ -176,8 +176,11 @@ function scanWords(scan) {
 
 /** @param {import("../types").Letter} letter */
 function keptWords(letter) {
-  const text = letter.text ? t(plain(letter.text, 160)) : t(words(letter.reason));
-  const tail = `, ${t(words(letter.reason))}${letter.source ? `, ${plain(letter.source, 40)}` : ""}`;
+  const why = letter.text ? t(plain(letter.text, 160)) : t(words(letter.reason));
+  // What was read is told to the operator; of a code that nobody named its key is told to all.
+  const read = letter.bytes ? plain(letter.bytes, 80) : letter.reason === "unknown_tag" && letter.detail ? called(letter.detail) : "";
+  const text = read || why;
+  const tail = `, ${read ? why.replace(/\.$/, "") : t(words(letter.reason))}${letter.source ? `, ${plain(letter.source, 40)}` : ""}`;
   return { shape: /** @type {import("../types").Shape} */ ("fail"), text, bold: t("Kept aside"), tail, place: undefined, tq: undefined };
 }
 
