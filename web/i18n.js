@@ -7,6 +7,7 @@
 /** The languages there are: their own name, and where their words are. @type {Record<string, {name: string, load: (() => Promise<Catalogue>)|null}>} */
 export const LANGS = {
   en: { name: "English", load: null },
+  de: { name: "Deutsch", load: () => import("./i18n/de.js") },
 };
 
 const ENGLISH = { forms: ["one", "other"], words: {} };

@@ -130,7 +130,7 @@ function scanners(scene) {
   const well = all.filter((one) => condition(one)[0] === "ok").length;
   const word = t("Scanners {n} of {all}", { n: well, all: all.length });
   if (well === all.length) {
-    const last = scene.state.scans[0];
+    const last = lastScan(scene.state);
     const at = last ? last.received_ms ?? last.ts_ms : null;
     return { id: "scanners", shape: "ok", word, small: at === null ? t("no scans yet") : t("last scan {span} ago", { span: span(scene.shown - at) }) };
   }
@@ -341,6 +341,10 @@ function sentence(text) {
   const said = plain(text, 240).trim();
   return said && !/[.!?…]$/.test(said) ? `${said}.` : said;
 }
+
+/** The scan that was read last; one that was retried stands later in the log than it was read. @param {import("./store.js").State} state */
+export const lastScan = (state) =>
+  state.scans.reduce((/** @type {import("./types").WireEvent|undefined} */ a, b) => (!a || (b.received_ms ?? b.ts_ms) > (a.received_ms ?? a.ts_ms) ? b : a), undefined);
 
 /** Faster than this it moves: below it is what a standing receiver wanders. m/s */
 export const MOVES_MPS = 0.8;

@@ -3,13 +3,13 @@
 // drawn at once, positions at most four times a second, ages once a second.
 
 import { el, h, put } from "./dom.js";
+import { Far, worker } from "./far.js";
 import { measureIn, plain } from "./fmt.js";
 import { LANGS, speak, spoken, t } from "./i18n.js";
 import { isFresh } from "./judge.js";
 import { keep, load } from "./prefs.js";
 import { hrefOf, screenOf, SCREENS } from "./route.js";
 import { Store } from "./store.js";
-import { Link, browser } from "./stream.js";
 import { alarms, navigation, strip } from "./view/shell.js";
 import { NO_PLAN, planOf } from "./yard.js";
 
@@ -50,7 +50,8 @@ let opening = 0;
 const store = new Store();
 const frame = { strip: strip(), alarms: alarms(say), navigation: navigation() };
 
-const link = new Link(browser(), {
+/** @type {import("./stream.js").Listener} */
+const listener = {
   snapshot(snap) {
     store.snapshot(snap, performance.now());
     drawAll();
@@ -72,7 +73,14 @@ const link = new Link(browser(), {
   beat: (at) => store.hear(at, performance.now()),
   changed: drawAll,
   page: renew,
-});
+};
+
+// ?alone=1: this page has a connection of its own, for a screen that a person keeps apart.
+const alone = new URLSearchParams(location.search).has("alone");
+const link = new Far(() => (alone ? null : worker()), async () => {
+  const { Link, browser } = await import("./stream.js");
+  return new Link(browser(), listener);
+}, listener);
 
 /** @type {Page} */
 const page = {
@@ -256,6 +264,7 @@ addEventListener("online", () => link.kick());
 addEventListener("pageshow", (event) => {
   if (event.persisted) link.visible();
 });
+addEventListener("pagehide", () => link.leave());
 addEventListener("popstate", () => void show());
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) link.hidden();

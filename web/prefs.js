@@ -15,7 +15,7 @@
 /** What may stand in each; the first is what holds when nothing is said. */
 export const CHOICES = /** @type {const} */ ({
   theme: ["auto", "light", "dark", "night"],
-  lang: ["auto", "en"],
+  lang: ["auto", "en", "de"],
   units: ["metric", "imperial"],
   zone: ["site", "device", "utc"],
   sound: ["off", "bad", "all"],

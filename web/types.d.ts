@@ -309,3 +309,8 @@ export interface Page {
   redraw(): void;
   open(href: string): void;
 }
+
+declare global {
+  /** There is one in a worker that tabs share. */
+  var SharedWorkerGlobalScope: unknown;
+}

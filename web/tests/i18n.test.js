@@ -41,10 +41,19 @@ test("a language that is not here is English and never an error", async () => {
   }
 });
 
+/** What the gateway says of each reason: its name, its sentence, its advice. */
+function reasons() {
+  const table = readFileSync(new URL("../docs/reasons.md", root), "utf8").split("## Warnings")[0];
+  return table.split("\n").filter((line) => line.startsWith("| `")).flatMap((line) => {
+    const [name, , , text, advice] = line.split("|").slice(1, -1).map((one) => one.trim());
+    return [name.replace(/`/g, "").replace(/_/g, " "), text, advice];
+  });
+}
+
 for (const lang of Object.keys(LANGS).filter((name) => name !== "en")) {
-  test(`every text of the page is in the catalogue of ${LANGS[lang].name}, with the same values`, async () => {
+  test(`every text of the page and every reason is in the catalogue of ${LANGS[lang].name}, with the same values`, async () => {
     const { words, forms } = await /** @type {any} */ (LANGS[lang].load)();
-    const missing = [...texts()].filter((text) => !(text in words));
+    const missing = [...texts(), ...reasons()].filter((text) => !(text in words));
     assert.deepEqual(missing, []);
     for (const [text, said] of Object.entries(words)) {
       const parts = text.split("|");

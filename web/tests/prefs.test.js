@@ -9,9 +9,9 @@ test("without a word everything is as usual", () => {
 });
 
 test("what the address says goes before what was kept", () => {
-  const kept = JSON.stringify({ theme: "light", lang: "en", sound: "bad" });
+  const kept = JSON.stringify({ theme: "light", lang: "de", sound: "bad" });
   const prefs = read(kept, new URLSearchParams("theme=night"));
-  assert.deepEqual([prefs.theme, prefs.lang, prefs.sound], ["night", "en", "bad"]);
+  assert.deepEqual([prefs.theme, prefs.lang, prefs.sound], ["night", "de", "bad"]);
 });
 
 test("a value that is none, from the address or from storage, is as if it were not there", () => {

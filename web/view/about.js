@@ -100,7 +100,7 @@ export function view(page) {
       put(pin, t("Operator PIN …"));
       put(keys, t("Keys …"));
       put(device, t("On this device"));
-      const names = { theme: t("Look"), lang: t("Language"), units: t("Units"), zone: t("Times"), keys: t("Single keys as shortcuts") };
+      const names = { theme: t("Appearance"), lang: t("Language"), units: t("Units"), zone: t("Times"), keys: t("Single keys as shortcuts") };
       /** @type {Record<string, string>} */
       const labels = { auto: t("By itself"), light: t("Light"), dark: t("Dark"), night: t("Night"), metric: "km/h, m", imperial: "mph, ft", site: t("Of the site"), device: t("Of this device"), utc: "UTC", on: t("On"), off: t("Off") };
       for (const { name, label, seg, tabs } of settings) {

@@ -5,7 +5,7 @@
 import { attr, button, h, icon, put } from "../dom.js";
 import { ago, clock, count, hm, isNum, plain, speed } from "../fmt.js";
 import { t } from "../i18n.js";
-import { condition, missing, newest, quality, unsent, verdict } from "../judge.js";
+import { condition, lastScan, missing, newest, quality, unsent, verdict } from "../judge.js";
 import { isNight } from "../sun.js";
 import { called, carrierOf, nameOf, plateOf, shortly } from "../yard.js";
 
@@ -109,7 +109,7 @@ function atPlace(where, asset, fix, scene) {
 /** @param {{head: HTMLElement, mark: import("../dom.js").Icon, word: HTMLElement, text: HTMLElement, foot: HTMLElement}} scan @param {HTMLElement} card @param {Scene} scene @param {boolean} aside something was kept aside just now */
 function didItCount(scan, card, scene, aside) {
   put(scan.head, t("Last scan"));
-  const newest = scene.state.scans[0];
+  const newest = lastScan(scene.state);
   const by = scene.state.letters?.by_reason?.[0];
   /** @type {Shape} */
   let shape = "wait";

@@ -5,7 +5,7 @@
 import { attr, button, h, icon, put, rows } from "../dom.js";
 import { ago, isNum, plain } from "../fmt.js";
 import { few, t } from "../i18n.js";
-import { condition, verdict } from "../judge.js";
+import { condition, lastScan, verdict } from "../judge.js";
 import { hrefOf } from "../route.js";
 import { called } from "../yard.js";
 
@@ -104,7 +104,7 @@ export function view(page) {
     draw(scene) {
       const sources = [...scene.state.sources.values()];
       const waits = sources.filter((one) => !delivered(one, scene)).length;
-      const scan = scene.state.scans[0];
+      const scan = lastScan(scene.state);
       put(title, !scene.known ? t("Looking for the gateway") : sources.length === 0 ? t("It is running. Now give it something to hear.") : waits === 0 ? t("Everything delivers.") : t("It is running. Scan anything."));
       put(lead, t("The first scan appears here in under a second and is stored, even before the rest is set up."));
       draw(scene.known ? steps(scene).map((step) => (scene.fresh ? step : { ...step, shape: "stale" })) : [], (step) => step.key);

@@ -5,7 +5,7 @@
 import { attr, button, h, icon, put, rows } from "../dom.js";
 import { ago, clock, count, course, degrees, isNum, lasting, plain, speed, when, words } from "../fmt.js";
 import { few, t } from "../i18n.js";
-import { deed, GROUPS, newest, quality, verdict } from "../judge.js";
+import { deed, GROUPS, lastScan, newest, quality, verdict } from "../judge.js";
 import { hrefOf } from "../route.js";
 import { called, carrierOf, nameOf, plateOf } from "../yard.js";
 import { plan } from "./plan.js";
@@ -90,7 +90,7 @@ export function tickerRow() {
     node,
     /** @param {Scene} scene */
     draw(scene) {
-      const scan = scene.state.scans[0];
+      const scan = lastScan(scene.state);
       attr(node, "href", hrefOf("scans", new URLSearchParams(location.search)));
       node.hidden = !scene.known;
       if (!scan) {
