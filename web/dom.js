@@ -110,6 +110,7 @@ export function rows(parent, make, fill) {
     const next = new Map();
     const wanted = new Set(items.map(key));
     const spare = [...drawn].filter(([k]) => !wanted.has(k)).map(([, row]) => row);
+    const focused = document.activeElement;
     let at = parent.firstElementChild;
     for (const item of items) {
       const k = key(item);
@@ -121,6 +122,8 @@ export function rows(parent, make, fill) {
       next.set(k, row);
     }
     for (const row of spare) row.node.remove();
+    // A row that is put elsewhere loses the focus on the way.
+    if (focused instanceof HTMLElement && focused !== document.activeElement && parent.contains(focused)) focused.focus({ preventScroll: true });
     drawn = next;
   };
 }

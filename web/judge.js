@@ -15,6 +15,9 @@ import { contradiction, overstays } from "./yard.js";
 export const STALE_MS = 12_000;
 const BADNESS = { ok: 0, live: 0, move: 0, park: 0, dock: 0, dup: 0, wait: 1, stale: 1, warn: 2, fail: 3 };
 
+/** A chip only when a sound is wanted and the browser holds it back. @param {Scene} scene @returns {Chip|null} */
+const hush = ({ quiet }) => (quiet ? { id: "sound", shape: "wait", word: t("Tap for sound"), small: t("the browser is silent") } : null);
+
 /** How bad a shape is: 0 well, 3 does not work. @param {Shape} shape */
 export const badness = (shape) => BADNESS[shape];
 
@@ -60,7 +63,7 @@ const worst = (sources) =>
 /** The chips in their order. @param {Scene} scene @returns {Chip[]} */
 export function chips(scene) {
   /** @type {(Chip|null)[]} */
-  const all = [live(scene), ...states(scene)];
+  const all = [live(scene), ...states(scene), hush(scene)];
   return all.filter(/** @returns {one is Chip} */ (one) => one !== null);
 }
 
@@ -352,6 +355,12 @@ export const MOVES_MPS = 0.8;
 /** @param {import("./types").Asset} asset */
 export const moves = (asset) => isNum(asset.speed_mps) && asset.speed_mps >= MOVES_MPS;
 
+/** The receiver that moves an asset and says nothing now; null while all is well. @param {import("./types").Asset} asset @param {Scene} scene */
+export function isLost(asset, { state }) {
+  const source = asset.source ? state.sources.get(asset.source) : undefined;
+  return source?.kind === "gps" && condition(source)[0] === "fail" ? source : null;
+}
+
 /** Groups of assets in the order in which they need a person. */
 export const GROUPS = /** @type {const} */ ({ attention: 0, moving: 1, dock: 2, standing: 3, unknown: 4 });
 
@@ -362,18 +371,17 @@ export const GROUPS = /** @type {const} */ ({ attention: 0, moving: 1, dock: 2, 
  * @returns {{shape: Shape, phrase: string, group: number}}
  */
 export function deed(asset, scene) {
-  const source = asset.source ? scene.state.sources.get(asset.source) : undefined;
-  const lost = source?.kind === "gps" && condition(source)[0] === "fail";
+  const source = isLost(asset, scene);
   const since = isNum(asset.since_ms) ? lasting(scene.shown - asset.since_ms) : null;
   const against = contradiction(asset);
   const long = overstays(asset, scene.plan, scene.shown);
   const zone = asset.place ? scene.plan.by.get(asset.place) : undefined;
   const docked = Boolean(asset.place) && (!zone || zone.kind === "dock");
   // The group is the same whether or not the link lives: a row must not jump when the screen goes grey.
-  const group = long || lost || (against && !moves(asset)) ? GROUPS.attention
+  const group = long || source || (against && !moves(asset)) ? GROUPS.attention
     : moves(asset) ? GROUPS.moving : docked ? GROUPS.dock : isNum(asset.lat) || asset.place ? GROUPS.standing : GROUPS.unknown;
   if (!scene.fresh) return { shape: "stale", phrase: t("As of {time}", { time: clock(scene.shown, scene.tz) }), group };
-  if (lost) return { shape: "stale", phrase: t("Last known: {source} {what}", { source: plain(source.id, 24), what: condition(source)[1] }), group };
+  if (source) return { shape: "stale", phrase: t("Last known: {source} {what}", { source: plain(source.id, 24), what: condition(source)[1] }), group };
   if (moves(asset)) return { shape: "move", phrase: t("Moving {speed}", { speed: speed(asset.speed_mps) }), group };
   if (long) return { shape: "warn", phrase: t("Too long: {span}", { span: since ?? "" }), group };
   if (against) return { shape: "warn", phrase: plain(against, 90), group };

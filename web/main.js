@@ -20,6 +20,7 @@ import { NO_PLAN, planOf } from "./yard.js";
 const POSITIONS_MS = 250;
 const SAY_MS = 5000;
 const AHEAD_MS = 4000;
+const MUTE_MS = 600_000;
 const STATES = ["source", "uplink", "disk", "clock", "worker", "ledger", "alarm", "letters", "job"];
 const OWN_PAGE = document.documentElement.dataset.page ?? "dev";
 
@@ -46,6 +47,9 @@ let screen = screenOf(location.pathname, new URLSearchParams(location.search));
 let shown = null;
 /** Which opening of a screen is the newest: one that comes late is dropped. */
 let opening = 0;
+
+/** Tones, when somebody wants them. @type {import("./sound.js").Sounds|null} */
+let sounds = null;
 
 const store = new Store();
 const frame = { strip: strip(), alarms: alarms(say), navigation: navigation() };
@@ -120,7 +124,7 @@ function scene() {
   return {
     state: store.state, plan, prefs, link: link.view, fresh, known: store.heard !== null, now, wall,
     shown: fresh ? wall : store.heard?.t ?? 0,
-    tz: zones[prefs.zone], selected, select: page.select, kick: () => link.kick(),
+    tz: zones[prefs.zone], quiet: prefs.sound !== "off" && (sounds?.locked() ?? false), muted: sounds?.muted() ?? true, mute, selected, select: page.select, kick: () => link.kick(),
   };
 }
 
@@ -204,20 +208,23 @@ async function settle() {
   if (prefs.theme === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = prefs.theme;
   put(el("skip"), t("Skip to the yard"));
+  if (prefs.sound !== "off" && !sounds) {
+    const { Sounds } = await import("./sound.js");
+    sounds ??= new Sounds();
+  }
   drawAll();
 }
 
-/** Tones, when somebody wants them. @type {import("./sound.js").Sounds|null} */
-let sounds = null;
 
 /** @param {any} delta @param {Set<string>} kinds */
 function heard(delta, kinds) {
-  if (prefs.sound === "off") return;
-  if (!sounds) {
-    void import("./sound.js").then(({ Sounds }) => { sounds ??= new Sounds(); });
-    return;
-  }
-  sounds.hear(delta, kinds, scene());
+  if (prefs.sound !== "off") sounds?.hear(delta, kinds, scene());
+}
+
+/** Nothing sounds for ten minutes; what is wrong stays to be seen. */
+function mute() {
+  sounds?.mute(MUTE_MS);
+  drawAll();
 }
 
 /** What a screen reader should hear: faults at once, the rest at most each five seconds and only the newest. */
@@ -273,6 +280,8 @@ document.addEventListener("visibilitychange", () => {
     drawAll();
   }
 });
+// A browser lets nothing sound before somebody has touched the page.
+addEventListener("pointerdown", () => sounds?.unlock());
 // Links between screens change the screen without loading the page.
 document.addEventListener("click", (event) => {
   const at = event.target instanceof Element ? event.target.closest("a") : null;

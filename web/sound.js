@@ -30,6 +30,17 @@ export class Sounds {
     this.context = typeof AudioContext === "function" ? new AudioContext() : null;
     this.bad = false;
     this.open = /** @type {number|null} */ (null);
+    this.quietUntil = -Infinity;
+  }
+
+  /** Plays nothing for a while. @param {number} ms */
+  mute(ms) {
+    this.quietUntil = performance.now() + ms;
+  }
+
+  /** Whether somebody wants it quiet for now. */
+  muted() {
+    return performance.now() < this.quietUntil;
   }
 
   /** Whether a browser keeps it silent until somebody touches the page. */
@@ -60,7 +71,7 @@ export class Sounds {
   /** @param {keyof typeof TONES} name */
   play(name) {
     const context = this.context;
-    if (!context || context.state !== "running") return;
+    if (!context || context.state !== "running" || this.muted()) return;
     let at = context.currentTime + 0.02;
     for (const [hertz, seconds] of TONES[name]) {
       const tone = context.createOscillator();

@@ -280,6 +280,11 @@ export interface Scene {
   /** performance.now() of this drawing. */
   now: number;
   tz: string;
+  /** A sound is wanted and the browser holds it back until somebody touches the page. */
+  quiet: boolean;
+  /** Nothing sounds for now. */
+  muted: boolean;
+  mute(): void;
   selected: string | null;
   select(asset: string | null): void;
   kick(): void;

@@ -10,7 +10,7 @@ const T = Date.UTC(2026, 10, 20, 13, 14, 8);
 function scene(states = [], more = {}) {
   const store = new Store();
   store.snapshot({ cursor: "a.1", t: T, node: "wp-07", tz: "UTC", boot: 1, states, ...more.snap }, 0);
-  return { state: store.state, plan: NO_PLAN, prefs: {}, link: { state: "live", why: "", lastByte: 0, nextTry: null }, fresh: true, known: true, shown: T, wall: T, now: 400, tz: "UTC", selected: null, select() {}, kick() {}, ...more.scene };
+  return { state: store.state, plan: NO_PLAN, prefs: {}, link: { state: "live", why: "", lastByte: 0, nextTry: null }, fresh: true, known: true, shown: T, wall: T, now: 400, tz: "UTC", quiet: false, muted: true, mute() {}, selected: null, select() {}, kick() {}, ...more.scene };
 }
 const source = (id, kind, state, more = {}) => ({ k: "source", v: { id, kind, state, ...more } });
 const chip = (s, id) => chips(s).find((one) => one.id === id);

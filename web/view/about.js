@@ -2,10 +2,11 @@
 // What this is, and how this device shows it: language, theme, units, time zone, sound, keys. Kept on the device.
 
 import { call } from "../api.js";
-import { attr, button, h, put, rows } from "../dom.js";
+import { attr, button, h, put, rows, s } from "../dom.js";
 import { clock, isNum, plain, span } from "../fmt.js";
 import { LANGS, t } from "../i18n.js";
 import { CHOICES } from "../prefs.js";
+import { qr } from "../qr.js";
 import { hrefOf } from "../route.js";
 import { soundSwitch } from "./scans.js";
 import { askPin } from "./dialog.js";
@@ -15,6 +16,22 @@ import { askPin } from "./dialog.js";
 /** The clock of this device is told of when it is off by more. ms */
 const SKEW_MS = 5000;
 
+/** The address by which another device reaches the gateway; none when all that is known is this very machine. @param {string[]} listen @param {URL} here */
+export function reached(listen, here) {
+  const near = (/** @type {string} */ host) => /^(127\.|localhost$|\[?::1|0\.0\.0\.0|\[?::\]?$)/.test(host);
+  if (!near(here.hostname)) return `${here.origin}/`;
+  const one = listen.find((address) => !near(address.replace(/:\d+$/, "")));
+  return one ? `http://${one}/` : "";
+}
+
+/** A QR code as a picture. @param {string} text */
+function picture(text) {
+  const m = qr(text);
+  if (!m) return null;
+  const d = m.map((row, y) => row.map((dark, x) => (dark ? `M${x + 4} ${y + 4}h1v1h-1z` : "")).join("")).join("");
+  return s("svg", { class: "qr", viewBox: `0 0 ${m.length + 8} ${m.length + 8}`, role: "img", "aria-label": t("QR code of {address}", { address: text }) }, s("path", { d }));
+}
+
 /** @param {import("../types").Page} page @returns {import("../types").View} */
 export function view(page) {
   const title = h("h1", "vh");
@@ -22,6 +39,8 @@ export function view(page) {
   const own = { head: h("h2"), list: h("dl", "num") };
   const device = h("h2");
   const hint = h("p", "mut");
+  const phone = h("figure", "phone");
+  let drawnFor = "";
   const views = h("h2");
   const links = h("ul", "links");
   const licence = h("h2");
@@ -42,7 +61,7 @@ export function view(page) {
     return { name, label: h("h3"), seg, tabs };
   });
   node.append(title,
-    h("section", "card", own.head, own.list, h("div", "acts", pin, keys)),
+    h("section", "card", own.head, own.list, phone, h("div", "acts", pin, keys)),
     h("section", "card settings", device, ...settings.flatMap(({ label, seg }) => [label, seg]), hint), sound.node,
     h("section", "card", views, links), h("section", "card", licence, words, h("p", "", font)));
   /** @type {any} */
@@ -97,6 +116,13 @@ export function view(page) {
         [t("Page"), plain(document.documentElement.dataset.page ?? "", 20)],
         [t("Clock of this device"), scene.fresh && Math.abs(skew) > SKEW_MS ? t("{span} wrong; times here are those of the gateway", { span: span(Math.abs(skew)) }) : ""],
       ]).filter(([, value]) => value !== ""), (one) => one[0]);
+      const address = reached(health?.listen ?? [], new URL(location.href));
+      if (address !== drawnFor) {
+        drawnFor = address;
+        const drawn = address ? picture(address) : null;
+        phone.replaceChildren(...(drawn ? [drawn, h("figcaption", "", address)] : []));
+      }
+      phone.hidden = !phone.firstChild;
       put(pin, t("Operator PIN …"));
       put(keys, t("Keys …"));
       put(device, t("On this device"));

@@ -6,7 +6,7 @@ import { call } from "../api.js";
 import { attr, button, h, icon, put, rows } from "../dom.js";
 import { ago, clock, count, isNum, lasting, plain, when } from "../fmt.js";
 import { few, t } from "../i18n.js";
-import { deed, GROUPS } from "../judge.js";
+import { deed, isLost } from "../judge.js";
 import { ask, choices, field, textField } from "./dialog.js";
 import { called } from "../yard.js";
 import { COMPARE, plateCell, readerOf } from "./live.js";
@@ -23,7 +23,7 @@ const QUIET_MS = 12 * 3600e3;
 const SETS = [
   ["all", () => true],
   ["yard", (thing) => Boolean(thing.place)],
-  ["quiet", (thing, scene) => isNum(thing.ts_ms) && (deed(thing, scene).group === GROUPS.attention || scene.shown - thing.ts_ms > QUIET_MS)],
+  ["quiet", (thing, scene) => isNum(thing.ts_ms) && (isLost(thing, scene) !== null || scene.shown - thing.ts_ms > QUIET_MS)],
   ["never", (thing) => !isNum(thing.ts_ms)],
 ];
 

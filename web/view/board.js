@@ -4,7 +4,7 @@
 import { attr, h, icon, put, rows } from "../dom.js";
 import { hm, isNum, span } from "../fmt.js";
 import { few, t } from "../i18n.js";
-import { deed, GROUPS } from "../judge.js";
+import { deed, GROUPS, lastScan } from "../judge.js";
 import { shortly, taken } from "../yard.js";
 import { COMPARE, plateCell, tickerRow } from "./live.js";
 import { plan } from "./plan.js";
@@ -16,6 +16,11 @@ const ROWS = 8;
 const PAGE_MS = 10_000;
 const SHIFT_MS = 600_000;
 const CURSOR_MS = 5000;
+/** In this minute of the night a wall loads its page anew, when nobody scans. */
+const NIGHTLY = "03:30";
+const CALM_MS = 300_000;
+/** And at any time above this heap, where a browser tells it. Bytes. */
+const HEAP_MAX = 60e6;
 
 /** Which lines a wall shows now: a page of them, in turn. @template T @param {T[]} all @param {number} room @param {number} now ms @returns {{lines: T[], page: number, pages: number, left: number}} */
 export function pageOf(all, room, now) {
@@ -61,6 +66,7 @@ export function view(page) {
     },
     draw(scene) {
       put(title, t("Board"));
+      if (tired(scene)) location.reload();
       map.draw(scene);
       ticker.draw(scene);
       // A picture that stands for years burns in: it moves by two pixels now and then.
@@ -83,6 +89,16 @@ export function view(page) {
       put(foot, pages > 1 ? `${sum}, ${t("page {n} of {all}, the next in {s} s", { n: at + 1, all: pages, s: left })}` : sum);
     },
   };
+}
+
+/** Whether a wall that has stood for long should load its page anew. @param {Scene} scene */
+function tired(scene) {
+  // Not in its first hour: it would do so for the whole minute.
+  if (!scene.fresh || scene.now < 3600e3) return false;
+  const last = lastScan(scene.state);
+  const calm = !last || scene.shown - (last.received_ms ?? last.ts_ms) > CALM_MS;
+  const heap = /** @type {any} */ (performance).memory?.usedJSHeapSize ?? 0;
+  return heap > HEAP_MAX || (calm && hm(scene.wall, scene.state.node.tz) === NIGHTLY);
 }
 
 function line() {

@@ -344,7 +344,7 @@ function sourcesCard() {
     put(row.id, plain(one.id, 40));
     put(row.state, `${alone}${isNum(one.since_ms) ? `, ${t("since {time}", { time: when(one.since_ms, scene.shown, scene.tz) })}` : ""}`);
     put(row.cells[0], plain(one.port ?? "", 80));
-    put(row.cells[1], one.frameAt === null ? t("nothing yet") : scene.fresh ? ago(scene.shown - one.frameAt) : when(one.frameAt, scene.shown, scene.tz));
+    put(row.cells[1], one.frameAt === null ? (counts.frames ? t("not since the start") : t("nothing yet")) : scene.fresh ? ago(scene.shown - one.frameAt) : when(one.frameAt, scene.shown, scene.tz));
     put(row.cells[2], count(counts.frames ?? 0));
     put(row.cells[3], count(counts.stored ?? 0));
     put(row.kept, count(counts.rejected ?? 0));

@@ -294,7 +294,7 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
     // The plates of narrow docks side by side become smaller together.
     if (zone.kind === "dock" && w < hgt && room(font) > w - 1) font = Math.max(8, (w - 1) / (name.length * 0.58 + 0.7));
     const [pw, ph] = [Math.max(room(font), bay ? 0 : Math.min(font * 1.7, Math.max(w, 12))), font * (bay ? 1.1 : 1.4)];
-    const [x, y] = zone.kind === "dock" ? beside(b, halls, pw, ph) : bay ? [at[0], b.y0 - ph / 2] : [Math.max(pw / 2 + 4, Math.min(size.w - pw / 2 - 4, at[0])), at[1]];
+    const [x, y] = zone.kind === "dock" ? beside(b, halls, pw, ph) : bay ? [at[0], b.y0 - ph / 2 - 2] : [Math.max(pw / 2 + 4, Math.min(size.w - pw / 2 - 4, at[0])), at[1]];
     attr(board, "x", (-pw / 2).toFixed(1));
     attr(board, "y", (-ph / 2).toFixed(1));
     attr(board, "width", pw.toFixed(1));

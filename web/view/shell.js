@@ -87,7 +87,10 @@ export function alarms(say) {
   /** @type {() => void} */
   let kick = () => {};
   const retry = button("btn", "", () => kick());
-  bar.append(mark.node, h("p", "", what, " ", advice), more, retry);
+  /** @type {() => void} */
+  let mute = () => {};
+  const hush = button("btn", "", () => mute());
+  bar.append(mark.node, h("p", "", what, " ", advice), more, hush, retry);
   let told = "";
   return {
     /** @param {Scene} scene */
@@ -98,6 +101,9 @@ export function alarms(say) {
       kick = scene.kick;
       retry.hidden = worst?.key !== "link" || scene.link.nextTry === null;
       attr(bar, "aria-label", t("Alarm"));
+      mute = scene.mute;
+      hush.hidden = worst?.shape !== "fail" || scene.prefs.sound === "off" || scene.muted;
+      put(hush, t("Mute 10 min"));
       put(retry, t("Try now"));
       if (!worst) {
         if (told) say(t("The alarm is over."), false);
