@@ -26,6 +26,8 @@ mod take;
 mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::ready;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
@@ -185,14 +187,19 @@ impl Intake {
     async fn run(&mut self, ctx: &Ctx, rx: &mut mpsc::Receiver<Input>) -> Outcome {
         // What a run before this one raised and could not take back; if the trouble stands, so will the alarm.
         self.node.board.clear(STORAGE_ALARM);
+        // And what waits since then has waited long enough.
+        self.due_us = (!self.waiting.is_empty()).then_some(0).or(self.due_us);
         if let Err(error) = self.recall_sheet().await {
             tracing::warn!(source = %self.desk.source, %error, "what the test sheet said could not be read; scan it again");
         }
         loop {
             wedge::hang(ctx.beat.worker()).await;
+            let is_due = self.is_due(self.node.keeper.clock().now()) && !ctx.stop.is_cancelled();
             let wait = ctx.beat.parked(self.wait());
             let open = tokio::select! {
                 biased;
+                // What was heard during a commit and is due goes at once: a timer would round that up to its next tick.
+                () = ready(()), if is_due => true,
                 input = rx.recv() => self.hear_all(ctx, input, rx),
                 () = ctx.stop.cancelled() => break,
                 () = tokio::time::sleep(wait) => true,
@@ -329,8 +336,9 @@ impl Intake {
         next.map_or(PARKED_MAX, |due| Duration::from_micros(u64::try_from(due - now).unwrap_or(0)))
     }
 
-    /// Commits what waits, however long it takes: while it cannot, nothing is lost unseen. The source is read on: scanners that
-    /// want replies are told `rejected`; of any other what does not fit into memory is counted as refused.
+    /// Commits what waits now, however long it takes; what comes meanwhile is heard, and waits for its own moment. While it
+    /// cannot, nothing is lost unseen. The source is read on: scanners that want replies are told `rejected`; of any other what
+    /// does not fit into memory is counted as refused.
     async fn commit(&mut self, ctx: &Ctx, rx: &mut mpsc::Receiver<Input>) {
         self.due_us = None;
         let counted = std::mem::take(&mut self.counted);
@@ -338,15 +346,16 @@ impl Intake {
             Some(reason) => (Frame::Sampled { reason, n, is_frame }, None),
             None => (Frame::NoFix { n }, None),
         }));
-        let mut tries = 0;
-        while !self.waiting.is_empty() {
+        let (mut tries, mut left) = (0, self.waiting.len());
+        while left > 0 {
             ctx.beat.working(BATCH_BUDGET);
-            let n = self.waiting.len().min(FRAMES_MAX);
+            let n = left.min(FRAMES_MAX);
             let frames: Arc<Vec<Frame>> =
                 Arc::new(self.waiting.iter().take(n).map(|(frame, _)| frame.clone()).collect());
-            let error = match self.submit(Arc::clone(&frames)).await {
+            let error = match self.submit_and_hear(ctx, Arc::clone(&frames), rx).await {
                 Ok(taken) => {
                     self.taken(&frames, taken).await;
+                    left -= n;
                     if tries > 0 {
                         self.node.board.clear(STORAGE_ALARM);
                     }
@@ -369,12 +378,32 @@ impl Intake {
             } else {
                 sleep_until(until).await;
             }
+            // Whatever came since goes with the next try.
+            left = self.waiting.len();
         }
     }
 
-    async fn submit(&self, frames: Arc<Vec<Frame>>) -> Result<Taken, StoreError> {
-        let desk = Arc::clone(&self.desk);
-        self.node.store.submit(Group::Now, move |txn| take::take(txn, &desk, &frames)).await
+    /// Writes the frames, and hears meanwhile what the source says, up to a batch: the next one is decoded while this one is
+    /// written. Once the word to stop came nothing more is begun.
+    async fn submit_and_hear(
+        &mut self,
+        ctx: &Ctx,
+        frames: Arc<Vec<Frame>>,
+        rx: &mut mpsc::Receiver<Input>,
+    ) -> Result<Taken, StoreError> {
+        let most = frames.len() + FRAMES_MAX;
+        let mut is_open = !ctx.stop.is_cancelled();
+        let mut written = pin!(submit(self.node.store.clone(), Arc::clone(&self.desk), frames));
+        loop {
+            tokio::select! {
+                biased;
+                taken = &mut written => return taken,
+                input = rx.recv(), if is_open && self.waiting.len() < most => match input {
+                    Some(input) => self.hear(input),
+                    None => is_open = false,
+                },
+            }
+        }
     }
 
     /// After a commit: answers, shows and counts what came of the frames.
@@ -421,8 +450,15 @@ impl Intake {
     }
 }
 
+/// Writes the frames in one transaction.
+async fn submit(store: Store, desk: Arc<Desk>, frames: Arc<Vec<Frame>>) -> Result<Taken, StoreError> {
+    store.submit(Group::Now, move |txn| take::take(txn, &desk, &frames)).await
+}
+
 #[cfg(test)]
 mod bulk_tests;
+#[cfg(test)]
+mod commit_tests;
 #[cfg(test)]
 pub(crate) mod history_tests;
 #[cfg(test)]

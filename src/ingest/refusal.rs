@@ -13,7 +13,7 @@ use crate::source::Input;
 use crate::store::StoreError;
 
 use super::take::{Answer, Frame};
-use super::{BATCH_BUDGET, Feed, Intake, PATIENCE, STORAGE_ALARM};
+use super::{BATCH_BUDGET, Feed, Intake, PATIENCE, STORAGE_ALARM, submit};
 
 /// Frames that wait while the store takes nothing. Refused scans beyond it are counted, their bytes not kept.
 pub(super) const WAITING_MAX: usize = 1024;
@@ -103,7 +103,7 @@ impl Intake {
             ctx.beat.working(BATCH_BUDGET);
             let Some((frame, _)) = self.waiting.front() else { return };
             let one = Arc::new(vec![frame.clone()]);
-            match self.submit(Arc::clone(&one)).await {
+            match submit(self.node.store.clone(), Arc::clone(&self.desk), Arc::clone(&one)).await {
                 Ok(taken) => self.taken(&one, taken).await,
                 Err(error) if is_a_frames_fault(&error) => {
                     let Some((frame, reply)) = self.waiting.pop_front() else { return };
