@@ -40,7 +40,7 @@ const VIEWS = {
 let prefs = load();
 let plan = NO_PLAN;
 /** @type {string|null} */
-let selected = new URLSearchParams(location.search).get("asset");
+let selected = null;
 /** @type {import("./route.js").Screen} */
 let screen = screenOf(location.pathname, new URLSearchParams(location.search));
 /** @type {View|null} */
@@ -154,7 +154,9 @@ function drawSoon() {
 /** Opens the screen of the present address. */
 async function show() {
   const mine = ++opening;
-  screen = screenOf(location.pathname, new URLSearchParams(location.search));
+  const query = new URLSearchParams(location.search);
+  screen = screenOf(location.pathname, query);
+  if (query.has("asset")) selected = query.get("asset");
   document.documentElement.dataset.screen = screen;
   /** @type {View} */
   let next;

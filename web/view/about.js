@@ -21,7 +21,7 @@ export function reached(listen, here) {
   const near = (/** @type {string} */ host) => /^(127\.|localhost$|\[?::1|0\.0\.0\.0|\[?::\]?$)/.test(host);
   if (!near(here.hostname)) return `${here.origin}/`;
   const one = listen.find((address) => !near(address.replace(/:\d+$/, "")));
-  return one ? `http://${one}/` : "";
+  return one ? `${here.protocol}//${one}/` : "";
 }
 
 /** A QR code as a picture. @param {string} text */
@@ -46,7 +46,7 @@ export function view(page) {
   const licence = h("h2");
   const words = h("p", "mut");
   const font = h("a", "", "Overpass");
-  const pin = button("btn", "", () => void askPin().then((ok) => ok && page.redraw()));
+  const pin = button("btn", "", () => void askPin().then((ok) => ok && kick()));
   const keys = button("btn", "", () => void import("./help.js").then(({ help }) => help()));
   const sound = soundSwitch(page);
   /** @type {{name: keyof import("../prefs.js").Prefs, label: HTMLElement, seg: HTMLElement, tabs: {value: string, node: HTMLButtonElement}[]}[]} */
@@ -64,6 +64,8 @@ export function view(page) {
     h("section", "card", own.head, own.list, phone, h("div", "acts", pin, keys)),
     h("section", "card settings", device, ...settings.flatMap(({ label, seg }) => [label, seg]), hint), sound.node,
     h("section", "card", views, links), h("section", "card", licence, words, h("p", "", font)));
+  /** Who shows its yard only with the PIN shows it now. */
+  let kick = () => {};
   /** @type {any} */
   let health = null;
   let asked = -Infinity;
@@ -99,6 +101,7 @@ export function view(page) {
         asked = scene.now;
         void read();
       }
+      kick = scene.kick;
       const { node: gateway } = scene.state;
       put(title, t("About"));
       put(own.head, t("This gateway"));
