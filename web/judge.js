@@ -230,12 +230,21 @@ const SEVERITY = /** @type {const} */ ({
   info: { shape: "wait", rank: 1 },
 });
 
+/** The conditions of the scene that was asked for last: strip, bar and screen ask for the same. @type {{scene: Scene|null, all: Condition[]}} */
+let asked = { scene: null, all: [] };
+
 /** What a person should know of, worst first and the oldest of equals first. @param {Scene} scene @returns {Condition[]} */
 export function conditions(scene) {
+  if (asked.scene !== scene) asked = { scene, all: found(scene) };
+  return asked.all;
+}
+
+/** @param {Scene} scene @returns {Condition[]} */
+function found(scene) {
   const link = ofLink(scene);
   // What the gateway said last is no alarm of this moment; the lost link is.
-  const found = scene.fresh ? [...told(scene), ...seen(scene)] : [];
-  return [...(link ? [link] : []), ...found].sort((a, b) => b.rank - a.rank || a.since - b.since);
+  const all = scene.fresh ? [...told(scene), ...seen(scene)] : [];
+  return [...(link ? [link] : []), ...all].sort((a, b) => b.rank - a.rank || a.since - b.since);
 }
 
 /** @param {Scene} scene @returns {Condition|null} */

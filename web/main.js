@@ -147,7 +147,7 @@ let soon = null;
 function drawSoon() {
   soon ??= setTimeout(() => {
     soon = null;
-    if (!document.hidden) drawAll();
+    if (!document.hidden) shown?.move?.(scene());
   }, POSITIONS_MS);
 }
 

@@ -296,6 +296,8 @@ export interface View {
   title: string;
   /** Draws what is true; called on news and each second. */
   draw(scene: Scene): void;
+  /** Draws what moved, and nothing else; called at most four times a second. Without it a screen has nothing that moves. */
+  move?(scene: Scene): void;
   /** Takes a scanned or typed text; false when it has no use for it. */
   scan?(text: string): boolean;
   /** A key that means something here; false when it does not. */

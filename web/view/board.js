@@ -64,6 +64,7 @@ export function view(page) {
       if (key === "Escape") page.open("/");
       return key === "Escape";
     },
+    move: (scene) => map.draw(scene),
     draw(scene) {
       put(title, t("Board"));
       if (tired(scene)) location.reload();

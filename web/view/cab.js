@@ -44,9 +44,11 @@ export function view(page) {
   let last = null;
   /** How many letters there were, and since when there are more. @type {{open: number, since: number}|null} */
   let kept = null;
-  return {
+  /** @type {import("../types").View} */
+  const self = {
     node,
     get title() { return t("Cab"); },
+    move: (scene) => self.draw(scene),
     leave() {
       document.documentElement.classList.remove("cabv", "driving");
       if (page.prefs().theme === "auto") delete document.documentElement.dataset.theme;
@@ -77,6 +79,7 @@ export function view(page) {
       put(out, t("All screens"));
     },
   };
+  return self;
 }
 
 /** Whether the screen is dark for the night. @param {import("../types").Page} page @param {Scene|null} scene */

@@ -31,6 +31,10 @@ export function view(page) {
   return {
     node,
     get title() { return t("Live"); },
+    move(scene) {
+      if (!frozen) map.draw(scene);
+      card.draw(scene);
+    },
     draw(scene) {
       put(title, t("Live"));
       if (!frozen) map.draw(scene);

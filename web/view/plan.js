@@ -474,6 +474,7 @@ function mark() {
   const tag = h("span", "tag num");
   /** @type {() => void} */
   let run = () => {};
+  let at = "";
   const node = button("mark", "", () => run());
   node.append(turn, sign.node, tag);
   return {
@@ -484,7 +485,8 @@ function mark() {
       const [x, y] = one.at;
       const warns = one.inside && one.text === "" && one.said.shape === "warn";
       attr(node, "class", `mark ${one.said.shape}${one.main ? " main" : ""}${one.inside ? " in" : ""}${one.inside && one.text ? " many" : ""}`);
-      node.style.transform = `translate(${x.toFixed(1)}px,${y.toFixed(1)}px)`;
+      const to = `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)`;
+      if (at !== to) node.style.transform = at = to;
       attr(node, "aria-label", one.label);
       attr(node, "aria-pressed", String(one.main));
       turn.toggleAttribute("hidden", one.inside);
@@ -492,7 +494,9 @@ function mark() {
       attr(shape, "d", one.turn === null ? "M-7 -7h14v14h-14z" : "M0 -12 10 11 0 6 -10 11z");
       sign.node.toggleAttribute("hidden", !warns);
       if (warns) sign.set(one.said.shape);
-      tag.hidden = !label && !(one.inside && one.text);
+      // Not hidden: what is only not seen need not be laid out anew when it is again.
+      const seen = label || (one.inside && one.text) ? "" : "hidden";
+      if (tag.style.visibility !== seen) tag.style.visibility = seen;
       put(tag, one.text);
       if (label) tag.style.transform = `translate(${(label.x - x).toFixed(1)}px,${(label.y - y).toFixed(1)}px)`;
     },
