@@ -161,6 +161,14 @@ export class Store {
     return "asset";
   }
 
+  /** A place that was told late says so of the scan that it is from. @param {WireEvent} v @private */
+  late(v) {
+    const at = v.late ? this.state.scans.findIndex((one) => one.id === v.because) : -1;
+    if (at < 0) return "";
+    this.state.scans[at] = { ...this.state.scans[at], late: true };
+    return "scan";
+  }
+
   /** @param {WireEvent} v @private */
   event(v) {
     const s = this.state;
@@ -171,6 +179,7 @@ export class Store {
       } else if (!s.fix || s.fix.ts_ms <= v.ts_ms) s.fix = v;
       return "fix";
     }
+    if (v.kind === "place") return this.late(v);
     if (v.kind !== "scan") return "";
     const known = s.scans.findIndex((one) => one.id === v.id);
     if (known >= 0) {

@@ -30,6 +30,8 @@ export interface WireEvent {
   warn?: string[];
   repeats?: number;
   late?: boolean;
+  /** Of a place: the event that it is from. */
+  because?: string;
   change?: "enter" | "exit" | "void";
   spare?: boolean;
 }

@@ -52,7 +52,7 @@ export const overstays = (asset, plan, now) =>
   plan.overstayMs !== null && isNum(asset.since_ms) && now - asset.since_ms > plan.overstayMs && plan.by.get(asset.place ?? "")?.kind === "dock";
 
 /**
- * The docks of the plan that are taken, the longest first, those that need somebody before them.
+ * The docks of the plan that are taken, the longest first: so what has stood too long stands on top.
  * @param {Plan} plan @param {Iterable<Asset>} assets @param {number} now
  * @returns {{zone: Zone, asset: Asset, long: boolean}[]}
  */
@@ -62,7 +62,7 @@ export function taken(plan, assets, now) {
     const zone = plan.by.get(asset.place ?? "");
     if (zone?.kind === "dock") found.push({ zone, asset, long: overstays(asset, plan, now) });
   }
-  return found.sort((a, b) => Number(b.long) - Number(a.long) || (a.asset.since_ms ?? now) - (b.asset.since_ms ?? now));
+  return found.sort((a, b) => (a.asset.since_ms ?? now) - (b.asset.since_ms ?? now));
 }
 
 /**

@@ -60,7 +60,7 @@ test("a code that nobody named is shown without its kind, and where there is lit
   assert.equal(shortly("TRK-07", 10), "TRK-07");
 });
 
-test("docks that are taken come longest first, those that stand too long before them", () => {
+test("docks that are taken come longest first, so what has stood too long stands on top", () => {
   const plan = planOf({ overstay_min: 60, plan: { features: [dock("d1", "1"), dock("d2", "2"), dock("d3", "3"), dock("g", "Gate", "gate")] } });
   const at = (/** @type {string} */ asset, /** @type {string} */ place, /** @type {number} */ min) => ({ asset, ts_ms: 0, place, since_ms: -min * 60_000 });
   assert.deepEqual(taken(plan, [at("A", "d1", 10), at("B", "d2", 90), at("C", "d3", 30), at("D", "g", 500), at("E", "nowhere", 1)], 0).map((one) => [one.asset.asset, one.long]), [["B", true], ["C", false], ["A", false]]);
