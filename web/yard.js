@@ -169,15 +169,44 @@ export function middle(ring) {
   return [ox + x / (3 * area), oy + y / (3 * area)];
 }
 
-/** A ring made smaller around its middle: along its long side by `long`, across it by `wide`. @param {[number, number][]} ring @param {number} long @param {number} wide @returns {[number, number][]} */
-export function within(ring, long, wide) {
-  const [cx, cy] = middle(ring);
-  let [far, ux, uy] = [0, 1, 0];
+/**
+ * How a ring lies: its middle, the direction of its longest side, and how far it reaches along it and across it.
+ * @param {[number, number][]} ring
+ * @returns {{at: [number, number], u: [number, number], long: number, wide: number}}
+ */
+export function lie(ring) {
+  const at = middle(ring);
+  let far = 0;
+  /** @type {[number, number]} */
+  let u = [1, 0];
   for (let n = 0; n + 1 < ring.length; n += 1) {
     const [dx, dy] = [ring[n + 1][0] - ring[n][0], ring[n + 1][1] - ring[n][1]];
     const length = Math.hypot(dx, dy);
-    if (length > far) [far, ux, uy] = [length, dx / length, dy / length];
+    if (length > far) [far, u] = [length, [dx / length, dy / length]];
   }
+  let [long, wide] = [0, 0];
+  for (const [x, y] of ring) {
+    long = Math.max(long, Math.abs((x - at[0]) * u[0] + (y - at[1]) * u[1]));
+    wide = Math.max(wide, Math.abs((y - at[1]) * u[0] - (x - at[0]) * u[1]));
+  }
+  return { at, u, long, wide };
+}
+
+/** How far a point is from the sides of a ring. @param {[number, number]} point @param {[number, number][]} ring */
+export function apart([x, y], ring) {
+  let least = Infinity;
+  for (let n = 0; n + 1 < ring.length; n += 1) {
+    const [[ax, ay], [bx, by]] = [ring[n], ring[n + 1]];
+    const [dx, dy] = [bx - ax, by - ay];
+    const t = Math.min(1, Math.max(0, ((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy || 1)));
+    least = Math.min(least, Math.hypot(x - ax - t * dx, y - ay - t * dy));
+  }
+  return least;
+}
+
+/** A ring made smaller around its middle: along its long side by `long`, across it by `wide`. @param {[number, number][]} ring @param {number} long @param {number} wide @returns {[number, number][]} */
+export function within(ring, long, wide) {
+  const { at: [cx, cy], u: [ux, uy] } = lie(ring);
   return ring.map(([x, y]) => {
     const along = ((x - cx) * ux + (y - cy) * uy) * long;
     const across = ((y - cy) * ux - (x - cx) * uy) * wide;

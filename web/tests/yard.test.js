@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { bounds, called, carriedBy, carrierOf, contradiction, flat, middle, planOf, plateOf, shortly, taken, where, within, zonesOf } from "../yard.js";
+import { apart, bounds, called, carriedBy, carrierOf, contradiction, flat, lie, middle, planOf, plateOf, shortly, taken, where, within, zonesOf } from "../yard.js";
 
 const square = [[11, 59], [11.1, 59], [11.1, 59.1], [11, 59]];
 
@@ -91,4 +91,12 @@ test("the middle of a zone is inside of it however far from the origin it lies, 
 test("what stands in a dock is drawn inside of it, along its long side", () => {
   const b = bounds(within([[0, 0], [4, 0], [4, 20], [0, 20], [0, 0]], 0.8, 0.5));
   assert.deepEqual([b.x0, b.x1, b.y0, b.y1].map((n) => Math.round(n * 10) / 10), [1, 3, 2, 18]);
+});
+
+test("how a zone lies is known however it is turned", () => {
+  const r = Math.SQRT1_2;
+  const turned = /** @type {[number, number][]} */ ([[0, 0], [20, 0], [20, 4], [0, 4], [0, 0]].map(([x, y]) => [x * r - y * r, x * r + y * r]));
+  const how = lie(turned);
+  assert.deepEqual([how.long, how.wide].map((n) => Math.round(n)), [10, 2]);
+  assert.ok(Math.abs(Math.abs(how.u[0]) - r) < 1e-9 && Math.abs(apart(how.at, turned) - 2) < 1e-9);
 });

@@ -6,7 +6,7 @@ import { attr, button, h, icon, put, s } from "../dom.js";
 import { isNum, metres, plain, roundLengths } from "../fmt.js";
 import { few, t } from "../i18n.js";
 import { deed, moves } from "../judge.js";
-import { bounds, called, carriedBy, flat, middle, plateOf, shortly, where, within } from "../yard.js";
+import { apart, bounds, called, carriedBy, flat, lie, middle, plateOf, shortly, where, within } from "../yard.js";
 
 /** @typedef {import("../types").Scene} Scene */
 /** @typedef {import("../types").Zone} Zone */
@@ -35,7 +35,9 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
   const marks = h("div", "marks");
   const bar = h("i");
   const length = h("span", "num");
-  const north = h("div", "north", h("i"), h("span", "", "N"));
+  const needle = icon();
+  needle.set("up");
+  const north = h("div", "north", needle.node, h("span", "", "N"));
   const empty = h("p", "none");
   const legend = h("div", "legend");
   const zoom = h("div", "zoom");
@@ -196,7 +198,7 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
     const long = roundLengths().find((one) => one * scale() >= 72) ?? 1e6;
     bar.style.width = `${Math.round(long * scale())}px`;
     put(length, metres(long));
-    /** @type {HTMLElement} */ (north.firstElementChild).style.transform = `rotate(${-base.bearing}deg)`;
+    needle.node.style.transform = `rotate(${-base.bearing}deg)`;
   }
 
   /** @param {Scene} scene */
@@ -228,7 +230,7 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
     ground_of = key;
     const rings = zones.map(({ zone }) => zone.rings.map((ring) => ring.map(([lon, lat]) => pixel({ lat, lon }))));
     const boxes = rings.map((all) => bounds(all[0]));
-    const halls = zones.flatMap(({ zone }, n) => (zone.kind === "building" ? [boxes[n]] : []));
+    const halls = zones.flatMap(({ zone }, n) => (zone.kind === "building" ? [rings[n][0]] : []));
     signs = [];
     counted.clear();
     const line = (/** @type {[number, number][]} */ ring) => `M${ring.map((at) => at.map((v) => v.toFixed(1)).join(" ")).join("L")}Z`;
@@ -240,8 +242,8 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
     const rank = { dock: 0, gate: 1, building: 2, service: 3, bay: 4, road: 5 };
     const order = zones.map((one, n) => ({ one, n })).sort((a, b) => (rank[/** @type {keyof typeof rank} */ (a.one.zone.kind)] ?? 3) - (rank[/** @type {keyof typeof rank} */ (b.one.zone.kind)] ?? 3));
     for (const { one, n } of order) {
-      if (one.label.classList.contains("place")) plate(one, boxes[n], middle(rings[n][0]), halls, scene);
-      else title(one, boxes[n]);
+      if (one.label.classList.contains("place")) plate(one, rings[n][0], halls, scene);
+      else title(one, boxes[n], rings[n][0]);
     }
   }
 
@@ -253,12 +255,22 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
     if (free) signs.push(box);
   }
 
-  /** The name of a building, a road: in what the plates have left of it, upright where that is narrow. @param {typeof zones[0]} one @param {ReturnType<typeof bounds>} b */
-  function title({ zone, label, text }, b) {
+  /** The name of a building, a road: in what the plates have left of it, upright where that is narrow. @param {typeof zones[0]} one @param {ReturnType<typeof bounds>} b @param {[number, number][]} ring */
+  function title({ zone, label, text }, b, ring) {
     const name = plain(zone.name, 40);
     put(text, name);
     const font = zone.kind === "building" ? type * 1.4 : type;
     const [long, high] = [name.length * font * 0.58, font * 1.3];
+    attr(text, "font-size", String(font));
+    attr(text, "y", (font * 0.36).toFixed(1));
+    const how = lie(ring);
+    if (Math.min(Math.abs(how.u[0]), Math.abs(how.u[1])) > 0.05) {
+      // It lies askew: its name lies with it.
+      if (long > how.long * 1.9 || high > how.wide * 1.9) return attr(label, "visibility", "hidden");
+      const angle = (Math.atan2(how.u[1], how.u[0]) * 180) / Math.PI;
+      const turn = angle > 90 ? angle - 180 : angle <= -90 ? angle + 180 : angle;
+      return place_sign(label, { x: how.at[0] - high / 2, y: how.at[1] - high / 2, w: high, h: high }, ` rotate(${turn.toFixed(1)})`);
+    }
     let { x0, y0, x1, y1 } = b;
     for (const other of signs) {
       const [cx, cy] = [other.x + other.w / 2, other.y + other.h / 2];
@@ -272,8 +284,6 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
     }
     const [w, hgt] = [x1 - x0, y1 - y0];
     const upright = long > w && hgt > w;
-    attr(text, "font-size", String(font));
-    attr(text, "y", (font * 0.36).toFixed(1));
     if (upright ? high > w || long > hgt : long > w || high > hgt) return attr(label, "visibility", "hidden");
     const [bw, bh] = upright ? [high, long] : [long, high];
     place_sign(label, { x: (x0 + x1 - bw) / 2, y: (y0 + y1 - bh) / 2, w: bw, h: bh }, upright ? " rotate(90)" : "");
@@ -281,20 +291,20 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
 
   /**
    * The plate of a dock, a gate; the number of a bay.
-   * @param {typeof zones[0]} one @param {ReturnType<typeof bounds>} b @param {[number, number]} at
-   * @param {ReturnType<typeof bounds>[]} halls @param {Scene} scene
+   * @param {typeof zones[0]} one @param {[number, number][]} ring @param {[number, number][][]} halls @param {Scene} scene
    */
-  function plate({ zone, label, plate: board, text }, b, at, halls, scene) {
-    const [w, hgt] = [b.x1 - b.x0, b.y1 - b.y0];
+  function plate({ zone, label, plate: board, text }, ring, halls, scene) {
+    const how = lie(ring);
     const name = plateOf(zone.id, scene.plan);
     const bay = zone.kind === "bay";
     put(text, name);
     const room = (/** @type {number} */ px) => name.length * px * 0.58 + px * (bay ? 0.2 : 0.7);
+    const narrow = 2 * how.wide;
     let font = bay ? type * 0.88 : type;
     // The plates of narrow docks side by side become smaller together.
-    if (zone.kind === "dock" && w < hgt && room(font) > w - 1) font = Math.max(8, (w - 1) / (name.length * 0.58 + 0.7));
-    const [pw, ph] = [Math.max(room(font), bay ? 0 : Math.min(font * 1.7, Math.max(w, 12))), font * (bay ? 1.1 : 1.4)];
-    const [x, y] = zone.kind === "dock" ? beside(b, halls, pw, ph) : bay ? [at[0], b.y0 - ph / 2 - 2] : [Math.max(pw / 2 + 4, Math.min(size.w - pw / 2 - 4, at[0])), at[1]];
+    if (zone.kind === "dock" && Math.abs(how.u[1]) > 0.7 && room(font) > narrow - 1) font = Math.max(8, (narrow - 1) / (name.length * 0.58 + 0.7));
+    const [pw, ph] = [Math.max(room(font), bay ? 0 : Math.min(font * 1.7, Math.max(narrow, 12))), font * (bay ? 1.1 : 1.4)];
+    const [x, y] = zone.kind === "dock" || bay ? beside(how, bay ? [] : halls, pw, ph) : [Math.max(pw / 2 + 4, Math.min(size.w - pw / 2 - 4, how.at[0])), how.at[1]];
     attr(board, "x", (-pw / 2).toFixed(1));
     attr(board, "y", (-ph / 2).toFixed(1));
     attr(board, "width", pw.toFixed(1));
@@ -302,21 +312,19 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
     attr(board, "visibility", bay ? "hidden" : null);
     attr(text, "font-size", font.toFixed(1));
     attr(text, "y", (font * 0.36).toFixed(1));
-    counted.set(zone.id, zone.kind === "dock" || bay ? at : [x + pw / 2 + type * 1.3, y]);
+    counted.set(zone.id, zone.kind === "dock" || bay ? how.at : [x + pw / 2 + type * 1.3, y]);
     place_sign(label, { x: x - pw / 2, y: y - ph / 2, w: pw, h: ph });
   }
 
-  /** Where the plate of a dock is: at the side where the next hall is. @param {ReturnType<typeof bounds>} b @param {ReturnType<typeof bounds>[]} halls @param {number} w @param {number} hgt @returns {[number, number]} */
-  function beside(b, halls, w, hgt) {
-    const [cx, cy] = [(b.x0 + b.x1) / 2, (b.y0 + b.y1) / 2];
-    /** @type {{at: [number, number], edge: [number, number]}[]} */
-    const sides = [
-      { edge: [cx, b.y0], at: [cx, b.y0 - hgt / 2 - 3] }, { edge: [cx, b.y1], at: [cx, b.y1 + hgt / 2 + 3] },
-      { edge: [b.x0, cy], at: [b.x0 - w / 2 - 3, cy] }, { edge: [b.x1, cy], at: [b.x1 + w / 2 + 3, cy] },
-    ];
-    const far = (/** @type {{edge: [number, number]}} */ { edge: [x, y] }) => Math.min(...halls.map((hall) =>
-      Math.hypot(Math.max(hall.x0 - x, 0, x - hall.x1), Math.max(hall.y0 - y, 0, y - hall.y1))));
-    return halls.length ? sides.reduce((a, c) => (far(c) < far(a) ? c : a)).at : sides[0].at;
+  /** Where the plate of a dock is: at the side where the next hall is; without one at its upper end. @param {ReturnType<typeof lie>} how @param {[number, number][][]} halls @param {number} w @param {number} hgt @returns {[number, number]} */
+  function beside({ at, u, long, wide }, halls, w, hgt) {
+    const ways = [[u[0], u[1], long], [-u[0], -u[1], long], [-u[1], u[0], wide], [u[1], -u[0], wide]];
+    const sides = (halls.length ? ways : ways.slice(0, 2)).map(([x, y, far]) => ({
+      edge: /** @type {[number, number]} */ ([at[0] + x * far, at[1] + y * far]),
+      out: /** @type {[number, number]} */ ([at[0] + x * (far + 2 + (Math.abs(x) * w + Math.abs(y) * hgt) / 2), at[1] + y * (far + 2 + (Math.abs(x) * w + Math.abs(y) * hgt) / 2)]),
+    }));
+    const far = (/** @type {{edge: [number, number]}} */ { edge }) => (halls.length ? Math.min(...halls.map((hall) => apart(edge, hall))) : edge[1]);
+    return sides.reduce((a, c) => (far(c) < far(a) - 0.01 ? c : a)).out;
   }
 
   /** @param {import("../types").Asset|undefined} asset */
