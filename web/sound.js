@@ -58,8 +58,8 @@ export class Sounds {
    */
   hear(delta, kinds, scene) {
     const scans = kinds.has("scan") ? (delta.items ?? []).filter((/** @type {any} */ one) => one.k === "event" && one.v?.kind === "scan").map((/** @type {any} */ one) => one.v) : [];
-    const open = scene.state.letters?.open ?? 0;
-    const letters = this.open !== null && open > this.open;
+    const open = scene.state.letters?.open ?? this.open;
+    const letters = this.open !== null && open !== null && open > this.open;
     this.open = open;
     const isBad = conditions(scene).some((one) => one.shape === "fail");
     const scan = scans.length === 0 ? null : scans.some((/** @type {any} */ one) => verdict(one).shape === "warn") ? "bad" : "ok";

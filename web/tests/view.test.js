@@ -7,6 +7,7 @@ import { Store } from "../store.js";
 import { NO_PLAN } from "../yard.js";
 import { stopsOf } from "../view/asset.js";
 import { pageOf } from "../view/board.js";
+import { Kept } from "../view/cab.js";
 import { answerOf } from "../view/delivery.js";
 import { faultText } from "../view/dialog.js";
 import { dump, outcome, scopeOf } from "../view/failures.js";
@@ -129,4 +130,15 @@ test("a call that wants the operator's session asks for the PIN once and is made
 test("a gateway that cannot be reached is an answer too, and never an exception", async () => {
   globalThis.fetch = async () => { throw new TypeError("Failed to fetch"); };
   assert.deepEqual([(await call("/x")).status, (await call("/x")).error?.code], [0, "unreachable"]);
+});
+
+test("a cab says that a read was kept aside only when one was, why, and for half a minute", () => {
+  const kept = new Kept();
+  const letters = (/** @type {Record<string, number>} */ counts) => ({ open: 9, by_reason: Object.entries(counts).map(([reason, n]) => ({ reason, n })) });
+  assert.equal(kept.of(null, 0), null);
+  assert.equal(kept.of(letters({ unknown_tag: 40, noread: 2 }), 1000), null, "those there were are no news");
+  assert.equal(kept.of(letters({ unknown_tag: 40, noread: 3 }), 2000)?.reason, "noread");
+  assert.equal(kept.of(letters({ unknown_tag: 40, noread: 3, broker_refused: 1 }), 3000)?.reason, "noread", "the broker is no scanner");
+  assert.equal(kept.of(letters({ unknown_tag: 12 }), 33_000), null);
+  assert.equal(kept.of(letters({ unknown_tag: 13 }), 34_000)?.reason, "unknown_tag");
 });

@@ -3,7 +3,7 @@
 // and night.
 
 import { attr, button, h, icon, put } from "../dom.js";
-import { ago, clock, count, hm, isNum, plain, speed } from "../fmt.js";
+import { ago, clock, count, hm, isNum, plain, speed, words } from "../fmt.js";
 import { t } from "../i18n.js";
 import { condition, lastScan, missing, newest, quality, unsent, verdict } from "../judge.js";
 import { isNight } from "../sun.js";
@@ -16,6 +16,30 @@ import { called, carrierOf, nameOf, plateOf, shortly } from "../yard.js";
 const LOCK_MPS = 8 / 3.6;
 /** What was kept aside is told of for so long. ms */
 const KEPT_MS = 30_000;
+
+/** Why a read of a scanner is kept aside; other letters are no news for who scans (contract section 6). */
+const OF_SCANS = new Set(["bad_charset", "bad_check", "bad_date", "bad_length", "concatenated", "control_only", "dup_ai_conflict", "framing", "non_ascii", "noread", "overlong", "pii", "truncated_ai", "unknown_ai", "unterminated", "unknown_tag", "storage_full", "storage_error"]);
+
+/** Tells from the counts of letters when a read was kept aside, and why. */
+export class Kept {
+  constructor() {
+    /** @type {Map<string, number>|null} */
+    this.counts = null;
+    /** @type {{why: import("../types").ReasonCount, at: number}|null} */
+    this.last = null;
+  }
+
+  /** @param {import("../types").Letters|null} letters @param {number} now performance.now() @returns {import("../types").ReasonCount|null} */
+  of(letters, now) {
+    if (letters) {
+      const all = (letters.by_reason ?? []).filter((one) => OF_SCANS.has(one.reason));
+      const more = this.counts && all.find((one) => one.n > (this.counts?.get(one.reason) ?? 0));
+      if (more) this.last = { why: more, at: now };
+      this.counts = new Map(all.map((one) => [one.reason, one.n]));
+    }
+    return this.last && now - this.last.at < KEPT_MS ? this.last.why : null;
+  }
+}
 
 /** @param {import("../types").Page} page @returns {import("../types").View} */
 export function view(page) {
@@ -42,8 +66,7 @@ export function view(page) {
   document.documentElement.classList.add("cabv");
   /** @type {Scene|null} */
   let last = null;
-  /** How many letters there were, and since when there are more. @type {{open: number, since: number}|null} */
-  let kept = null;
+  const kept = new Kept();
   /** @type {import("../types").View} */
   const self = {
     node,
@@ -66,10 +89,7 @@ export function view(page) {
       }
       document.documentElement.classList.toggle("driving", scene.fresh && isNum(asset?.speed_mps) && asset.speed_mps > LOCK_MPS);
       atPlace(where, asset, fix, scene);
-      const open = scene.state.letters?.open ?? 0;
-      if (kept === null || open < kept.open) kept = { open, since: -Infinity };
-      else if (open > kept.open) kept = { open, since: scene.now };
-      didItCount(scan, scanCard, scene, scene.now - kept.since < KEPT_MS);
+      didItCount(scan, scanCard, scene, kept.of(scene.state.letters, scene.now));
       isItSafe(tiles, asset, scene);
       const dark = night(page, scene);
       put(themeHead, t("Screen"));
@@ -109,17 +129,16 @@ function atPlace(where, asset, fix, scene) {
   put(where.foot, [since, signal].filter(Boolean).join(", "));
 }
 
-/** @param {{head: HTMLElement, mark: import("../dom.js").Icon, word: HTMLElement, text: HTMLElement, foot: HTMLElement}} scan @param {HTMLElement} card @param {Scene} scene @param {boolean} aside something was kept aside just now */
+/** @param {{head: HTMLElement, mark: import("../dom.js").Icon, word: HTMLElement, text: HTMLElement, foot: HTMLElement}} scan @param {HTMLElement} card @param {Scene} scene @param {import("../types").ReasonCount|null} aside why a read was kept aside just now */
 function didItCount(scan, card, scene, aside) {
   put(scan.head, t("Last scan"));
   const newest = lastScan(scene.state);
-  const by = scene.state.letters?.by_reason?.[0];
   /** @type {Shape} */
   let shape = "wait";
   let [word, text, foot] = [t("No scan yet"), "", ""];
   if (scene.fresh && aside) {
     [shape, word] = ["fail", t("Kept aside")];
-    text = by?.text ? t(plain(by.text, 120)) : "";
+    text = t(plain(aside.text || words(aside.reason), 120));
     foot = t("Scan again or go on: it is kept.");
   } else if (newest) {
     const said = verdict(newest);
