@@ -196,7 +196,7 @@ fn a_new_gateway_leads_to_its_yard_and_shows_a_scan_the_moment_it_is_read() {
     door3.write(b"NOREAD\r\n");
     browser.says("scans", &["Kept aside", "could not read the label", "00395212340000010013"]);
     browser.go("/failures");
-    browser.says("main", &["1", "waits for a decision", "noread", "The reader says that it could not read the label."]);
+    browser.says("main", &["1", "waits for a decision", "The reader says that it could not read the label."]);
     browser.go("/health");
     browser.says("main", &["0 missing", "door-3", "gps0"]);
     assert_eq!(browser.run("return window.same"), "page", "all of it without a reload");
