@@ -121,7 +121,7 @@ export function tickerRow() {
 /** The picked asset, or the newest position. @param {import("../types").Page} page */
 function cardOf(page) {
   const mark = icon();
-  const name = h("b");
+  const name = h("h2");
   const phrase = h("small");
   const plate = plateCell();
   const none = h("p", "none");
