@@ -199,7 +199,7 @@ export function view(page) {
 
   /** Which letters are meant, as the gateway takes it. */
   function meant() {
-    return whole ? { filter: { reason, ...(find.value.trim() ? { q: find.value.trim() } : {}) }, expect: total() } : { ids: [...picked].sort((a, b) => a - b) };
+    return whole ? { filter: { reason }, expect: total() } : { ids: [...picked].sort((a, b) => a - b) };
   }
 
   /** @param {"retry"|"discard"|"restore"} action @param {object} which @param {string} [note] */
@@ -406,7 +406,8 @@ export function view(page) {
       const said = scopeOf({ picked: n, page: letters.length, total: total(), all: whole, reason: reason ? t(words(reason)) : "" });
       put(bulkWhat, said.what);
       put(bulkMore, said.more);
-      allOfThem.hidden = state !== "open" || (!whole && (picked.size < letters.length || total() <= letters.length));
+      // The gateway counts a reason, not what a search finds in it.
+      allOfThem.hidden = state !== "open" || find.value.trim() !== "" || (!whole && (picked.size < letters.length || total() <= letters.length));
       put(allOfThem, whole ? t("Only this page") : t("Pick all {n}", { n: count(total()) }));
       const helps = state === "open" ? letters.some((letter) => letter.retry) : true;
       retry.hidden = !helps;
