@@ -308,11 +308,12 @@ fn text<T: Serialize>(value: &T) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::domain::{Epoch, Seq, TimeQuality};
 
-    fn row() -> Row {
+    /// A fix as the contract writes it.
+    pub(crate) fn row() -> Row {
         Row {
             seq: Seq(1234),
             epoch: Epoch(0x9f3a_d2c1_b0e4_f587),

@@ -166,7 +166,9 @@ fn mark_tests(lines: &mut [Line], all_test: bool) {
     let begins = |at: usize| {
         let next = lines[at + 1..].iter().find(|line| !line.code.trim().is_empty() && !line.code.contains("#["));
         lines[at].code.trim() == "#[cfg(test)]"
-            && next.is_some_and(|line| line.code.starts_with("mod ") && line.code.contains('{'))
+            && next.is_some_and(|line| {
+                line.code.trim_start_matches("pub(crate) ").starts_with("mod ") && line.code.contains('{')
+            })
     };
     let from = if all_test { 0 } else { (0..lines.len()).find(|at| begins(*at)).unwrap_or(lines.len()) };
     lines[from..].iter_mut().for_each(|line| line.test = true);

@@ -191,12 +191,14 @@ fn list(config: &Path, query: Option<String>, json: bool) -> Done {
         let mark = if item["registered"] == true { " " } else { "?" };
         let (asset, place) = (word(item, "asset"), word(item, "place"));
         let about = [word(item, "kind"), word(item, "name"), &codes.join(" | ")].map(str::to_owned).join("  ");
-        text.push_str(&format!(
-            "{mark} {:<24} {:<16} {since:<24}  {}\n",
+        let line = format!(
+            "{mark} {:<24} {:<16} {since:<24}  {}",
             wire::printable_text(asset),
             place,
             wire::printable_text(&about)
-        ));
+        );
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
     if let Some(more) = answer["more"].as_i64().filter(|more| *more > 0) {
         text.push_str(&format!("{more} more; say what to look for, or use `waypost assets export`\n"));

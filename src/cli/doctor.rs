@@ -205,7 +205,12 @@ fn store(found: &mut Findings, roots: &Roots, config: &Config, health: Option<&V
         found.fail("store", text, format!("stop waypost, then: chown -R --reference={shown} {shown}"));
     } else if let Some(health) = health {
         if health["disk"]["writable"] == false {
-            let remedy = "journalctl -u waypost says why; a worn card turns read-only: replace it";
+            let is_full = health["disk"]["free_bytes"].as_u64().is_some_and(|free| free < ROOM_MIN);
+            let remedy = if is_full {
+                "its disk is full: free space; what is held back is stored then, by itself"
+            } else {
+                "journalctl -u waypost says why; a worn card turns read-only: replace it"
+            };
             found.fail("store", format!("the last commit into {shown} failed"), remedy);
         } else {
             found.ok("store", format!("{shown} takes what is committed"));

@@ -12,6 +12,7 @@ use super::owner::{become_owner, who};
 use super::progress::Progress;
 use super::{Done, Failure, exit, load, print};
 use crate::retention;
+use crate::wire;
 
 #[derive(Args)]
 pub(super) struct RebuildArgs {
@@ -64,7 +65,7 @@ fn words(done: &Rebuilt) -> String {
     let mut text = String::new();
     for Item { asset, how } in &done.items {
         // A code may hold anything that can be printed on a label, and more.
-        text.push_str(&format!("{:?}: {how}\n", asset));
+        text.push_str(&format!("{}: {how}\n", wire::printable_text(asset)));
     }
     let more = done.different - done.items.len().min(done.different);
     if more > 0 {

@@ -46,9 +46,8 @@ pub(super) fn restore(config: &Path, args: &RestoreArgs) -> Done {
     let store = dir.join("waypost.db");
     become_owner_of(if store.exists() { &store } else { dir }, dir)?;
     let (mut progress, interrupt) = (Progress::new("KiB"), Interrupt::listen()?);
-    let begun = Restoring::begin(dir, &mut file, name, |done, of| {
+    let begun = Restoring::begin(dir, &mut file, name, interrupt.flag(), |done, of| {
         progress.tell(done / 1024, Some(of / 1024));
-        !interrupt.is_asked()
     });
     progress.end();
     let Some(restoring) = begun.map_err(failure)? else {

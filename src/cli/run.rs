@@ -107,8 +107,11 @@ pub(super) fn likely_store_dir(file: &Path) -> PathBuf {
 
 /// Sends the log to the journal under systemd, else to stderr.
 pub(super) fn log_to(format: LogFormat) {
-    use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,rumqttc=error"));
+    use tracing::Level;
+    use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+    let usual = || Targets::new().with_default(Level::INFO).with_target("rumqttc", Level::ERROR);
+    let asked = std::env::var("RUST_LOG").ok().filter(|asked| !asked.is_empty());
+    let filter = asked.and_then(|asked| asked.parse().ok()).unwrap_or_else(usual);
     let registry = tracing_subscriber::registry().with(filter);
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

@@ -507,6 +507,8 @@ fn a_url_gives_host_and_port_and_keeps_no_secret() {
         ("mqtt://", "has no host"),
         ("mqtt://me:hunter2", "1 to 65535"),
         ("mqtt://broker:x", "1 to 65535"),
+        ("mqtts://bro ker:8883", "no host name or address, or no port from 1 to 65535; write mqtts://host:8883"),
+        ("ssl://broker", "write mqtts://host:8883"),
     ] {
         let text = format!("[uplink]\nurl = \"{url}\"\n");
         check(&text, &[("t.toml:2:7: uplink.url:", part)]);
@@ -560,9 +562,24 @@ fn a_secret_that_others_may_read_is_refused_but_does_not_stop_a_kept_configurati
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
     let kept = last_good(dir.path(), &machine()).unwrap().unwrap();
     assert!(kept.warnings[0].message.starts_with("others may read"));
+}
 
-    fs::remove_file(&secret).unwrap();
-    assert!(parse(&text).unwrap().warnings[0].to_string().contains("is not there"));
+#[test]
+fn a_secret_that_is_not_there_yet_keeps_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("later");
+    let password = uplink(&format!("username = \"me\"\npassword_file = \"{}\"", secret.display()));
+    let loaded = parse(&password).unwrap();
+    assert!(loaded.warnings[0].to_string().contains("is not there"), "{:?}", loaded.warnings);
+    assert_eq!(loaded.config.uplink.unwrap().password_file.as_deref(), Some(secret.as_path()));
+
+    let file = secret.display();
+    let pair = format!("[uplink]\nurl = \"mqtts://broker\"\ncert_file = \"{file}\"\nkey_file = \"{file}\"\n");
+    assert_eq!(good(&pair).uplink.unwrap().identity, Some((secret.clone(), secret.clone())));
+    check(
+        &uplink(&format!("password_file = \"{file}\"")),
+        &[("t.toml:3:17: uplink.password_file:", "set username too")],
+    );
 }
 
 #[test]

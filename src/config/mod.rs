@@ -31,7 +31,7 @@ pub use load::{DEFAULT_FILE, Loaded, load, parse_text, scanner_profile};
 pub use machine::Machine;
 pub use merged::MergedDoc;
 pub use motion::MotionLimits;
-pub use papers::{Marks, PaperFault, Papers, Term};
+pub use papers::{Marks, PaperFault, Papers, Term, password};
 
 /// The whole checked configuration; `Config::default()` is a node with no inputs and no upstream.
 #[derive(Clone, Debug, Default, PartialEq)]

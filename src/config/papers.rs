@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +20,8 @@ use super::Uplink;
 
 /// The longest file that is read. Bytes; a bundle of every public CA has a quarter of it
 const PEM_MAX: u64 = 1 << 20;
+/// The longest password. Bytes; its length is 16 bits in a CONNECT
+const PASSWORD_MAX: u64 = 65_535;
 const DAY_S: i64 = 86_400;
 
 /// Whom a node trusts, and what it shows of itself.
@@ -160,6 +162,21 @@ impl Papers {
     }
 }
 
+/// The password in a file, without the line end that editors leave.
+///
+/// # Errors
+/// When it cannot be read, is no text, or is longer than MQTT can carry.
+pub fn password(file: &Path) -> io::Result<String> {
+    // A line end of two characters more is taken off.
+    let (bytes, _) = start_of(file, PASSWORD_MAX + 3)?;
+    let text = String::from_utf8(bytes).map_err(|_| io::Error::other("it holds bytes that are no UTF-8"))?;
+    let password = text.trim_end_matches(['\r', '\n']);
+    if password.len() as u64 > PASSWORD_MAX {
+        return Err(io::Error::other("it has over 65535 bytes, the most that MQTT can carry"));
+    }
+    Ok(password.to_owned())
+}
+
 fn trusted(file: Option<&Path>) -> Result<(RootCertStore, Option<Term>), PaperFault> {
     let mut roots = RootCertStore::empty();
     let Some(file) = file else {
@@ -236,13 +253,7 @@ fn certificates(key: &'static str, file: &Path) -> Result<Vec<CertificateDer<'st
 }
 
 fn bytes(key: &'static str, file: &Path) -> Result<(Vec<u8>, u32), PaperFault> {
-    let mut bytes = Vec::new();
-    let read = File::open(file).and_then(|open| {
-        let mode = open.metadata()?.permissions().mode();
-        open.take(PEM_MAX + 1).read_to_end(&mut bytes)?;
-        Ok(mode)
-    });
-    let mode = read.map_err(|error| {
+    let (bytes, mode) = start_of(file, PEM_MAX + 1).map_err(|error| {
         let text = format!("{} cannot be read: {error}", file.display());
         let remedy = "put it there, root:waypost 0640, in a folder that the service may enter";
         PaperFault { is_unreadable: true, ..wrong(key, text, remedy) }
@@ -250,6 +261,17 @@ fn bytes(key: &'static str, file: &Path) -> Result<(Vec<u8>, u32), PaperFault> {
     if bytes.len() as u64 > PEM_MAX {
         return Err(wrong(key, format!("{} has over 1 MiB", file.display()), "write the path of a PEM file"));
     }
+    Ok((bytes, mode))
+}
+
+/// The first bytes of a file, and its mode. What is none, a pipe that nobody writes to, is not waited for.
+fn start_of(file: &Path, bytes_max: u64) -> io::Result<(Vec<u8>, u32)> {
+    if !fs::metadata(file)?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let (mut bytes, open) = (Vec::new(), File::open(file)?);
+    let mode = open.metadata()?.permissions().mode();
+    open.take(bytes_max).read_to_end(&mut bytes)?;
     Ok((bytes, mode))
 }
 

@@ -139,6 +139,35 @@ fn each_file_that_cannot_be_used_is_named_with_what_to_do() {
 }
 
 #[test]
+fn what_is_no_file_is_not_waited_for() {
+    let (desk, _ca) = Desk::new();
+    let pipe = desk.path("ca.pem");
+    std::fs::remove_file(&pipe).unwrap();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::fs::remove_file(desk.path("node.pem")).unwrap();
+    std::fs::create_dir(desk.path("node.pem")).unwrap();
+    let wrong = desk.wrong();
+    assert_eq!(wrong.iter().filter(|text| text.contains("cannot be read: it is no file")).count(), 2, "{wrong:?}");
+    assert_eq!(password(&pipe).unwrap_err().to_string(), "it is no file");
+}
+
+#[test]
+fn a_password_is_the_text_of_its_file_without_the_line_end_and_as_long_as_mqtt_can_carry() {
+    let (desk, _ca) = Desk::new();
+    let read = |bytes: &[u8]| {
+        std::fs::write(desk.path("pw"), bytes).unwrap();
+        password(&desk.path("pw")).map_err(|error| error.to_string())
+    };
+    assert_eq!(read(b" p w\r\n").as_deref(), Ok(" p w"));
+    assert_eq!(read(b"").as_deref(), Ok(""));
+    let longest = "x".repeat(65_535);
+    assert_eq!(read(format!("{longest}\r\n").as_bytes()), Ok(longest.clone()));
+    assert!(read(format!("{longest}x").as_bytes()).unwrap_err().contains("over 65535 bytes"));
+    assert!(read(&vec![b'\n'; 70_000]).unwrap().is_empty());
+    assert!(read(b"p\xff").unwrap_err().contains("no UTF-8"));
+}
+
+#[test]
 fn a_key_that_others_may_read_is_used_with_a_warning() {
     let (desk, _ca) = Desk::new();
     let uplink = desk.uplink();

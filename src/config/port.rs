@@ -210,7 +210,9 @@ fn first_of(addr: IpAddr, bits: u8) -> IpAddr {
 
 /// Broker scheme, host and port. The value is never repeated when it may hold a secret.
 pub(super) fn broker(url: &str) -> Result<(bool, String, u16), Wrong> {
-    let example = "write mqtt://host:1883";
+    let is_over_tls =
+        ["mqtts", "ssl", "tls", "wss", "https"].iter().any(|scheme| url.starts_with(&format!("{scheme}://")));
+    let example = if is_over_tls { "write mqtts://host:8883" } else { "write mqtt://host:1883" };
     if url.contains('@') {
         return wrong(
             "a user name or password in url would show in logs and listings",
@@ -230,7 +232,8 @@ pub(super) fn broker(url: &str) -> Result<(bool, String, u16), Wrong> {
         return wrong("has something behind host and port", example);
     }
     let (host, port) = host_port(rest, Some(if tls { 8883 } else { 1883 }))
-        .map_err(|_| ("has no host, or no port from 1 to 65535".to_owned(), example.to_owned()))?;
+        // What stands there is not repeated: it may hold a secret.
+        .map_err(|_| ("has no host name or address, or no port from 1 to 65535".to_owned(), example.to_owned()))?;
     Ok((tls, host, port))
 }
 

@@ -47,6 +47,10 @@ const fn kind(name: &'static str, worst: Severity, meaning: &'static str, remedy
 
 /// A certificate in use ends soon, or has ended.
 pub const CERTIFICATE: &str = "certificate_ends";
+/// The broker takes too little for any event.
+pub const BROKER_LIMITS: &str = "broker_limits";
+/// The broker brings no commands.
+pub const COMMANDS: &str = "commands_refused";
 /// No TLS with the broker.
 pub const TLS: &str = "tls";
 
@@ -57,6 +61,12 @@ pub const ALARMS: &[Kind] = &[
         Severity::Warn,
         "Events wait for the platform and grow in number for 30 minutes while it is connected.",
         "Look at the broker's load and limits, `uplink.max_per_s`, `uplink.mib_per_day` and the line. Nothing is lost meanwhile.",
+    ),
+    kind(
+        BROKER_LIMITS,
+        Severity::Fault,
+        "The broker takes no message, acknowledges none (maximum QoS 0), or takes packets below 1,024 bytes: no event fits. All wait here.",
+        "Raise the limit at the broker; events of up to 8 KiB come.",
     ),
     kind(
         "broker_refused",
@@ -87,6 +97,12 @@ pub const ALARMS: &[Kind] = &[
         Severity::Warn,
         "For 10 minutes nothing has vouched for the node's time, neither NTP nor a receiver.",
         "Give the node NTP, or a receiver with `clock = true` and a view of the sky.",
+    ),
+    kind(
+        COMMANDS,
+        Severity::Warn,
+        "The broker does not let the node hear commands: replay, confirm and ping do not reach it. Events go on.",
+        "Allow the node's user to read `<base>/cmd/+` in the broker's access rules.",
     ),
     kind(
         "config_invalid",

@@ -6,7 +6,7 @@ use crate::domain::{
 };
 use crate::identity;
 use crate::projection::{Placing, Revision, Sighting, Standing, placing, see, step};
-use crate::store::{Append, Draft, Result, Told, Txn};
+use crate::store::{Append, Draft, Result, Told, Txn, Unnamed};
 use crate::wire::{self, PlaceChange};
 
 use super::carrier::{Carriers, contradiction};
@@ -29,23 +29,38 @@ pub(super) struct Word<'a> {
 
 /// Puts a sighting into the present and the history of its asset. Answers the asset when it changed.
 pub(super) fn apply(txn: &mut Txn<'_>, word: &Word<'_>, carriers: &Carriers) -> Result<Option<AssetState>> {
-    let present = txn.asset(&word.sighting.asset)?;
+    let says = word.places.iter().any(|place| *place != PlaceSaid::Unsaid);
+    let (present, mut known) = if says {
+        let (present, last) = txn.asset_and_said(&word.sighting.asset)?.unzip();
+        (present, Some(last.unwrap_or_default()))
+    } else {
+        (txn.asset(&word.sighting.asset)?, None)
+    };
     let seen = see(present.as_ref(), word.sighting);
     // What a person says is an event only where it changes something.
     let mut changed = seen.is_some() && word.by != By::Operator;
     let is_new = present.is_none();
     let Some(mut state) = seen.or(present) else { return Ok(None) };
-    if is_new && word.places.iter().any(|place| *place != PlaceSaid::Unsaid) {
+    if is_new && says {
         // What is said hangs on it.
         txn.set_asset(&state)?;
     }
+    let mut newest = None;
     for (nth, place) in (0..).zip(word.places) {
         if *place == PlaceSaid::Unsaid {
             continue;
         }
-        let last = txn.last_said(&state.asset)?;
-        match placing(last.as_ref(), word.sighting, nth) {
-            Placing::Next(key) => changed |= say(txn, &mut state, &said(word, key, place), word)?,
+        name(txn, &state, newest.take())?;
+        let last = match known.take() {
+            Some(last) => last,
+            None => txn.last_said(&state.asset)?,
+        };
+        match placing(last.said(), word.sighting, nth) {
+            Placing::Next(key) => {
+                let said = said(word, key, place);
+                newest = txn.add_said_behind(&state.asset, &said, last)?;
+                changed |= follow(txn, &mut state, &said, word)?;
+            }
             // What was said then is no longer all there: nobody can tell what would follow.
             Placing::Late(key) if key.order_ms < txn.history_from()? => {
                 tracing::debug!(asset = state.asset, "a late word on a place is older than the history that is kept");
@@ -58,15 +73,27 @@ pub(super) fn apply(txn: &mut Txn<'_>, word: &Word<'_>, carriers: &Carriers) -> 
         }
     }
     if !changed {
+        name(txn, &state, newest)?;
         txn.touch_asset(&state.asset, word.sighting.seq)?;
         return Ok(None);
     }
-    settle(txn, &mut state, carriers)?;
+    contradict(txn, &mut state, carriers)?;
+    txn.set_asset_and_said(&state, newest)?;
     Ok(Some(state))
+}
+
+fn name(txn: &mut Txn<'_>, state: &AssetState, newest: Option<Unnamed>) -> Result<()> {
+    newest.map_or(Ok(()), |newest| txn.name_said(&state.asset, newest))
 }
 
 /// Writes the present down, with what GPS says against it.
 pub(super) fn settle(txn: &mut Txn<'_>, state: &mut AssetState, carriers: &Carriers) -> Result<()> {
+    contradict(txn, state, carriers)?;
+    txn.set_asset(state)
+}
+
+/// Looks what GPS says against the place.
+fn contradict(txn: &Txn<'_>, state: &mut AssetState, carriers: &Carriers) -> Result<()> {
     // Only a zone of the plan can be contradicted, by a receiver that has seen the asset: else nothing is looked up.
     let is_zone = |place: &&str| carriers.get(&state.asset).is_some_and(|carrier| carrier.plan().zone(place).is_some());
     let place = state.place.as_deref().filter(|_| state.position.is_some()).filter(is_zone);
@@ -74,7 +101,7 @@ pub(super) fn settle(txn: &mut Txn<'_>, state: &mut AssetState, carriers: &Carri
         Some(place) => contradiction(txn.fence_at(&state.asset, UnixMs::MAX, EventId([0xff; 16]))?.as_ref(), place),
         None => None,
     };
-    txn.set_asset(state)
+    Ok(())
 }
 
 fn said(word: &Word<'_>, key: SaidKey, place: &PlaceSaid) -> Said {
@@ -82,9 +109,8 @@ fn said(word: &Word<'_>, key: SaidKey, place: &PlaceSaid) -> Said {
     Said { key, ts_ms: seen.ts_ms, tq: seen.tq, received: seen.received, place: place.clone(), by: word.by }
 }
 
-/// The ordinary case: a word on the present. Answers whether the place changed.
-fn say(txn: &mut Txn<'_>, state: &mut AssetState, said: &Said, word: &Word<'_>) -> Result<bool> {
-    txn.add_said(&state.asset, said)?;
+/// The ordinary case: what follows from a word on the present. Answers whether the place changed.
+fn follow(txn: &mut Txn<'_>, state: &mut AssetState, said: &Said, word: &Word<'_>) -> Result<bool> {
     let mut standing = Standing { place: state.place.clone(), since_ms: state.since_ms };
     let turns = step(&mut standing, said);
     for turn in &turns {

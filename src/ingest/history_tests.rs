@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::simulated::plain;
 use super::tests::{Bench, door, gps, sentence};
 use super::*;
 use crate::config::{Effect, ReadPoint};
-use crate::domain::{EventId, Kind, Row, Scan, ScanKind, TimeQuality, UnixMs};
+use crate::domain::{EventId, Kind, Row, TimeQuality, UnixMs};
 use crate::plan::Plan;
 use crate::projection::{Rebuild, difference};
 use crate::store::Filter;
@@ -29,18 +30,8 @@ fn desk(bench: &Bench, feed: Feed) -> Arc<Desk> {
 
 /// A read of a code at a door, some seconds into the morning, received then.
 fn read(code: &str, second: i64) -> Frame {
-    let scan = Scan {
-        code: code.into(),
-        kind: ScanKind::Plain,
-        key: format!("raw:{code}"),
-        aim: None,
-        gs1: BTreeMap::new(),
-        warn: Vec::new(),
-        same_as: None,
-        frame: code.as_bytes().to_vec(),
-    };
     let at = Stamp { mono_us: (1_000 + second) * 1_000_000, wall_ms: MORNING_MS + second * 1000 };
-    Frame::Scan { scan: Box::new(scan), at, nth: 0, when: (at.wall_ms, TimeQuality::Ntp), peer: None }
+    Frame::Scan { scan: Box::new(plain(code)), at, nth: 0, when: (at.wall_ms, TimeQuality::Ntp), peer: None }
 }
 
 /// A read somewhere: the code, the place, when it was received, and how far the node knew the time then.
@@ -236,6 +227,23 @@ async fn a_late_word_that_nothing_later_contradicts_changes_the_present() {
     take_all(&bench, vec![(at("gate"), read("T", 10)), (aside, read("T", 30)), (at("dock"), read("T", 20))]).await;
     let state = bench.node.store.read(|reader| reader.asset("raw:T")).await.unwrap().unwrap();
     assert_eq!((state.place.as_deref(), state.ts_ms), (Some("dock"), MORNING_MS + 30_000));
+    assert_rebuilt(&bench).await;
+}
+
+#[tokio::test]
+async fn a_word_that_changes_nothing_is_still_the_last_that_was_said() {
+    let bench = Bench::trusted_on(Plan::empty(), &["gps0"], MORNING_MS);
+    let aside = door(|scanner| {
+        scanner.id = "aside".into();
+        scanner.place = ReadPoint::Unknown;
+        scanner.repeat_window = Duration::ZERO;
+    });
+    let frames = [(at("gate"), 10), (aside, 30), (at("gate"), 20), (at("dock"), 15)];
+    take_all(&bench, frames.into_iter().map(|(feed, second)| (feed, read("T", second))).collect()).await;
+    let state = bench.node.store.read(|reader| reader.asset("raw:T")).await.unwrap().unwrap();
+    assert_eq!((state.place.as_deref(), state.since_ms), (Some("gate"), Some(MORNING_MS + 20_000)));
+    let rows = rows(&bench).await;
+    assert_eq!(held(&rows), tabled(&bench, &["raw:T"]).await);
     assert_rebuilt(&bench).await;
 }
 

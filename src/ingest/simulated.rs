@@ -11,6 +11,20 @@ use crate::store::{Result, Txn};
 use super::take::{Answer, Desk, Frame, take};
 use super::tests::door;
 
+/// A read that is nothing but its text.
+pub(super) fn plain(code: &str) -> Scan {
+    Scan {
+        code: code.to_owned(),
+        kind: ScanKind::Plain,
+        key: format!("raw:{code}"),
+        aim: None,
+        gs1: BTreeMap::new(),
+        warn: Vec::new(),
+        same_as: None,
+        frame: code.as_bytes().to_vec(),
+    }
+}
+
 /// Takes a read of a scanner in, the `nth` of its connection, as the intake does; the event that the scanner is told.
 pub(crate) fn scan(txn: &mut Txn<'_>, code: &str, at: Stamp, nth: u64, published: &Arc<AtomicI64>) -> Result<EventId> {
     let desk = Desk {
@@ -23,18 +37,8 @@ pub(crate) fn scan(txn: &mut Txn<'_>, code: &str, at: Stamp, nth: u64, published
         own_asset: "TRK-07".into(),
         carriers: Arc::new(BTreeMap::new()),
     };
-    let scan = Scan {
-        code: code.to_owned(),
-        kind: ScanKind::Plain,
-        key: format!("raw:{code}"),
-        aim: None,
-        gs1: BTreeMap::new(),
-        warn: Vec::new(),
-        same_as: None,
-        frame: code.as_bytes().to_vec(),
-    };
     let when = (at.wall_ms, TimeQuality::Ntp);
-    let frame = Frame::Scan { scan: Box::new(scan), at, nth, when, peer: None };
+    let frame = Frame::Scan { scan: Box::new(plain(code)), at, nth, when, peer: None };
     match take(txn, &desk, &[frame])?.answers[..] {
         [Answer::Ok(id) | Answer::Again(id)] => Ok(id),
         ref other => panic!("a read ends with an event: {other:?}"),

@@ -423,24 +423,35 @@ impl Told {
     }
 }
 
-/// How a state differs from what the log tells of it; nothing when it does not.
+/// How a state differs from what the log tells of it, field by field; nothing when it does not.
 #[must_use]
 pub fn difference(is: Option<&AssetState>, told: Option<&AssetState>) -> Option<String> {
-    let of = |state: &AssetState| {
-        let trusted = if state.tq == TimeQuality::None { "?" } else { "" };
-        (
-            format!("{}{trusted}", state.ts_ms),
-            state.place.clone().unwrap_or_default(),
-            state.since_ms,
-            state.position.map(|(lat, lon)| (rounded(lat), rounded(lon))),
-            state.id,
-        )
+    let (is, told) = match (is, told) {
+        (None, None) => return None,
+        (Some(_), None) => return Some("the table has it, the log tells nothing of it".to_owned()),
+        (None, Some(_)) => return Some("the log tells of it, the table does not have it".to_owned()),
+        (Some(is), Some(told)) => (is, told),
     };
-    let (is, told) = (is.map(of), told.map(of));
-    (is != told).then(|| format!("the table says {is:?}, the log {told:?}"))
+    let fields = |state: &AssetState| {
+        let none = || "none".to_owned();
+        let at = |(lat, lon)| format!("{:.7} {:.7}", rounded(lat), rounded(lon));
+        [
+            ("id", state.id.to_string()),
+            ("ts_ms", state.ts_ms.to_string()),
+            ("trusted time", if state.tq == TimeQuality::None { "no" } else { "yes" }.to_owned()),
+            ("position", state.position.map_or_else(none, at)),
+            ("place", state.place.clone().unwrap_or_else(none)),
+            ("since_ms", state.since_ms.map_or_else(none, |since_ms| since_ms.to_string())),
+        ]
+    };
+    let differs = fields(is).into_iter().zip(fields(told)).filter(|(is, told)| is != told);
+    let words: Vec<String> =
+        differs.map(|((field, is), (_, told))| format!("{field}: the table says {is}, the log {told}")).collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 /// 1e-7 degrees, as bodies have them.
 fn rounded(degrees: f64) -> f64 {
-    (degrees * 1e7).round() / 1e7
+    // Without the sign of a zero.
+    (degrees * 1e7).round() / 1e7 + 0.0
 }

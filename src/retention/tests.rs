@@ -261,6 +261,18 @@ async fn an_event_from_before_the_history_that_is_kept_is_simply_late() {
     assert_rebuilt(&store).await;
 }
 
+/// The node, with an uplink or without.
+fn who(uplink: bool) -> Identity {
+    Identity {
+        site: "halden".into(),
+        node: "wp-07".into(),
+        boot_id: "b00t".into(),
+        uplink,
+        skip_kept: false,
+        machine: Vec::new(),
+    }
+}
+
 /// A bare store, for what is not about places.
 pub(super) struct Log {
     dir: tempfile::TempDir,
@@ -277,14 +289,7 @@ impl Log {
     pub(super) fn open(uplink: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::manual(Stamp { mono_us: 1_000_000, wall_ms: START_MS });
-        let who = Identity {
-            site: "halden".into(),
-            node: "wp-07".into(),
-            boot_id: "b00t".into(),
-            uplink,
-            skip_kept: false,
-            machine: Vec::new(),
-        };
+        let who = who(uplink);
         let (store, seat) = Store::open(dir.path(), &who, &clock, |_| ()).unwrap();
         let stop = CancellationToken::new();
         let writer = Some(run_writer(seat, &clock, &stop));
@@ -304,14 +309,7 @@ impl Log {
             writer.join().unwrap();
         }
         let elsewhere = tempfile::tempdir().unwrap();
-        let who = Identity {
-            site: "halden".into(),
-            node: "wp-07".into(),
-            boot_id: "b00t".into(),
-            uplink,
-            skip_kept: false,
-            machine: Vec::new(),
-        };
+        let who = who(uplink);
         // Its own store is let go of first: it has a lock.
         self.store = Store::open(elsewhere.path(), &who, &self.clock, |_| ()).unwrap().0;
         let (store, seat) = Store::open(self.dir.path(), &who, &self.clock, |_| ()).unwrap();

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::domain::{EventId, Row, Seq, Stamp, UnixMs};
 use crate::health::State;
 use crate::retention::Archived;
-use crate::store::{AHEAD_MAX, Acked, Delivery, Filter, Way};
+use crate::store::{AHEAD_MAX, Acked, Delivery, Filter, Look, Way};
 use crate::wire;
 
 use super::answer::{Answer, Fault, json, text};
@@ -92,22 +92,23 @@ pub(super) async fn of_event(Held(front): Held<Arc<Front>>, Path(id): Path<Strin
     ))
 }
 
-/// Answers where the newest events of a code stand, and the letters that hold it.
+/// Answers where the newest events of a code stand, or of the asset of this name or key, and the letters that hold it.
 pub(super) async fn of_code(Held(front): Held<Arc<Front>>, uri: Uri) -> Answer {
     let asked = Asked::of(&uri, &["code"])?;
     let code = asked.text("code").map(str::to_owned).ok_or_else(|| {
-        Fault::bad("no code is given", "Give it as it was read, percent-encoded: /api/v1/delivery?code=TRL-7.")
+        Fault::bad(
+            "no code is given",
+            "Give it as it was read, or the asset's name, percent-encoded: /api/v1/delivery?code=TRL-7.",
+        )
     })?;
     let look = move |reader: &crate::store::Reader<'_>| {
-        let filter = Filter { code: Some(code.clone()), ..Filter::default() };
-        let (mut rows, mut before, mut more) = (Vec::<Row>::new(), Seq(i64::MAX), true);
-        for _ in 0..PAGES_MAX {
-            let page = reader.before(before, EVENTS_MAX - rows.len(), &filter)?;
-            (before, more) = (page.seen, page.more);
-            rows.extend(page.rows);
-            if !more || rows.len() >= EVENTS_MAX {
-                break;
-            }
+        let read = Filter { code: Some(code.clone()), ..Filter::default() };
+        let (mut rows, mut more) = newest(reader, &read)?;
+        if rows.is_empty() {
+            // Nothing was read so: then it may be the name or the key that it goes under.
+            let named = Filter { asset: Some(code.clone()), ..Filter::default() };
+            let (of_asset, left) = newest(reader, &named)?;
+            (rows, more) = (of_asset, more || left);
         }
         Ok((reader.deliveries(rows)?, reader.letters_with(&code)?, more))
     };
@@ -120,6 +121,20 @@ pub(super) async fn of_code(Held(front): Held<Arc<Front>>, uri: Uri) -> Answer {
         letters: letters.into_iter().map(letter).collect(),
         more,
     })))
+}
+
+/// The newest events that a filter lets through, and whether the log was not looked through to its beginning.
+fn newest(reader: &crate::store::Reader<'_>, filter: &Filter) -> Look<(Vec<Row>, bool)> {
+    let (mut rows, mut before, mut more) = (Vec::<Row>::new(), Seq(i64::MAX), true);
+    for _ in 0..PAGES_MAX {
+        let page = reader.before(before, EVENTS_MAX - rows.len(), filter)?;
+        (before, more) = (page.seen, page.more);
+        rows.extend(page.rows);
+        if !more || rows.len() >= EVENTS_MAX {
+            break;
+        }
+    }
+    Ok((rows, more))
 }
 
 fn sheet(delivery: Delivery, front: &Front, now: Stamp) -> Sheet {

@@ -203,7 +203,7 @@ impl Words {
         })
     }
 
-    const fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         let Self { reason, source, stage, class, from_ms, to_ms, q } = self;
         reason.is_none()
             && source.is_none()
@@ -211,7 +211,7 @@ impl Words {
             && class.is_none()
             && from_ms.is_none()
             && to_ms.is_none()
-            && q.is_none()
+            && q.as_ref().is_none_or(|text| text.trim().is_empty())
     }
 }
 

@@ -14,12 +14,10 @@ use crate::domain::{Epoch, Seq};
 use crate::health::wedge;
 
 use super::error::{Result, StoreError};
-use super::schema;
+use super::schema::{self, CHECK_STEPS};
 
 /// Pages copied between two looks at whether to go on: 1 MiB.
 const PIECE_PAGES: i32 = 1024;
-/// SQLite's steps between two such looks while the copy is checked.
-const CHECK_STEPS: i32 = 100_000;
 /// Between two pieces: as long as the last one took on its disk, at most this. What a card has in hand at once the node waits for
 /// with its next commit.
 const PAUSE_MAX: Duration = Duration::from_millis(500);

@@ -42,6 +42,7 @@ pub(super) trait Link: Sized {
 }
 
 /// A row.
+#[derive(Clone, Debug)]
 pub(super) struct Linked<L> {
     n: i64,
     prev: Option<i64>,
@@ -55,6 +56,11 @@ fn linked<L: Link>(row: &SqlRow<'_>) -> rusqlite::Result<Linked<L>> {
 /// The last of an asset.
 pub(super) fn last<L: Link>(conn: &Connection, asset: &str) -> rusqlite::Result<Option<Linked<L>>> {
     conn.prepare_cached(L::SQL.last)?.query_row([asset], linked).optional()
+}
+
+/// A row by its number.
+pub(super) fn one<L: Link>(conn: &Connection, n: i64) -> rusqlite::Result<Option<Linked<L>>> {
+    conn.prepare_cached(L::SQL.one)?.query_row([n], linked).optional()
 }
 
 /// Steps back through what is kept of an asset, the last first. A row that is not there ends it.
@@ -104,8 +110,22 @@ impl<L: Link> Iterator for Back<'_, L> {
 
 /// Adds one where its key puts it, in place of one of the same key. The asset has a row in `places`.
 pub(super) fn add<L: Link>(conn: &Connection, asset: &str, link: &L) -> rusqlite::Result<()> {
+    match add_behind(conn, asset, link, last(conn, asset)?)? {
+        Some(n) => point::<L>(conn, asset, None, Some(n)),
+        None => Ok(()),
+    }
+}
+
+/// As [`add`], by whoever has read the last of the asset already. Answers its number where it is now the last itself: the
+/// asset's row has yet to name it.
+pub(super) fn add_behind<L: Link>(
+    conn: &Connection,
+    asset: &str,
+    link: &L,
+    last: Option<Linked<L>>,
+) -> rusqlite::Result<Option<i64>> {
     let (key, mut prev, mut follower) = (link.key(), None, None);
-    for row in back::<L>(conn, asset)? {
+    for row in back_from(conn, last) {
         let row = row?;
         let is_same = row.link.key() == key;
         if is_same {
@@ -118,7 +138,12 @@ pub(super) fn add<L: Link>(conn: &Connection, asset: &str, link: &L) -> rusqlite
         follower = Some(row.n);
     }
     link.insert(conn, asset, prev)?;
-    point::<L>(conn, asset, follower, Some(conn.last_insert_rowid()))
+    let n = conn.last_insert_rowid();
+    if follower.is_none() {
+        return Ok(Some(n));
+    }
+    point::<L>(conn, asset, follower, Some(n))?;
+    Ok(None)
 }
 
 /// Takes out the one of a key, if there is one.
@@ -139,7 +164,12 @@ pub(super) fn remove<L: Link>(conn: &Connection, asset: &str, key: &L::Key) -> r
 }
 
 /// Says what comes before a row, or which row is the last.
-fn point<L: Link>(conn: &Connection, asset: &str, follower: Option<i64>, n: Option<i64>) -> rusqlite::Result<()> {
+pub(super) fn point<L: Link>(
+    conn: &Connection,
+    asset: &str,
+    follower: Option<i64>,
+    n: Option<i64>,
+) -> rusqlite::Result<()> {
     let changed = match follower {
         Some(follower) => conn.prepare_cached(L::SQL.set_prev)?.execute((follower, n))?,
         None => conn.prepare_cached(L::SQL.set_last)?.execute((asset, n))?,

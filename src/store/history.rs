@@ -29,6 +29,23 @@ impl Told {
     }
 }
 
+/// The last statement on an asset's place, if there is one.
+#[derive(Clone, Debug, Default)]
+pub struct LastSaid(pub(super) Option<Linked<Said>>);
+
+impl LastSaid {
+    /// What was said.
+    #[must_use]
+    pub fn said(&self) -> Option<&Said> {
+        self.0.as_ref().map(|row| &row.link)
+    }
+}
+
+/// A statement that is the last on its asset's place, which the asset's row does not name yet.
+#[must_use = "what is not named is written and never found"]
+#[derive(Debug)]
+pub struct Unnamed(pub(super) i64);
+
 /// How an asset stands to the zones since a fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FenceMark {
@@ -195,8 +212,8 @@ impl Txn<'_> {
     ///
     /// # Errors
     /// As every statement: the whole transaction is rolled back.
-    pub fn last_said(&self, asset: &str) -> Result<Option<Said>> {
-        chain::last(self.sql, asset).map(|row| row.map(|row| row.link)).map_err(|e| self.err(&e))
+    pub fn last_said(&self, asset: &str) -> Result<LastSaid> {
+        chain::last(self.sql, asset).map(LastSaid).map_err(|e| self.err(&e))
     }
 
     /// The statements on an asset's place after a key, oldest first, at most `limit`.
@@ -230,6 +247,23 @@ impl Txn<'_> {
             return Ok(());
         }
         chain::add(self.sql, asset, said).map_err(|e| self.err(&e))
+    }
+
+    /// As [`Txn::add_said`], by whoever has just read the last one. Where it is the last itself now, the caller has it named,
+    /// by [`Txn::set_asset_and_said`] or [`Txn::name_said`], before anything else is said of the asset.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn add_said_behind(&mut self, asset: &str, said: &Said, last: LastSaid) -> Result<Option<Unnamed>> {
+        chain::add_behind(self.sql, asset, said, last.0).map(|n| n.map(Unnamed)).map_err(|e| self.err(&e))
+    }
+
+    /// Names the last statement in the row of its asset.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn name_said(&mut self, asset: &str, newest: Unnamed) -> Result<()> {
+        chain::point::<Said>(self.sql, asset, None, Some(newest.0)).map_err(|e| self.err(&e))
     }
 
     /// Takes a statement back: what GPS said of a zone before a late fix came in between.

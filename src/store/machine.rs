@@ -224,8 +224,9 @@ impl Txn<'_> {
     /// # Errors
     /// As every statement: the whole transaction is rolled back.
     pub fn retire(&mut self, done: bool) -> Result<Standing> {
-        // What has ended is not begun to be ended again.
-        if self.standing()? == Standing::Sound || done {
+        // What has ended is not begun to be ended again, and who was let go on meanwhile has not ended.
+        let asked = self.standing()?;
+        if asked == if done { Standing::Retiring } else { Standing::Sound } {
             // Without an uplink it has left nothing anywhere.
             let how = if done || !self.heads.uplink { "done" } else { "asked" };
             self.sql

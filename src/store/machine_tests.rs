@@ -210,6 +210,10 @@ fn a_node_is_ended_once_and_a_person_lets_it_go_on() {
     assert_eq!(card.standing(board("A")), Standing::Retiring, "a start in between goes on with it");
     assert_eq!(card.change(board("A"), |txn| txn.retire(true)), Standing::Retired);
     assert_eq!(card.change(board("A"), |txn| txn.retire(false)), Standing::Retired, "asked again it stays ended");
+    assert!(card.change(board("A"), |txn| txn.accept_machine()));
+    assert_eq!(card.change(board("A"), |txn| txn.retire(true)), Standing::Sound, "who was let go on has not ended");
+    assert_eq!(card.change(board("A"), |txn| txn.retire(false)), Standing::Retiring);
+    assert_eq!(card.change(board("A"), |txn| txn.retire(true)), Standing::Retired);
     assert_eq!(card.store(board("A")).0.findings()[0].name, "retired");
     assert_eq!(card.copy().standing(board("B")), Standing::Stranger, "its copy may not speak for it either");
     assert!(card.change(board("A"), |txn| txn.accept_machine()));

@@ -61,7 +61,7 @@ pub use commands::{Command, Confirmed, Replay};
 pub use delivery::{AHEAD_MAX, Acked, Delivery, Way};
 pub use error::{Result, StoreError};
 pub use files::{Files, is_disk_shut, written_bytes};
-pub use history::{FenceMark, Told};
+pub use history::{FenceMark, LastSaid, Told, Unnamed};
 pub use jobs::{Asked, Task};
 pub use journal::{Entry, Lines, Log, Outbound};
 pub use keep::{Leaving, Left, Moved, Receipt, Slice, Span};

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
+use super::tests::{draft, take};
 use super::*;
-use crate::domain::{Kind, Loss, Reason, Stage, Stamp, TimeQuality};
+use crate::domain::{Kind, Loss, Reason, Stage, Stamp};
 use crate::health::{Beat, Ctx};
 
 /// Something done to the store.
@@ -117,23 +118,7 @@ impl Drop for Opened {
 
 fn append(txn: &mut Txn<'_>, events: &[(u8, u8)]) -> Result<()> {
     for (id, kind) in events {
-        let draft = Draft {
-            id: EventId([*id; 16]),
-            kind: Kind::ALL[usize::from(*kind)],
-            ts_ms: i64::from(*id),
-            tq: TimeQuality::Ntp,
-            received: Stamp::default(),
-            source: Some("door-3".into()),
-            asset: None,
-            place: None,
-            code: None,
-            body: "{}".into(),
-        };
-        let outcome = match txn.append(&draft)? {
-            Append::New(_) => Outcome::Stored,
-            Append::Duplicate => Outcome::Duplicate,
-        };
-        txn.frame("door-3", outcome);
+        take(txn, &draft(*id, Kind::ALL[usize::from(*kind)]))?;
     }
     Ok(())
 }

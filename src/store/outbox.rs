@@ -271,6 +271,15 @@ impl Reader<'_> {
     pub fn waiting(&self, lane: Lane, limit: usize) -> Look<Page> {
         waiting(self.conn, lane, limit)
     }
+
+    /// How often each of these events has been repeated so far; an unknown one has not.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn repeats(&self, seqs: &[Seq]) -> Look<Vec<i64>> {
+        let mut stmt = self.conn.prepare_cached("select repeats from outbox where seq = ?1")?;
+        seqs.iter().map(|seq| stmt.query_row([seq.0], |row| row.get(0)).optional().map(|n| n.unwrap_or(0))).collect()
+    }
 }
 
 /// A fix as it lies in the log.
@@ -411,19 +420,6 @@ impl Txn<'_> {
             .prepare_cached("update outbox set repeats = repeats + 1 where seq = ?1 and run = ?2")
             .and_then(|mut stmt| stmt.execute((seq.0, self.run)))
             .map(|_| ())
-            .map_err(|e| self.err(&e))
-    }
-
-    /// How often each of these events has been repeated so far; an unknown one has not.
-    ///
-    /// # Errors
-    /// As every statement: the whole transaction is rolled back.
-    pub fn repeats(&self, seqs: &[Seq]) -> Result<Vec<i64>> {
-        let mut stmt =
-            self.sql.prepare_cached("select repeats from outbox where seq = ?1").map_err(|e| self.err(&e))?;
-        seqs.iter()
-            .map(|seq| stmt.query_row([seq.0], |row| row.get(0)).optional().map(|n| n.unwrap_or(0)))
-            .collect::<rusqlite::Result<_>>()
             .map_err(|e| self.err(&e))
     }
 }

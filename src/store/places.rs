@@ -6,7 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
 use crate::domain::{AssetState, EventId, Seq, TimeQuality};
 
+use super::chain;
 use super::error::Result;
+use super::history::{LastSaid, Unnamed};
 use super::txn::Txn;
 
 pub(super) const COLUMNS: &str =
@@ -77,16 +79,42 @@ impl Txn<'_> {
         one(self.sql, asset).map_err(|e| self.err(&e))
     }
 
+    /// An asset as it is now, with the last that was said of its place.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn asset_and_said(&self, asset: &str) -> Result<Option<(AssetState, LastSaid)>> {
+        self.try_asset_and_said(asset).map_err(|e| self.err(&e))
+    }
+
+    fn try_asset_and_said(&self, asset: &str) -> rusqlite::Result<Option<(AssetState, LastSaid)>> {
+        static SQL: LazyLock<String> = LazyLock::new(|| format!("select {COLUMNS}, said from places where asset = ?1"));
+        let found = self.sql.prepare_cached(&SQL)?.query_row([asset], |row| Ok((state_of(row)?, row.get(15)?)));
+        let Some((state, said)) = found.optional()? else { return Ok(None) };
+        let said: Option<i64> = said;
+        let last = said.map_or(Ok(None), |n| chain::one(self.sql, n))?;
+        Ok(Some((state, LastSaid(last))))
+    }
+
     /// Sets an asset's state; what was said of it stays. The caller has folded it: an older event never gets here.
     ///
     /// # Errors
     /// As every statement: the whole transaction is rolled back.
     pub fn set_asset(&mut self, state: &AssetState) -> Result<()> {
+        self.set_asset_and_said(state, None)
+    }
+
+    /// As [`Txn::set_asset`], and names what is now the last that was said of its place.
+    ///
+    /// # Errors
+    /// As every statement: the whole transaction is rolled back.
+    pub fn set_asset_and_said(&mut self, state: &AssetState, newest: Option<Unnamed>) -> Result<()> {
         self.sql
             .prepare_cached(
-                "insert into places values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, null, null)
+                "insert into places values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, null)
                  on conflict do update set id = ?2, seq = ?3, ts_ms = ?4, tq = ?5, boot = ?6, mono_ms = ?7, lat = ?8, lon = ?9,
-                   speed_mps = ?10, course_deg = ?11, place = ?12, since_ms = ?13, source = ?14, gps_place = ?15",
+                   speed_mps = ?10, course_deg = ?11, place = ?12, since_ms = ?13, source = ?14, gps_place = ?15,
+                   said = coalesce(?16, said)",
             )
             .and_then(|mut stmt| {
                 stmt.execute(params![
@@ -105,6 +133,7 @@ impl Txn<'_> {
                     state.since_ms,
                     state.source,
                     state.gps_place,
+                    newest.map(|row| row.0),
                 ])
             })
             .map(|_| ())

@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
@@ -14,6 +16,7 @@ use super::error::{Result, StoreError};
 use super::mark::{Found, Mark};
 use super::opening::lock;
 use super::quarantine::Case;
+use super::schema::CHECK_STEPS;
 use super::settle::Restored;
 use super::{outbox, schema};
 
@@ -81,18 +84,30 @@ pub struct Restoring {
 
 impl Restoring {
     /// Copies `from` beside the store in `dir` and looks at both. `name` is how a person calls it, `told` hears how many bytes are
-    /// copied of how many, and answers false to end it. None: it was ended.
+    /// copied of how many; `asked` turning true ends it. None: it was ended.
     ///
     /// # Errors
     /// [`StoreError::Locked`] while a daemon runs; [`StoreError::Foreign`] and [`StoreError::Newer`] when the file is not to be used; the others as the disk says. Nothing has changed then.
-    pub fn begin(dir: &Path, from: &mut File, name: &Path, told: impl FnMut(u64, u64) -> bool) -> Result<Option<Self>> {
+    pub fn begin(
+        dir: &Path,
+        from: &mut File,
+        name: &Path,
+        asked: &Arc<AtomicBool>,
+        mut told: impl FnMut(u64, u64),
+    ) -> Result<Option<Self>> {
         let lock = lock(dir)?;
         let mut restoring = Self { dir: dir.to_owned(), plan: Plan::default(), _lock: lock };
-        if !copy(from, name, &restoring.draft(), told)? {
+        let goes_on = |done, of| {
+            told(done, of);
+            !asked.load(Ordering::Relaxed)
+        };
+        if !copy(from, name, &restoring.draft(), goes_on)? {
             return Ok(None);
         }
-        let renamed = |error: StoreError| error.about(name);
-        let copy = restoring.look_at_copy(name).map_err(renamed)?;
+        let copy = match restoring.look_at_copy(name, asked) {
+            Err(StoreError::CutOff) => return Ok(None),
+            looked => looked.map_err(|error| error.about(name))?,
+        };
         let mark = if let Found::Mark(mark) = Mark::read(dir) { Seq(mark.seq) } else { Seq(0) };
         let present = present(&dir.join("waypost.db"), &copy);
         let head = if let Some(Present::Sound { sketch, .. }) = &present { sketch.head } else { Seq(0) };
@@ -137,11 +152,11 @@ impl Restoring {
         self.dir.join(DRAFT)
     }
 
-    fn look_at_copy(&self, name: &Path) -> Result<Sketch> {
+    fn look_at_copy(&self, name: &Path, asked: &Arc<AtomicBool>) -> Result<Sketch> {
         let draft = self.draft();
         let err = |e: rusqlite::Error| StoreError::of(&draft, &e);
         let foreign = |cause: &str| StoreError::Foreign { path: name.to_owned(), cause: cause.to_owned() };
-        let conn = Connection::open(&draft).map_err(err)?;
+        let mut conn = Connection::open(&draft).map_err(err)?;
         let ours =
             "select count(*) from sqlite_schema where name in ('migrations', 'meta', 'outbox', 'ledger', 'runs')";
         match conn.query_row(ours, [], |row| row.get::<_, i64>(0)) {
@@ -152,6 +167,8 @@ impl Restoring {
             }
             Err(error) => return Err(foreign(&format!("it is damaged ({error})"))),
         }
+        let ends = Arc::clone(asked);
+        conn.progress_handler(CHECK_STEPS, Some(move || ends.load(Ordering::Relaxed))).map_err(err)?;
         let fault: String = conn.pragma_query_value(None, "integrity_check", |row| row.get(0)).map_err(err)?;
         if fault != "ok" {
             return Err(foreign(&format!("it is damaged ({fault})")));
@@ -276,6 +293,9 @@ fn copy(from: &mut File, name: &Path, draft: &Path, mut told: impl FnMut(u64, u6
         _ => disk(draft, error),
     };
     let total = from.metadata().map_err(unread)?.len();
+    if total == 0 {
+        return Err(StoreError::Foreign { path: name.to_owned(), cause: "it is empty".to_owned() });
+    }
     // What a restore that was cut off left behind is not needed; a link that somebody put there is not followed.
     match fs::remove_file(draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritten(error)),

@@ -24,7 +24,7 @@ fn a_copy_that_is_in_place_begins_a_new_life_with_its_next_opening_once_whatever
             std::fs::remove_file(dir.path().join("waypost.mark")).unwrap();
         }
         let mut from = File::open(&file).unwrap();
-        let restoring = Restoring::begin(dir.path(), &mut from, &file, |_, _| true).unwrap().unwrap();
+        let restoring = Restoring::begin(dir.path(), &mut from, &file, &Arc::default(), |_, _| {}).unwrap().unwrap();
         let kept = restoring.finish("somebody", &clock()).unwrap().unwrap();
         assert!(kept.join("waypost.db").exists());
         // Whoever opens it next, a command or the daemon after a cut, begins the life.
@@ -52,7 +52,7 @@ fn a_copy_that_is_in_place_begins_a_new_life_with_its_next_opening_once_whatever
 fn a_copy_that_cannot_be_read_is_not_told_as_a_fault_of_the_disk_of_the_store() {
     let (dir, stick) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut from = File::open(stick.path()).unwrap();
-    let begun = Restoring::begin(dir.path(), &mut from, stick.path(), |_, _| true);
+    let begun = Restoring::begin(dir.path(), &mut from, stick.path(), &Arc::default(), |_, _| {});
     let error = begun.map(|_| ()).unwrap_err().to_string();
     assert!(error.contains(stick.path().to_str().unwrap()) && error.contains("cannot be read"), "{error}");
     assert!(!dir.path().join("waypost.db.restoring").exists());

@@ -13,8 +13,8 @@ use super::error::{Result, StoreError};
 
 /// How long a start looks at the structure of the store at most.
 const CHECK_MAX: Duration = Duration::from_secs(60);
-/// SQLite's steps between two looks at the time.
-const CHECK_STEPS: i32 = 100_000;
+/// SQLite's steps between two looks at whether a check goes on.
+pub(super) const CHECK_STEPS: i32 = 100_000;
 
 static MIGRATIONS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/migrations");
 

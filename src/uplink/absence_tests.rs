@@ -61,6 +61,35 @@ async fn a_radio_gap_of_ten_seconds_shows_no_offline_and_one_of_a_minute_does() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_a_person_lets_go_on_while_it_is_taken_off_is_there_again() {
+    let (mut rig, mut tasks) = (Rig::new(), JoinSet::new());
+    // Of what takes the node off, the last word is not answered: the end is under way for as long as the connection.
+    let broker = FakeBroker::start(&mut tasks, Manner::default(), |got, _| {
+        if got.payload.is_empty() && got.topic.ends_with("/clock") { Reply::Silence } else { Reply::Code(0) }
+    })
+    .await;
+    rig.append(&MIX).await;
+    let stop = rig.uplink(Uplink { homeassistant: true, ..config(broker.port) }, quick());
+    until("all to be sent", || rig.is_drained()).await;
+    let last =
+        |end: &str| broker.got().iter().rev().find(|got| got.topic.ends_with(end)).map(|got| got.payload.clone());
+    until("online", || last("/status").is_some_and(|status| status.contains("online"))).await;
+
+    rig.store.submit(Group::Now, |txn| txn.retire(false)).await.unwrap();
+    until("the end", || last("wp-t/clock").is_some_and(|clock| clock.is_empty())).await;
+    rig.store.submit(Group::Now, |txn| txn.accept_machine()).await.unwrap();
+    for end in ["/status", "/watermark", "/clock", "/alarm/config", "/backlog/config"] {
+        until(end, || last(end).is_none_or(|payload| !payload.is_empty())).await;
+    }
+    rig.append(&MIX).await;
+    until("more to be sent", || rig.is_drained()).await;
+    assert_eq!(*rig.store.standing().borrow(), crate::domain::Standing::Sound);
+    let traces = rig.store.read_here(|reader| reader.traces()).unwrap();
+    assert!(traces.iter().any(|topic| topic.ends_with("/wp-t/")), "{traces:?}");
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_session_another_takes_over_is_not_made_to_lose_anything() {
     let (mut rig, mut tasks) = (Rig::new(), JoinSet::new());
     let broker = FakeBroker::start(&mut tasks, Manner { receive_max: Some(4), ..Manner::default() }, always(0)).await;

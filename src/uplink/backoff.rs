@@ -27,6 +27,18 @@ impl Dice {
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
+
+    /// A whole number in 0..`n`, which is not 0.
+    #[cfg(test)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "tests roll small numbers"
+    )]
+    pub fn below(&mut self, n: u64) -> u64 {
+        ((self.roll() * n as f64) as u64).min(n - 1)
+    }
 }
 
 /// Waits that grow at random, each between the base and three times the one before, up to a cap; it never gives up.

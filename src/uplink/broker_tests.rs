@@ -16,11 +16,18 @@ use crate::health::{Beat, Board, Body, Ctx, Sample, State, Tally, UplinkState, e
 use crate::store::{Append, Draft, Group, Identity, Ledger, Log, Store};
 
 use super::fake_broker::{FakeBroker, Got, Manner, Reply, Wire};
-use super::{Kit, Limits, NodeNames, seat};
+use super::lane::{Queued, Track};
+use super::{Kit, Limits, NodeNames, figures, seat};
 
 #[cfg(test)]
 #[path = "absence_tests.rs"]
 mod absence;
+#[cfg(test)]
+#[path = "freeze_tests.rs"]
+mod freeze;
+#[cfg(test)]
+#[path = "liar_tests.rs"]
+mod liar;
 #[cfg(test)]
 #[path = "refusal_tests.rs"]
 mod refusal;
@@ -68,6 +75,28 @@ pub(super) fn config(port: u16) -> Uplink {
     }
 }
 
+pub(super) fn names() -> NodeNames {
+    NodeNames {
+        site: "halden".into(),
+        node: "wp-t".into(),
+        version: "0".into(),
+        config_digest: "d".into(),
+        assets: Vec::new(),
+        quota_mib: None,
+    }
+}
+
+pub(super) fn identity(boot_id: &str) -> Identity {
+    Identity {
+        site: "halden".into(),
+        node: "wp-t".into(),
+        boot_id: boot_id.into(),
+        uplink: true,
+        skip_kept: false,
+        machine: Vec::new(),
+    }
+}
+
 fn quick() -> Limits {
     Limits {
         retry_base: Duration::from_millis(20),
@@ -85,15 +114,7 @@ impl Rig {
     /// A node in this boot.
     fn booted(dir: Arc<tempfile::TempDir>, boot_id: &str) -> Self {
         let clock = Clock::system();
-        let who = Identity {
-            site: "halden".into(),
-            node: "wp-t".into(),
-            boot_id: boot_id.into(),
-            uplink: true,
-            skip_kept: false,
-            machine: Vec::new(),
-        };
-        let (store, seat) = Store::open(dir.path(), &who, &clock, |_| {}).unwrap();
+        let (store, seat) = Store::open(dir.path(), &identity(boot_id), &clock, |_| {}).unwrap();
         let stop = CancellationToken::new();
         let ctx = Ctx { beat: Beat::new("writer", clock.clone()), stop: stop.clone() };
         let thread = std::thread::spawn(move || seat.run(&ctx).unwrap());
@@ -110,28 +131,25 @@ impl Rig {
         }
     }
 
-    /// Starts an uplink; it ends when the token fires.
-    fn uplink(&mut self, config: Uplink, limits: Limits) -> CancellationToken {
-        let names = NodeNames {
-            site: "halden".into(),
-            node: "wp-t".into(),
-            version: "0".into(),
-            config_digest: "d".into(),
-            assets: Vec::new(),
-            quota_mib: None,
-        };
-        let worker = seat(Kit {
+    fn kit(&self, config: Uplink, limits: Limits) -> Kit {
+        Kit {
             config,
-            names,
+            names: names(),
             store: self.store.clone(),
             board: self.board.clone(),
             clock: self.clock.clone(),
             keeper: self.keeper.clone(),
             tally: self.tally.clone(),
             published: Arc::clone(&self.published),
+            frozen: Arc::default(),
             archives: Arc::new(()),
             limits,
-        });
+        }
+    }
+
+    /// Starts an uplink; it ends when the token fires.
+    fn uplink(&mut self, config: Uplink, limits: Limits) -> CancellationToken {
+        let worker = seat(self.kit(config, limits));
         let stop = CancellationToken::new();
         let ctx = Ctx { beat: Beat::new("uplink", self.clock.clone()), stop: stop.clone() };
         let Body::Task(run) = worker.body else { panic!("the uplink is a task") };

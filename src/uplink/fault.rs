@@ -18,7 +18,12 @@ pub(super) enum Mend {
     Clock,
     /// Another client has the same client id.
     Takeover,
+    /// What the broker takes: too little for any event.
+    Limits,
 }
+
+/// Of what a broker says in words, so much is kept. Characters.
+const SAID_MAX: usize = 200;
 
 /// The end of a connection.
 #[derive(Clone, Debug)]
@@ -60,6 +65,17 @@ impl Fault {
         Self { fresh: true, ..Self::new(ReconnectReason::Client, text) }
     }
 
+    /// The broker's limits leave no room for any event.
+    pub fn unfit(text: String) -> Self {
+        Self { mend: Some(Mend::Limits), ..Self::new(ReconnectReason::Refused, text) }
+    }
+
+    /// As it is for a connection in the clear that ended before the broker took it: a port for TLS ends it so.
+    pub fn before_it_stood(&self) -> Self {
+        let text = format!("{}; a port for TLS does that (mqtts://, 8883 mostly)", self.text);
+        if self.reason == ReconnectReason::Closed { Self { text, ..self.clone() } } else { self.clone() }
+    }
+
     fn credentials(text: String) -> Self {
         Self { mend: Some(Mend::Credentials), ..Self::new(ReconnectReason::Auth, text) }
     }
@@ -97,7 +113,8 @@ impl Fault {
                 Self::protocol("the broker answers as MQTT 3.1.1 does".to_owned())
             }
             S::ServerDisconnect { reason_code, reason_string } => {
-                let said = reason_string.clone().unwrap_or_default();
+                let said = reason_string.as_deref().map(plain).filter(|said| !said.is_empty());
+                let said = said.map_or_else(String::new, |said| format!(": {said}"));
                 let code = match reason_code {
                     DisconnectReasonCode::PacketTooLarge => Some(0x95),
                     DisconnectReasonCode::TopicNameInvalid => Some(0x90),
@@ -113,10 +130,15 @@ impl Fault {
                     by_peer: !is_about_itself(*reason_code),
                     code,
                     mend,
-                    ..Self::new(ReconnectReason::Refused, format!("{reason_code:?} {said}"))
+                    ..Self::new(
+                        ReconnectReason::Refused,
+                        format!("the broker ended the connection, {reason_code:?}{said}"),
+                    )
                 }
             }
-            other => Self::closed(&other.to_string()),
+            S::ConnectionAborted => Self::closed(ABORTED),
+            S::Io(error) | S::Deserialization(M::Io(error)) => Self::closed(&broke(error)),
+            other => Self::closed(&format!("what the broker sent has no place here: {other}")),
         }
     }
 
@@ -149,15 +171,32 @@ impl Fault {
                 Self::new(ReconnectReason::Refused, "the broker's first packet is no CONNACK".to_owned())
             }
             E::RequestsDone => Self::new(ReconnectReason::Stopped, "disconnected".to_owned()),
-            E::MqttState(rumqttc::StateError::AwaitPingResp) => {
-                Self::new(ReconnectReason::KeepAlive, "the broker did not answer a ping".to_owned())
-            }
-            E::MqttState(rumqttc::StateError::Deserialization(
-                rumqttc::mqttbytes::Error::PayloadSizeLimitExceeded(bytes),
-            )) => Self::too_large(*bytes),
-            E::MqttState(other) => Self::closed(&other.to_string()),
+            E::MqttState(state) => Self::of_state_v4(state),
         }
     }
+
+    fn of_state_v4(state: &rumqttc::StateError) -> Self {
+        use rumqttc::StateError as S;
+        use rumqttc::mqttbytes::Error as M;
+        match state {
+            S::AwaitPingResp => Self::new(ReconnectReason::KeepAlive, "the broker did not answer a ping".to_owned()),
+            S::Deserialization(M::PayloadSizeLimitExceeded(bytes)) => Self::too_large(*bytes),
+            S::ConnectionAborted => Self::closed(ABORTED),
+            S::Io(error) | S::Deserialization(M::Io(error)) => Self::closed(&broke(error)),
+            other => Self::closed(&format!("what the broker sent has no place here: {other}")),
+        }
+    }
+}
+
+const ABORTED: &str = "the broker closed the connection without a word";
+
+fn broke(error: &std::io::Error) -> String {
+    format!("the connection broke: {error}")
+}
+
+/// What a broker said, fit for a line of a log and a terminal.
+fn plain(said: &str) -> String {
+    said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SAID_MAX).collect::<String>().trim().to_owned()
 }
 
 /// Whether the broker ends the connection for a cause that is none of the publishes on it.

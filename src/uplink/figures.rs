@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock::BootTime;
-use crate::domain::{AssetState, Class, Kind, Lane, Loss, Reason, Row, Seq, Stage};
+use crate::config;
+use crate::domain::{AssetState, Class, Kind, Lane, Loss, Reason, Row, Seq, Stage, Standing};
 use crate::health::wedge;
 use crate::store::{Acknowledged, Damaged, Group, Ledger, Look, Lost, Outbound, Page, Result, Store, Txn};
 
@@ -22,6 +23,9 @@ const SHARE: Duration = Duration::from_millis(100);
 const EVIDENCE: usize = 4096;
 /// Dead events that one watermark looks at to name ranges.
 const DEAD_MAX: usize = 2_000;
+/// Events after those read that are frozen with them in a backlog: one turn of the writer for many reads. What has twice as
+/// many behind it is so old that its window of repeats has long been closed.
+const FREEZE_AHEAD: i64 = 4096;
 
 /// Reads rows of a track.
 pub(super) async fn read(kit: Arc<Kit>, track: Track, after: Seq, limit: usize) -> Result<(Vec<Queued>, Seq)> {
@@ -58,18 +62,26 @@ pub(super) fn queued(kit: &Kit, rows: &[Row], damaged: Vec<Damaged>) -> Vec<Queu
 
 /// Reads rows of a lane and freezes their bytes: from here on no repeat is counted onto them, so a resend is the same.
 async fn read_on(kit: Arc<Kit>, lane: Lane, after: Seq, limit: usize) -> Result<(Vec<Queued>, Seq)> {
+    // What was frozen before is read as it stays.
+    let frozen = kit.frozen.load(Ordering::Acquire);
     let Page { mut rows, damaged, seen, .. } =
         kit.store.read(move |reader| reader.lane_after(lane, after, limit)).await?;
-    let scans: Vec<Seq> = rows.iter().filter(|row| row.kind == Kind::Scan).map(|row| row.seq).collect();
-    if let Some(last) = scans.last().copied() {
-        // In the writer's turn: a repeat is counted either before this, and read here, or not at all.
+    let is_open = |row: &Row| row.kind == Kind::Scan && row.seq.0 > frozen;
+    let scans: Vec<Seq> = rows.iter().filter(|row| is_open(row)).map(|row| row.seq).collect();
+    if let Some(last) = scans.last() {
+        let is_far = kit.store.head().borrow().0 - last.0 >= 3 * FREEZE_AHEAD;
+        let upto = if is_far { last.0 + FREEZE_AHEAD } else { last.0 };
+        // In the writer's turn: a repeat is counted either before this, and read here, or not at all. No row is looked at
+        // there: the pages of a whole backlog would pass through the writer's memory.
         let published = Arc::clone(&kit.published);
-        let count = move |txn: &mut Txn<'_>| {
-            published.fetch_max(last.0, Ordering::AcqRel);
-            txn.repeats(&scans)
+        let freeze = move |_: &mut Txn<'_>| {
+            published.fetch_max(upto, Ordering::AcqRel);
+            Ok(())
         };
-        let repeats = kit.store.submit(Group::Now, count).await?;
-        let scans = rows.iter_mut().filter(|row| row.kind == Kind::Scan);
+        kit.store.submit(Group::Now, freeze).await?;
+        kit.frozen.fetch_max(upto, Ordering::AcqRel);
+        let repeats = kit.store.read(move |reader| reader.repeats(&scans)).await?;
+        let scans = rows.iter_mut().filter(|row| is_open(row));
         scans.zip(repeats).for_each(|(row, repeats)| row.repeats = repeats);
     }
     Ok((queued(&kit, &rows, damaged), seen))
@@ -173,19 +185,18 @@ pub(super) async fn leave_traces(store: Store, topics: Vec<String>) -> Result<Ve
 /// Notes what was taken off the broker, and that the node has ended, if that was all of it.
 pub(super) async fn take_off(store: Store, topics: Vec<String>, ends: bool) -> Result<()> {
     let work = move |txn: &mut Txn<'_>| {
-        txn.take_off_traces(&topics)?;
-        if ends {
-            txn.retire(true)?;
+        // A person may have let it go on meanwhile: then all of it is left there again.
+        if ends && txn.retire(true)? != Standing::Retired {
+            return Ok(());
         }
-        Ok(())
+        txn.take_off_traces(&topics)
     };
     store.submit(Group::Now, work).await
 }
 
-/// The password in a file, without the line end that editors leave.
+/// The password in a file.
 pub(super) async fn password(path: PathBuf) -> std::io::Result<String> {
-    let text = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await??;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    tokio::task::spawn_blocking(move || config::password(&path)).await?
 }
 
 /// Where assets are.

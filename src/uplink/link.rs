@@ -30,12 +30,16 @@ const INCOMING_MAX: u32 = 65_536;
 const TOPIC_MAX: usize = 512;
 /// Seconds for TCP and CONNACK together.
 const CONNECT_S: u64 = 5;
+/// The client takes no shorter keep alive.
+const KEEP_ALIVE_MIN: Duration = Duration::from_secs(5);
 /// Seconds the broker keeps the session of a node that is away.
 const SESSION_S: u32 = 3600;
 /// Seconds before the broker publishes the will: a short loss is no absence.
 pub(super) const WILL_DELAY_S: u32 = 30;
 /// The largest packet MQTT can carry: what counts when the broker names no limit.
 const PACKET_MAX: usize = 268_435_455;
+/// A broker that takes no larger packets takes hardly an event: it is set wrong, and none of them is to blame. Bytes.
+const PACKET_MIN: u32 = 1024;
 
 /// What a connection says.
 #[derive(Debug)]
@@ -52,6 +56,8 @@ pub(super) enum Said {
     Standing { topic: String, empty: bool },
     /// The centre asks for something.
     Command(Heard),
+    /// The broker answered what the node asked to hear: whether commands will come.
+    Listening(bool),
     /// The connection is over.
     Over(Fault),
 }
@@ -96,7 +102,7 @@ impl Link {
         let client = match config.protocol {
             Protocol::V5 => {
                 let (client, eventloop) = v5::AsyncClient::new(options_v5(config, greeting, bridge.as_ref()), cap);
-                task.spawn(carry(poll_v5(eventloop, tx.clone()), bridge, tx));
+                task.spawn(carry(poll_v5(eventloop, config.keep_alive, tx.clone()), bridge, tx));
                 Client::V5(client)
             }
             Protocol::V311 => {
@@ -193,7 +199,7 @@ fn options_v5(config: &Uplink, greeting: Greeting, bridge: Option<&Bridge>) -> v
         options.set_transport(rumqttc::Transport::unix());
     }
     options
-        .set_keep_alive(config.keep_alive.max(Duration::from_secs(5)))
+        .set_keep_alive(config.keep_alive.max(KEEP_ALIVE_MIN))
         .set_clean_start(greeting.fresh)
         .set_session_expiry_interval(Some(SESSION_S))
         .set_max_packet_size(Some(INCOMING_MAX))
@@ -224,7 +230,7 @@ fn options_v4(config: &Uplink, greeting: Greeting, bridge: Option<&Bridge>) -> r
         options.set_transport(rumqttc::Transport::unix());
     }
     options
-        .set_keep_alive(config.keep_alive.max(Duration::from_secs(5)))
+        .set_keep_alive(config.keep_alive.max(KEEP_ALIVE_MIN))
         .set_clean_session(greeting.fresh)
         .set_inflight(greeting.window.saturating_add(1))
         .set_max_packet_size(usize::try_from(INCOMING_MAX).unwrap_or(PACKET_MAX), PACKET_MAX);
@@ -250,10 +256,14 @@ async fn carry(client: impl Future<Output = Option<Fault>>, bridge: Option<Bridg
 
 /// Waits on the client's event loop and the room in the channel; answers the end of the connection, or none when nobody
 /// listens.
-async fn poll_v5(mut eventloop: v5::EventLoop, tx: mpsc::Sender<Said>) -> Option<Fault> {
+async fn poll_v5(mut eventloop: v5::EventLoop, keep_alive: Duration, tx: mpsc::Sender<Said>) -> Option<Fault> {
     let over = loop {
         match eventloop.poll().await {
             Ok(event) => {
+                // A broker that wants no keep alive says 0, which the client would take for a ping without end.
+                if eventloop.options.keep_alive().is_zero() {
+                    eventloop.options.set_keep_alive(keep_alive.max(KEEP_ALIVE_MIN));
+                }
                 if let Some(said) = said_v5(event)
                     && tx.send(said).await.is_err()
                 {
@@ -303,6 +313,9 @@ fn said_v5(event: v5::Event) -> Option<Said> {
     match event {
         v5::Event::Incoming(v5::Incoming::ConnAck(connack)) => {
             let limits = connack.properties;
+            if let Some(text) = limits.as_ref().and_then(unfit) {
+                return Some(Said::Over(Fault::unfit(text)));
+            }
             let receive_max = limits.as_ref().and_then(|p| p.receive_max).unwrap_or(u16::MAX);
             let retains = limits.as_ref().and_then(|p| p.retain_available) != Some(0);
             let packet_max = limits.and_then(|p| p.max_packet_size).and_then(|max| usize::try_from(max).ok());
@@ -326,12 +339,28 @@ fn said_v5(event: v5::Event) -> Option<Said> {
             };
             Some(Said::Acked { pkid: ack.pkid, code })
         }
+        // The node asks once a connection, and for commands last.
+        v5::Event::Incoming(v5::Incoming::SubAck(ack)) => {
+            Some(Said::Listening(matches!(ack.return_codes.last(), Some(packet5::SubscribeReasonCode::Success(_)))))
+        }
         v5::Event::Incoming(v5::Incoming::Publish(publish)) => {
             heard(&String::from_utf8_lossy(&publish.topic), &publish.payload, publish.retain)
         }
         v5::Event::Outgoing(rumqttc::Outgoing::Publish(pkid)) => Some(Said::Published(pkid)),
         _ => None,
     }
+}
+
+/// Why no event can go over a connection with these limits; none when they can.
+fn unfit(limits: &packet5::ConnAckProperties) -> Option<String> {
+    if limits.receive_max == Some(0) {
+        return Some("it takes no message at all (receive maximum 0)".to_owned());
+    }
+    if limits.max_qos == Some(0) {
+        return Some("it acknowledges no message (maximum QoS 0); events need QoS 1".to_owned());
+    }
+    let packet_max = limits.max_packet_size.filter(|max| *max < PACKET_MIN)?;
+    Some(format!("it takes packets of {packet_max} bytes at most; events need {PACKET_MIN} at least"))
 }
 
 /// A message of the broker: a command by its topic, else what it kept of ours. No more of it is kept than is looked at.
@@ -351,6 +380,9 @@ fn said_v4(event: rumqttc::Event) -> Option<Said> {
             Some(Said::Connected { receive_max: usize::from(u16::MAX), packet_max: PACKET_MAX, retains: true })
         }
         rumqttc::Event::Incoming(rumqttc::Packet::PubAck(ack)) => Some(Said::Acked { pkid: ack.pkid, code: 0 }),
+        rumqttc::Event::Incoming(rumqttc::Packet::SubAck(ack)) => {
+            Some(Said::Listening(matches!(ack.return_codes.last(), Some(rumqttc::SubscribeReasonCode::Success(_)))))
+        }
         rumqttc::Event::Incoming(rumqttc::Packet::Publish(publish)) => {
             heard(&publish.topic, &publish.payload, publish.retain)
         }

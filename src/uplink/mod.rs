@@ -129,6 +129,8 @@ pub(crate) struct Kit {
     pub keeper: Keeper,
     pub tally: Tally,
     pub published: Arc<AtomicI64>,
+    /// Up to here `published` is raised, and the store has every repeat that was counted before.
+    pub frozen: Arc<AtomicI64>,
     pub archives: Arc<dyn Archives>,
     pub limits: Limits,
 }
@@ -145,8 +147,8 @@ pub fn worker(
     ties: Ties,
 ) -> Worker {
     let Ties { published, archives } = ties;
-    let (clock, limits) = (keeper.clock().clone(), Limits::default());
-    seat(Kit { config, names, store, board, clock, keeper, tally, published, archives, limits })
+    let (clock, frozen, limits) = (keeper.clock().clone(), Arc::default(), Limits::default());
+    seat(Kit { config, names, store, board, clock, keeper, tally, published, frozen, archives, limits })
 }
 
 pub(crate) fn seat(kit: Kit) -> Worker {

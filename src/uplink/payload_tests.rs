@@ -12,7 +12,7 @@ use crate::domain::{
     AssetState, Change, Doubt, Epoch, EventId, Fix, Kind, Mode, Row, Scan, ScanKind, Seq, TimeQuality, Warn,
 };
 use crate::health::{Alarm, ClockState, DiskState, Severity, SourceCondition, SourceState};
-use crate::wire::{PlaceChange, fix_body, note_body, place_body, scan_body};
+use crate::wire::{self, PlaceChange, fix_body, note_body, place_body, scan_body};
 
 const NOW: When = When { ts_ms: 1_795_169_472_041, tq: "gnss" };
 
@@ -32,24 +32,16 @@ fn row(kind: Kind, body: String, whole: bool) -> Row {
     let some = |text: &str| whole.then(|| text.to_owned());
     let of = |is: bool, text: &str| some(text).or_else(|| is.then(|| text.to_owned()));
     Row {
-        seq: Seq(1234),
         epoch: Epoch(7),
-        id: EventId([0x6b; 16]),
         kind,
         prev: whole.then_some(Seq(1229)),
-        site: "halden".into(),
-        node: "wp-07".into(),
-        boot: 17,
-        mono_ms: 812_345,
-        ts_ms: 1_795_169_472_000,
-        tq: TimeQuality::Gnss,
-        received_ms: 1_795_169_472_041,
         source: of(matches!(kind, Kind::Fix | Kind::Scan), "gps0").filter(|_| kind != Kind::Place),
         asset: of(kind != Kind::Note, "TRK-07"),
         place: some("dock-3"),
         code: (kind == Kind::Scan).then(|| "TRL-7".to_owned()),
         repeats: 2,
         body,
+        ..wire::tests::row()
     }
 }
 

@@ -129,3 +129,13 @@ fn a_replay_that_runs_keeps_no_change_of_the_name_waiting() {
     assert!(!world.wire.is_empty() && !world.session.is_replayed());
     assert!(world.session.has_settled(Seq(1_000)), "the lanes have sent all of theirs");
 }
+
+#[test]
+fn the_end_of_a_replay_that_is_told_late_does_not_end_the_next() {
+    let mut world = World::new(1_000, 0);
+    world.session.step(Input::Replay(Some((Seq(0), Seq(50)))), 0);
+    world.session.step(Input::Replay(None), 0);
+    world.plan();
+    world.plan();
+    assert!(!world.wire.is_empty(), "it is sent");
+}

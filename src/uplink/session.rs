@@ -35,6 +35,8 @@ pub(super) struct Session {
     dial: Dial,
     conn: Option<Conn>,
     desk: VecDeque<Message>,
+    /// Whether it has been told of this connection that messages were left out.
+    is_crowded: bool,
     in_row: u32,
     /// Publishes since the last that was replayed.
     since_replay: u32,
@@ -68,6 +70,7 @@ impl Session {
             lines: Track::ALL.map(|track| Line::new(track, if track.lane == Lane::Scan { scan } else { fix })),
             conn: None,
             desk: VecDeque::new(),
+            is_crowded: false,
             in_row: 0,
             since_replay: 0,
             again_next: [false; 2],
@@ -127,7 +130,9 @@ impl Session {
                 self.stuck = true;
             }
             Input::Replay(Some((through, upto))) => self.lines[Track::REPLAY.index()].replay(through, upto),
-            Input::Replay(None) => self.lines[Track::REPLAY.index()].upto = None,
+            // The next may have begun before the end of the one before it was told.
+            Input::Replay(None) if self.is_replayed() => self.lines[Track::REPLAY.index()].upto = None,
+            Input::Replay(None) => {}
             Input::Trusted => self.lines.iter_mut().for_each(|line| line.trusted = true),
             Input::Stop => self.stopping = true,
         }
@@ -267,6 +272,7 @@ impl Session {
 
     fn connected(&mut self, receive_max: usize, packet_max: usize, retains: bool, now_us: i64) {
         self.desk.clear();
+        self.is_crowded = false;
         self.dial.connected(now_us);
         let window = self.rules.window.min(receive_max).max(1);
         self.conn = Some(Conn::new(window, packet_max, retains, now_us));
@@ -283,8 +289,11 @@ impl Session {
             *waiting = message;
         } else if self.desk.len() < DESK_MAX {
             self.desk.push_back(message);
-        } else {
-            tracing::warn!(topic = message.topic, "too many messages wait; this one is left out until it changes");
+        } else if !std::mem::replace(&mut self.is_crowded, true) {
+            tracing::warn!(
+                topic = message.topic,
+                "too many messages wait; this and more are left out until they change"
+            );
         }
     }
 

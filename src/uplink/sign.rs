@@ -51,6 +51,8 @@ impl Sign {
             "protocol_refused",
             "protocol_311",
             "takeover",
+            alarms::BROKER_LIMITS,
+            alarms::COMMANDS,
             alarms::TLS,
             alarms::CERTIFICATE,
         ]
@@ -107,7 +109,17 @@ impl Sign {
                 &format!("No TLS with the broker: {text}."),
                 "Give the node the time: NTP, or a receiver with `clock = true` and a view of the sky.",
             ),
+            Some(Mend::Limits) => self.alarm(
+                now,
+                alarms::BROKER_LIMITS,
+                Severity::Fault,
+                &format!("No event fits through the broker: {text}."),
+                "Raise the limit at the broker; events of up to 8 KiB come. They wait here.",
+            ),
             Some(Mend::Takeover) | None => {}
+        }
+        if before == Some(Mend::Limits) && mend != before {
+            self.board.clear(alarms::BROKER_LIMITS);
         }
         let is_tls = |mend| matches!(mend, Some(Mend::Tls | Mend::Clock));
         if is_tls(before) && !is_tls(mend) {
@@ -164,6 +176,21 @@ impl Sign {
         let advice = "Find the other one: a copied card, a test program, a second node of this name. Give each a node.id, or \
                       uplink.client_id, of its own. If there is none, look at the broker's log.";
         self.alarm(now, "takeover", severity, text, advice);
+    }
+
+    /// Whether the broker brings commands of the centre.
+    pub fn commands(&self, come: bool, now: Stamp) {
+        if come {
+            self.board.clear(alarms::COMMANDS);
+            return;
+        }
+        self.alarm(
+            now,
+            alarms::COMMANDS,
+            Severity::Warn,
+            "The broker does not let the node hear commands: replay, confirm and ping do not reach it.",
+            "Allow the node's user to read <base>/cmd/+ in the broker's access rules.",
+        );
     }
 
     /// What keeps events waiting on a connection that stands.

@@ -1,122 +1,46 @@
-//! A node in a world of dice: reads, a real store, the session, a broker and the way between them, on one clock that the dice
-//! move. First whatever can go wrong does, and nothing unsafe may be seen; then the world is healed and all must be delivered.
+//! A node in a world of dice: reads, a real store, the session, a broker, the way between them and a centre that asks for
+//! events once more, on one clock that the dice move. First whatever can go wrong does, and nothing unsafe may be seen; then
+//! the world is healed and all must be delivered.
 //! `WAYPOST_SEED=<n>` plays one world again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Keeper};
-use crate::domain::{EventId, Kind, Lane, Seq, Stamp, TimeQuality};
+use crate::domain::{EventId, Kind, Lane, Row, Seq, Stamp, TimeQuality};
 use crate::health::{Beat, Board, Ctx, Tally};
 use crate::ingest::simulated;
-use crate::store::{Draft, Filter, Group, Identity, Outcome, Result, Store, StoreError, Txn};
+use crate::store::{Draft, Filter, Group, Outcome, Result, Store, StoreError, Txn};
 
 use super::backoff::{Decorrelated, Dice};
-use super::broker_tests::config;
+use super::broker_tests::{config, identity, names};
 use super::lane::{Batch, Message, Track};
 use super::script::{Effect, Input, Rules};
 use super::session::Session;
-use super::world_tests::{Named, seeds};
-use super::{Kit, Limits, NodeNames, figures};
+use super::world_tests::{self, Named, seeds};
+use super::{Kit, Limits, centre, figures};
 
-const RULES: Rules = Rules {
-    window: 16,
-    hold_unheard: true,
-    no_ack_us: 20_000_000,
-    healthy_us: 60_000_000,
-    retry_base_us: 1_000_000,
-    retry_cap_us: 10_000_000,
-    attempts: 10,
-    gather_us: 200_000,
-    gather_max: 64,
-    max_per_s: 0,
-    mib_per_day: 0,
-};
+#[cfg(test)]
+#[path = "simulated_centre_tests.rs"]
+mod asking;
+#[cfg(test)]
+#[path = "simulated_node_tests.rs"]
+mod node;
+
+use asking::Ask;
+use node::{Node, RULES, fix};
+
 /// Codes a scanner sends ahead of its answers.
 const AHEAD: usize = 8;
 /// Turns of a world while things go wrong.
 const TURNS: usize = 120;
 /// Turns within which a healed world must have delivered all: some minutes of its time.
 const HEALED_WITHIN: usize = 6_000;
-
-/// A process: what a crash takes away, and the store that it leaves.
-struct Node {
-    /// None only while it ends.
-    kit: Option<Kit>,
-    session: Session,
-    /// A connection is asked for and not answered.
-    dialling: bool,
-    /// Looks and commits that the store has not answered.
-    jobs: Vec<Effect>,
-    /// Reads that wait for their commit: code, instant, number on the connection.
-    waiting: VecDeque<(String, Stamp, u64)>,
-    nth: u64,
-    writer: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Node {
-    async fn open(dir: &Path, clock: &Clock, seed: u64) -> Self {
-        let who = Identity {
-            site: "halden".into(),
-            node: "wp-t".into(),
-            boot_id: "b".into(),
-            uplink: true,
-            skip_kept: false,
-            machine: Vec::new(),
-        };
-        let (store, seat) = Store::open(dir, &who, clock, |_| {}).unwrap();
-        let ctx = Ctx { beat: Beat::new("writer", clock.clone()), stop: CancellationToken::new() };
-        let writer = Some(std::thread::spawn(move || seat.run(&ctx).unwrap()));
-        let cursors = store.read(|reader| Ok((reader.cursor(Lane::Scan)?, reader.cursor(Lane::Fix)?))).await.unwrap();
-        let head = *store.head().borrow();
-        let names = NodeNames {
-            site: "halden".into(),
-            node: "wp-t".into(),
-            version: "0".into(),
-            config_digest: "d".into(),
-            assets: Vec::new(),
-            quota_mib: None,
-        };
-        let kit = Some(Kit {
-            config: config(1),
-            names,
-            store,
-            board: Board::default(),
-            clock: clock.clone(),
-            keeper: Keeper::with_ntp_mark(clock.clone(), 0, "/nonexistent/mark".into()),
-            tally: Tally::new(clock.clone()),
-            published: Arc::default(),
-            archives: Arc::new(()),
-            limits: Limits::default(),
-        });
-        let (base, cap, spread) = (Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(2));
-        Self {
-            kit,
-            session: Session::new(RULES, Decorrelated::new(base, cap, spread, seed), head, cursors.0, cursors.1),
-            dialling: false,
-            jobs: Vec::new(),
-            waiting: VecDeque::new(),
-            nth: 0,
-            writer,
-        }
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // Without anybody who could ask it something the writer ends at once.
-        self.kit = None;
-        if let Some(writer) = self.writer.take() {
-            // A panic of its own was shown already.
-            drop(writer.join());
-        }
-    }
-}
 
 /// A publish that is not answered: ticket, event, payload.
 type Flying = (u64, Option<(Lane, Seq)>, String);
@@ -152,6 +76,11 @@ struct World {
     told: Vec<(String, EventId)>,
     fixes: u64,
     crashes: u64,
+    /// What the centre has asked for and not got to its end.
+    asked: Option<Ask>,
+    /// Replays asked for, and events that they came to.
+    asks: u64,
+    replayed: i64,
     calm: bool,
 }
 
@@ -177,6 +106,9 @@ impl World {
             told: Vec::new(),
             fixes: 0,
             crashes: 0,
+            asked: None,
+            asks: 0,
+            replayed: 0,
             calm: false,
         }
     }
@@ -185,7 +117,7 @@ impl World {
         self.node.as_mut().unwrap()
     }
 
-    fn kit(&self) -> &Kit {
+    fn kit(&self) -> &Arc<Kit> {
         self.node.as_ref().unwrap().kit.as_ref().unwrap()
     }
 
@@ -199,14 +131,7 @@ impl World {
     }
 
     fn pick(&mut self, below: u64) -> u64 {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "small"
-        )]
-        let pick = (self.dice.roll() * below as f64) as u64;
-        pick.min(below - 1)
+        self.dice.below(below)
     }
 
     fn step(&mut self, input: Input) {
@@ -227,9 +152,13 @@ impl World {
         if !self.calm {
             self.arrive().await;
         }
+        if self.fails(30) {
+            self.ask().await;
+        }
         self.take().await;
         self.broker_moves();
         self.settle().await;
+        self.end_replay().await;
         let head = *self.kit().store.head().borrow();
         self.step(Input::Head(head));
         self.plan();
@@ -249,6 +178,10 @@ impl World {
         self.broker.up = false;
         self.broker.wire.clear();
         self.crashes += 1;
+        if let Some(ask) = &mut self.asked {
+            // It is read anew, with what was sent meanwhile.
+            ask.forget_turns();
+        }
         self.node = Some(Node::open(self.dir.path(), &self.clock, self.seed + self.crashes).await);
         self.balanced().await;
         let again: Vec<String> = self.unanswered.iter().cloned().collect();
@@ -338,6 +271,7 @@ impl World {
     }
 
     fn lose(&mut self, by_peer: bool) {
+        self.blame_for_the_end();
         self.broker.up = false;
         self.broker.wire.clear();
         self.step(Input::Lost { by_peer, code: None, barred: false, taken: false });
@@ -351,14 +285,18 @@ impl World {
         }
         let at = if self.fails(5) { self.pick(length) } else { 0 };
         let Some((ticket, event, payload)) = self.broker.wire.remove(usize::try_from(at).unwrap()) else { return };
-        let code = match (event, if self.calm { 99 } else { self.pick(30) }) {
+        let asked = asking::seq_of_replayed(&payload);
+        let code = match (event.map(|(_, seq)| seq.0).or(asked), if self.calm { 99 } else { self.pick(30) }) {
             (_, 0) => 0x10,
             (_, 1) => 0x87,
             (_, 2) => [0x80, 0x83, 0x91, 0x97][usize::try_from(self.pick(4)).unwrap()],
-            (Some((_, seq)), 3) if seq.0 % 7 == 0 => 0x99,
-            (Some((_, seq)), 4) if seq.0 % 7 == 1 => 0x90,
+            (Some(seq), 3) if seq % 7 == 0 => 0x99,
+            (Some(seq), 4) if seq % 7 == 1 => 0x90,
             _ => 0,
         };
+        if let Some(seq) = asked {
+            self.came_again(seq, code, &payload);
+        }
         if let Some((_, seq)) = event {
             if matches!(code, 0x90 | 0x99) {
                 self.broker.refused.insert(seq.0, code);
@@ -380,6 +318,10 @@ impl World {
 
     /// The store answers some of what it was asked, in any order.
     async fn settle(&mut self) {
+        if self.node().ending {
+            // Answers come in their order: that of the end first.
+            return;
+        }
         for _ in 0..self.pick(4) {
             let length = self.node().jobs.len() as u64;
             if length == 0 {
@@ -399,19 +341,7 @@ impl World {
             self.step(Input::ReadFailed(track));
             return;
         }
-        let kit = self.kit();
-        let kit = Arc::new(Kit {
-            config: kit.config.clone(),
-            names: kit.names.clone(),
-            store: kit.store.clone(),
-            board: kit.board.clone(),
-            clock: kit.clock.clone(),
-            keeper: kit.keeper.clone(),
-            tally: kit.tally.clone(),
-            published: Arc::clone(&kit.published),
-            archives: Arc::new(()),
-            limits: kit.limits,
-        });
+        let kit = Arc::clone(self.kit());
         let (rows, seen) = figures::read(kit, track, after, limit).await.unwrap();
         self.step(Input::Read { track, rows, seen });
     }
@@ -422,8 +352,12 @@ impl World {
             self.step(Input::CommitFailed(track));
             return;
         }
+        let before = self.stands().await;
         let done = figures::commit(self.kit().store.clone(), batch, true).await.unwrap();
         assert!(done, "nobody else moves the cursor");
+        if track.replay {
+            assert_eq!(self.stands().await, before, "a replay changes no stand, cursor or place");
+        }
         self.balanced().await;
         if self.fails(15) {
             // The commit is in, its answer is not: it is asked for again.
@@ -451,6 +385,7 @@ impl World {
                         *newest = (*newest).max(seq.0);
                         came.insert(seq.0);
                     }
+                    self.goes_again(&message.payload);
                     self.broker.wire.push_back((ticket, event, message.payload));
                     assert!(self.broker.wire.len() <= self.broker.receive_max, "no more than the broker takes at once");
                 }
@@ -475,7 +410,8 @@ impl World {
         for turn in 0..HEALED_WITHIN {
             let node = self.node();
             let done = node.waiting.is_empty() && node.session.is_drained() && node.session.is_quiet();
-            if done && node.jobs.is_empty() && self.unanswered.is_empty() {
+            let done = done && node.jobs.is_empty() && !node.ending;
+            if done && self.unanswered.is_empty() && self.asked.is_none() {
                 return turn;
             }
             self.turn().await;
@@ -502,33 +438,15 @@ impl World {
         }
         let ledger = store.read(|reader| reader.ledger()).await.unwrap();
         assert_eq!(ledger.unsent.values().sum::<i64>(), 0, "nothing is unsent");
+        let counted = ledger.events.get("replayed").copied().unwrap_or(0);
+        assert_eq!(counted, self.replayed, "the ledger counts what the answers say");
         let fixes = rows.iter().filter(|row| row.kind == Kind::Fix).count() as u64;
         assert_eq!(fixes, self.fixes, "each fix once");
     }
 }
 
-fn fix(txn: &mut Txn<'_>, n: u64, at: Stamp) -> Result<()> {
-    let mut id = [0xf1; 16];
-    id[8..].copy_from_slice(&n.to_be_bytes());
-    let draft = Draft {
-        id: EventId(id),
-        kind: Kind::Fix,
-        ts_ms: at.wall_ms,
-        tq: TimeQuality::Ntp,
-        received: at,
-        source: Some("gps0".into()),
-        asset: Some("TRK-07".into()),
-        place: None,
-        code: None,
-        body: "{}".into(),
-    };
-    txn.append(&draft)?;
-    txn.frame("gps0", Outcome::Stored);
-    Ok(())
-}
-
-/// One world from its beginning to its end: events, crashes, turns until it was healed.
-fn play(seed: u64) -> (usize, u64, usize) {
+/// One world from its beginning to its end: events, crashes, events replayed, turns until it was healed.
+fn play(seed: u64) -> (usize, u64, i64, usize) {
     let named = Named(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let played = runtime.block_on(async {
@@ -538,7 +456,7 @@ fn play(seed: u64) -> (usize, u64, usize) {
         }
         let healed = world.heal().await;
         world.judge().await;
-        (world.told.len(), world.crashes, healed)
+        (world.told.len(), world.crashes, world.replayed, healed)
     });
     drop(named);
     played
@@ -547,7 +465,7 @@ fn play(seed: u64) -> (usize, u64, usize) {
 #[test]
 fn whatever_goes_wrong_in_a_world_of_dice_all_is_delivered_once_it_is_healed() {
     let seeds = seeds();
-    let (next, slowest) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (next, slowest, all_replayed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicI64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -555,7 +473,8 @@ fn whatever_goes_wrong_in_a_world_of_dice_all_is_delivered_once_it_is_healed() {
                 while let Some(seed) =
                     usize::try_from(next.fetch_add(1, Ordering::AcqRel)).ok().and_then(|n| seeds.get(n))
                 {
-                    let (_, _, healed) = play(*seed);
+                    let (_, _, replayed, healed) = play(*seed);
+                    all_replayed.fetch_add(replayed, Ordering::AcqRel);
                     slowest.fetch_max(healed as u64, Ordering::AcqRel);
                     if seed % 1_000 == 999 {
                         eprintln!("simulator: {} of {} worlds", seed + 1, seeds.len());
@@ -564,7 +483,13 @@ fn whatever_goes_wrong_in_a_world_of_dice_all_is_delivered_once_it_is_healed() {
             });
         }
     });
-    eprintln!("simulator: {} worlds, healed after {} turns at most", seeds.len(), slowest.into_inner());
+    let replayed = all_replayed.into_inner();
+    assert!(replayed > 0 || seeds.len() == 1, "the centre got something once more");
+    eprintln!(
+        "simulator: {} worlds, {replayed} events replayed, healed after {} turns at most",
+        seeds.len(),
+        slowest.into_inner()
+    );
 }
 
 #[test]

@@ -396,13 +396,18 @@ async fn a_client_certificate_that_is_wanted_or_refused_is_told_apart() {
     }
 }
 
+/// A broker behind TLS that wants a certificate of the node.
+async fn guarded(tasks: &mut JoinSet<()>, ca: &Ca) -> (FakeBroker, Front) {
+    let broker = FakeBroker::start(tasks, Manner::default(), always(0)).await;
+    let front = Front::before(tasks, broker.port, &ca.sign(&["localhost"], long()), Some(ca), &TLS13).await;
+    (broker, front)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_renewed_certificate_is_taken_up_while_connected_and_nothing_is_sent_twice() {
     let ca = Ca::new("Test CA");
-    let (papers, desk) = (ca.sign(&["localhost"], long()), Desk::new(&ca));
-    let (mut rig, mut tasks) = (Rig::new(), JoinSet::new());
-    let broker = FakeBroker::start(&mut tasks, Manner::default(), always(0)).await;
-    let front = Front::before(&mut tasks, broker.port, &papers, Some(&ca), &TLS13).await;
+    let (mut rig, mut tasks, desk) = (Rig::new(), JoinSet::new(), Desk::new(&ca));
+    let (broker, front) = guarded(&mut tasks, &ca).await;
     let old = ca.sign(&["wp-t"], (now_s() - DAY_S, now_s() + 5 * DAY_S));
     desk.put(&old);
     rig.append(&MIX).await;
@@ -433,10 +438,8 @@ async fn a_renewed_certificate_is_taken_up_while_connected_and_nothing_is_sent_t
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_that_cannot_be_used_are_named_and_a_try_begins_when_they_are_replaced() {
     let ca = Ca::new("Test CA");
-    let (papers, desk) = (ca.sign(&["localhost"], long()), Desk::new(&ca));
-    let (mut rig, mut tasks) = (Rig::new(), JoinSet::new());
-    let broker = FakeBroker::start(&mut tasks, Manner::default(), always(0)).await;
-    let front = Front::before(&mut tasks, broker.port, &papers, Some(&ca), &TLS13).await;
+    let (mut rig, mut tasks, desk) = (Rig::new(), JoinSet::new(), Desk::new(&ca));
+    let (_broker, front) = guarded(&mut tasks, &ca).await;
     let own = ca.sign(&["wp-t"], long());
     desk.put(&own);
     std::fs::write(desk.path("node.key"), &ca.sign(&["wp-t"], long()).key).unwrap();

@@ -264,6 +264,7 @@ impl Run {
                 None => {}
             },
             Said::Command(heard) => self.order(&heard),
+            Said::Listening(commands) => self.listening(commands),
             Said::Over(fault) => self.lost(&fault),
         }
         Ok(())

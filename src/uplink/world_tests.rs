@@ -184,14 +184,7 @@ impl World {
     }
 
     fn pick(&mut self, below: usize) -> usize {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "small"
-        )]
-        let pick = (self.dice.roll() * below as f64) as usize;
-        pick.min(below - 1)
+        usize::try_from(self.dice.below(below as u64)).unwrap()
     }
 
     pub fn plan(&mut self, calm: bool) {

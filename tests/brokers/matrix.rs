@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::full;
-use super::rig::{Make, Mode, Server, uplink};
+use super::rig::{Line, Make, Mode, Server};
 use crate::bench::{Node, Site, free_port, repository, stdout, wait_within};
 use crate::ear::{Ear, Heard};
 use crate::feeder::Feeder;
@@ -25,13 +25,16 @@ const SOMETIMES: &str = "not each time";
 /// A broker has settled by then.
 const SETTLED: Duration = Duration::from_secs(120);
 
-/// A row: its name, the program, the protocol.
-const ROWS: [(&str, Make, &str); 5] = [
-    ("mosquitto 2.0, MQTT 5", Make::Mosquitto, "5"),
-    ("mosquitto 2.0, MQTT 3.1.1", Make::Mosquitto, "3.1.1"),
-    ("NATS 2.9, MQTT 3.1.1", Make::Nats, "3.1.1"),
-    ("NATS 2.9, three servers, one killed", Make::NatsCluster, "3.1.1"),
-    ("RabbitMQ 3.10, MQTT 3.1.1", Make::Rabbit, "3.1.1"),
+/// A row: its name, the program, the protocol, and how the node reaches it.
+const ROWS: [(&str, Make, &str, Line); 8] = [
+    ("mosquitto 2.0, MQTT 5", Make::Mosquitto, "5", Line::Clear),
+    ("mosquitto 2.0, MQTT 5, TLS", Make::Mosquitto, "5", Line::Tls),
+    ("mosquitto 2.0, MQTT 5, client certificate", Make::Mosquitto, "5", Line::Certificate),
+    ("mosquitto 2.0, MQTT 3.1.1", Make::Mosquitto, "3.1.1", Line::Clear),
+    ("mosquitto 2.0, MQTT 3.1.1, client certificate", Make::Mosquitto, "3.1.1", Line::Certificate),
+    ("NATS 2.9, MQTT 3.1.1", Make::Nats, "3.1.1", Line::Clear),
+    ("NATS 2.9, three servers, one killed", Make::NatsCluster, "3.1.1", Line::Clear),
+    ("RabbitMQ 3.10, MQTT 3.1.1", Make::Rabbit, "3.1.1", Line::Clear),
 ];
 
 /// A broker, a centre that subscribes with a session, and a node that scans.
@@ -44,11 +47,11 @@ struct Yard {
 }
 
 impl Yard {
-    fn open(make: Make, protocol: &str) -> Option<Self> {
-        let server = Server::start(make, Mode::Open)?;
+    fn open(make: Make, protocol: &str, line: Line) -> Option<Self> {
+        let server = Server::start_over(make, Mode::Open, line)?;
         let centre = Ear::at(server.port, "centre", "centre", &format!("{BASE}/event/#"));
         let (site, scanner) = (Site::new(), free_port());
-        site.configure(&(uplink(server.port, protocol, &site.path("")) + &Site::dock(scanner)));
+        site.configure(&(server.uplink(protocol, &site.path("")) + &Site::dock(scanner)));
         let node = Some(site.start());
         Some(Self { node, server, centre, site, scanner })
     }
@@ -66,7 +69,8 @@ impl Yard {
     }
 
     fn scan(&self, codes: &[String]) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.scanner)).unwrap();
+        let mut stream =
+            wait_within(SETTLED, "the scanner's port", || TcpStream::connect(("127.0.0.1", self.scanner)).ok());
         let before = self.node().ledger()["sources"]["dock"]["stored"].as_u64().unwrap();
         stream.write_all(codes.iter().map(|code| format!("{code}\r\n")).collect::<String>().as_bytes()).unwrap();
         wait_within(SETTLED, "the scans stored", || {
@@ -229,8 +233,11 @@ impl Yard {
         self.drained();
         let large = "L".repeat(1000);
         self.scan(&[large.clone(), "AFTER-1".to_owned()]);
-        cells.push(self.told(&large));
-        wait_within(SETTLED, "the scan after the large one", || self.has("AFTER-1").then_some(()));
+        let told = self.told(&large);
+        if !told.starts_with("held") {
+            wait_within(SETTLED, "the scan after the large one", || self.has("AFTER-1").then_some(()));
+        }
+        cells.push(told);
         cells
     }
 }
@@ -240,7 +247,7 @@ fn fits(said: &str, seen: &str) -> bool {
     let (said, seen): (Vec<_>, Vec<_>) = (said.split(" | ").collect(), seen.split(" | ").collect());
     let may = |said: &str, seen: &str| {
         said == seen
-            || said == SOMETIMES && ["yes", "no"].contains(&seen)
+            || said == SOMETIMES
             || said == LOSES && seen == "nothing lost"
             || said == REORDERS && seen == "yes"
     };
@@ -262,10 +269,10 @@ fn each_broker_does_what_the_table_says_of_it() {
     let chosen = std::env::var("WAYPOST_BROKER").unwrap_or_default();
     let mut table = format!("| broker | {} |\n|{}\n", ASKED.join(" | "), " --- |".repeat(ASKED.len() + 1));
     let mut wrong = Vec::new();
-    for (name, make, protocol) in ROWS.into_iter().filter(|(name, ..)| name.starts_with(&chosen)) {
+    for (name, make, protocol, line_to) in ROWS.into_iter().filter(|(name, ..)| name.starts_with(&chosen)) {
         eprintln!("broker: {name}");
         let begun = Instant::now();
-        let ran = catch_unwind(AssertUnwindSafe(|| Yard::open(make, protocol).map(|yard| yard.row(make))));
+        let ran = catch_unwind(AssertUnwindSafe(|| Yard::open(make, protocol, line_to).map(|yard| yard.row(make))));
         let Ok(Some(cells)) = ran else {
             let word = if ran.is_ok() { "skipped: it is not installed here" } else { "RED: see above" };
             table += &line(name, &[word.to_owned()]);

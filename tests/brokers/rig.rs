@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::bench::{free_port, program, repository, wait_within};
+use crate::ca::{Ca, DAY_S};
 
 /// Everybody who may come in; a password is its user's name.
 pub const USERS: [&str; 4] = ["wp-07", "centre", "screen", "ear"];
@@ -44,11 +45,28 @@ pub enum Mode {
 /// Bytes.
 pub const SMALL: u32 = 1500;
 
+/// How the node reaches it. A centre always comes in the clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// With its password.
+    Clear,
+    /// TLS, with its password.
+    Tls,
+    /// TLS, with a certificate and no password.
+    Certificate,
+}
+
+/// Seconds since 1970 between which the certificates of the rig are valid.
+const ALWAYS: (i64, i64) = (0, 100 * 365 * DAY_S);
+
 /// A broker.
 pub struct Server {
     make: Make,
-    /// Where MQTT is spoken.
+    /// Where MQTT is spoken in the clear.
     pub port: u16,
+    line: Line,
+    /// Where the node finds it, when that is elsewhere, and who signed its certificate.
+    secure: Option<(u16, Ca)>,
     dir: tempfile::TempDir,
     children: Vec<Child>,
     /// Of a cluster: where its servers speak MQTT, and the way to whichever lives.
@@ -59,6 +77,11 @@ pub struct Server {
 impl Server {
     /// None, said aloud, when its program is not here.
     pub fn start(make: Make, mode: Mode) -> Option<Self> {
+        Self::start_over(make, mode, Line::Clear)
+    }
+
+    /// As [`Server::start`]; of TLS only mosquitto's is set up here.
+    pub fn start_over(make: Make, mode: Mode, line: Line) -> Option<Self> {
         let (name, package) = match make {
             Make::Mosquitto => ("mosquitto", "mosquitto"),
             Make::Nats | Make::NatsCluster => ("nats-server", "nats-server"),
@@ -72,7 +95,9 @@ impl Server {
         let ports: Vec<u16> = std::iter::repeat_with(free_port).take(n).collect();
         let route = (n > 1).then(|| Route::to(ports.clone()));
         let port = route.as_ref().map_or(ports[0], |route| route.port);
-        let mut server = Self { make, port, dir: tempfile::tempdir().unwrap(), children: Vec::new(), ports, route };
+        let secure = (line != Line::Clear).then(|| (free_port(), Ca::new("Yard CA")));
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = Self { make, port, line, secure, dir, children: Vec::new(), ports, route };
         if make == Make::NatsCluster {
             server.write_cluster();
         }
@@ -142,14 +167,44 @@ impl Server {
         let conf = self.write(
             "mosquitto.conf",
             &format!(
-                "{size}listener {} 127.0.0.1\nuser root\nallow_anonymous false\npassword_file {}\nacl_file {}\npersistence true\npersistence_location {}/\nmax_queued_messages 0\n",
+                "{size}listener {} 127.0.0.1\nuser root\nallow_anonymous false\npassword_file {}\nacl_file {}\npersistence true\npersistence_location {}/\nmax_queued_messages 1000000\n{}",
                 self.port,
                 passwords.display(),
                 acl.display(),
-                self.dir.path().display()
+                self.dir.path().display(),
+                self.secure_listener()
             ),
         );
         self.spawn(Command::new(program("mosquitto").unwrap()).arg("-c").arg(conf))
+    }
+
+    /// mosquitto's second door, for the node.
+    fn secure_listener(&self) -> String {
+        let Some((port, ca)) = &self.secure else { return String::new() };
+        ca.write(&self.path("ca.pem"));
+        ca.sign(&["localhost"], ALWAYS).write(&self.path("broker.pem"), &self.path("broker.key"));
+        let file = |name: &str| self.path(name).display().to_string();
+        let (ca, cert, key) = (file("ca.pem"), file("broker.pem"), file("broker.key"));
+        let clients = match self.line {
+            Line::Certificate => "require_certificate true\nuse_identity_as_username true\n",
+            Line::Clear | Line::Tls => "",
+        };
+        format!("listener {port} 127.0.0.1\ncafile {ca}\ncertfile {cert}\nkeyfile {key}\n{clients}")
+    }
+
+    /// The `[uplink]` of the node, with its papers and its password in files below `folder`.
+    pub fn uplink(&self, protocol: &str, folder: &Path) -> String {
+        let Some((port, ca)) = &self.secure else { return uplink(self.port, protocol, folder) };
+        ca.write(&folder.join("ca.pem"));
+        let file = |name: &str| folder.join(name).display().to_string();
+        let own = if self.line == Line::Certificate {
+            ca.sign(&["wp-07"], ALWAYS).write(&folder.join("node.pem"), &folder.join("node.key"));
+            format!("cert_file = \"{}\"\nkey_file = \"{}\"", file("node.pem"), file("node.key"))
+        } else {
+            password(folder)
+        };
+        let papers = format!("ca_file = \"{}\"\n{own}", file("ca.pem"));
+        uplink_to(&format!("mqtts://localhost:{port}"), protocol, &papers)
     }
 
     fn nats(&self, mode: Mode) -> Child {
@@ -351,12 +406,20 @@ fn pipe(mut from: TcpStream, mut to: TcpStream) {
 
 /// The uplink of the node, to `port`, with its password in a file below `folder`.
 pub fn uplink(port: u16, protocol: &str, folder: &Path) -> String {
+    uplink_to(&format!("mqtt://127.0.0.1:{port}"), protocol, &password(folder))
+}
+
+fn uplink_to(url: &str, protocol: &str, login: &str) -> String {
+    format!(
+        "[uplink]\nurl = \"{url}\"\nprotocol = \"{protocol}\"\n{login}\nbackoff_max_s = 5\nbackoff_spread_s = 0\nhealth_s = 5\n\n"
+    )
+}
+
+/// The lines that name the node's password, which is then in a file below `folder`.
+fn password(folder: &Path) -> String {
     use std::os::unix::fs::PermissionsExt;
     let secret = folder.join("password");
     std::fs::write(&secret, "wp-07\n").unwrap();
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o640)).unwrap();
-    format!(
-        "[uplink]\nurl = \"mqtt://127.0.0.1:{port}\"\nprotocol = \"{protocol}\"\nusername = \"wp-07\"\npassword_file = \"{}\"\nbackoff_max_s = 5\nbackoff_spread_s = 0\nhealth_s = 5\n\n",
-        secret.display()
-    )
+    format!("username = \"wp-07\"\npassword_file = \"{}\"", secret.display())
 }

@@ -231,10 +231,10 @@ pub const OUTSIDE: [Case; 29] = [
     ),
     outside!(
         "F01.siege",
-        "100,000 scans; the broker killed 20 times, the link silent 5 times, the node killed 10 times",
-        "sent is what the broker acknowledged and nothing else; what the broker lost after that shows as gaps",
+        "100,000 events; the broker killed 20 times, the link silent 5 times, the node killed 10 times",
+        "sent is what the broker acknowledged, each event and no other; what the broker lost after that the centre sees and gets by `cmd/replay`; sent twice is the window and 200 ms at most",
         BROKER,
-        siege::whatever_is_killed_what_is_sent_is_what_was_acknowledged_and_the_centre_sees_each_gap
+        siege::whatever_is_killed_what_is_sent_is_what_was_acknowledged_and_the_centre_gets_each_event
     ),
 ];
 
@@ -354,7 +354,7 @@ pub const INSIDE: [Case; 22] = [
     inside(
         "S2",
         (
-            "10,000 worlds of dice: reads, a store, the session, a broker, crashes, clocks that jump",
+            "10,000 worlds of dice: reads, a store, the session, a broker, replays, crashes, clocks that jump",
             "nothing unsafe is seen; once healed, all is delivered",
         ),
         &["simulator_tests"],

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::bench::{Node, Pty, Site, balanced, dice, free_port, full, sentence, wait_for};
+use crate::bench::{Node, Pty, Site, balanced, dice, free_port, full, wait_for};
+use crate::feeder::drive;
 
 use super::power::start_leaving;
 use super::yard::{BACK, Hand, Yard, archives};
@@ -66,22 +67,6 @@ fn send(port: u16, over: &AtomicBool, life: &AtomicU64, gate: &Mutex<Gate>) {
             Some(line) => panic!("{code}: {line}"),
             None => hand = None,
         }
-    }
-}
-
-/// Plays a receiver that tells the time as it is.
-fn drive(gps0: &mut Pty, over: &AtomicBool) {
-    let mut n = 0;
-    while !over.load(Ordering::Acquire) {
-        let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
-        let (time, date) = (now.strftime("%H%M%S.00").to_string(), now.strftime("%d%m%y").to_string());
-        let lat = format!("59{:08.5}", 7.0 + f64::from(n % 50_000) * 0.001);
-        let rmc = sentence(&format!("GPRMC,{time},A,{lat},N,01123.25128,E,10.0,090.0,{date},,,A"));
-        gps0.offer(
-            (rmc + &sentence(&format!("GPGGA,{time},{lat},N,01123.25128,E,1,09,0.9,12.3,M,46.9,M,,"))).as_bytes(),
-        );
-        n += 1;
-        std::thread::park_timeout(Duration::from_millis(1000));
     }
 }
 

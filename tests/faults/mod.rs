@@ -10,6 +10,7 @@ mod mixed;
 mod points;
 mod power;
 mod process;
+mod vices;
 mod works;
 mod yard;
 
@@ -115,7 +116,7 @@ pub const fn case(
 
 /// Every case, in the order of the table.
 pub fn cases() -> Vec<Case> {
-    let rooms: [&[Case]; 11] = [
+    let rooms: [&[Case]; 12] = [
         &mixed::CASES,
         &points::CASES,
         &power::CASES,
@@ -125,6 +126,7 @@ pub fn cases() -> Vec<Case> {
         &process::CASES,
         &machine::CASES,
         &works::CASES,
+        &vices::CASES,
         &known::OUTSIDE,
         &known::INSIDE,
     ];

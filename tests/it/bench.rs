@@ -464,7 +464,7 @@ impl Broker {
         let conf = self.dir.path().join("mosquitto.conf");
         let size = if self.packet_max > 0 { format!("max_packet_size {}\n", self.packet_max) } else { String::new() };
         let text = format!(
-            "{size}listener {} 127.0.0.1\nallow_anonymous true\nuser root\nmax_inflight_messages {}\npersistence true\npersistence_location {}/\nmax_queued_messages 0\n{}",
+            "{size}listener {} 127.0.0.1\nallow_anonymous true\nuser root\nmax_inflight_messages {}\npersistence true\npersistence_location {}/\nmax_queued_messages 1000000\n{}",
             self.port,
             self.window,
             self.dir.path().display(),

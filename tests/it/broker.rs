@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::bench::{Broker, Node, Site, free_port, full, try_get, wait_for, wait_within};
 use crate::feeder::Feeder;
-use crate::upstream::{Centre, Wire};
+use crate::upstream::Centre;
+use crate::wire::Wire;
 
 /// How hard it is tried.
 struct Size {
@@ -51,13 +52,9 @@ impl Audit {
     fn run(&self, address: std::net::SocketAddr, wire: &Wire) {
         while !self.over.load(Ordering::Acquire) {
             let body = try_get(address, "/api/v1/ledger", Duration::from_secs(20)).expect("the screen answers");
-            // Read after the ledger: the count only grows, so this is fair to the node.
-            let acked = wire.passed().acked.len() as u64;
             let ledger: Value = serde_json::from_str(&body).unwrap();
+            wire.covers(&ledger);
             let events = &ledger["events"];
-            let sent = events["sent"].as_u64().unwrap_or(0) + events["sent_unheard"].as_u64().unwrap_or(0);
-            assert!(sent <= acked, "{sent} events are marked sent, {acked} PUBACKs have passed the wire");
-            assert_eq!(ledger["balance"], 0, "{ledger}");
             self.looks.fetch_add(1, Ordering::Relaxed);
             self.behind.fetch_add(u64::from(events["unsent"].as_u64() > Some(0)), Ordering::Relaxed);
             std::thread::park_timeout(Duration::from_millis(20));

@@ -265,7 +265,7 @@ fn a_rebuild_compares_and_mends_with_and_without_the_daemon() {
         expect(&["rebuild", "--check"], 0, "all as the events tell");
         tamper();
         expect(&["rebuild", "--check"], 1, "2 not as the events tell");
-        expect(&["rebuild", "--check"], 1, "\"raw:T9\": the table says");
+        expect(&["rebuild", "--check"], 1, "raw:T9: place: the table says moon, the log ");
         expect(&["rebuild"], 0, "2 written anew");
         expect(&["rebuild", "--check"], 0, "all as the events tell");
     };

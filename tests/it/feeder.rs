@@ -1,4 +1,5 @@
 //! A scanner that wants replies: it sends codes ahead of the answers, and sends again what a lost connection left unanswered.
+//! And a receiver that tells the time.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -8,10 +9,28 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::bench::{Pty, sentence};
+
 /// Codes sent ahead of their answers.
 const AHEAD: usize = 32;
 /// A peer that answers nothing for so long is left, as a scanner would.
 const DEAF: Duration = Duration::from_secs(45);
+
+/// Plays a receiver that tells the time as it is, an epoch a second, until it is over.
+pub fn drive(gps0: &mut Pty, over: &AtomicBool) {
+    let mut n = 0;
+    while !over.load(Ordering::Acquire) {
+        let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+        let (time, date) = (now.strftime("%H%M%S.00").to_string(), now.strftime("%d%m%y").to_string());
+        let lat = format!("59{:08.5}", 7.0 + f64::from(n % 50_000) * 0.001);
+        let rmc = sentence(&format!("GPRMC,{time},A,{lat},N,01123.25128,E,10.0,090.0,{date},,,A"));
+        gps0.offer(
+            (rmc + &sentence(&format!("GPGGA,{time},{lat},N,01123.25128,E,1,09,0.9,12.3,M,46.9,M,,"))).as_bytes(),
+        );
+        n += 1;
+        std::thread::park_timeout(Duration::from_millis(1000));
+    }
+}
 
 /// What a scanner was told.
 #[derive(Default)]

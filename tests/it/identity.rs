@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::bench::{
     Broker, Node, PATIENCE, Site, balanced, binary, free_port, metric, stderr, stdout, wait_for, wait_within,
 };
-use crate::upstream::Wire;
+use crate::wire::Wire;
 
 /// Another machine, as far as a node can tell.
 struct Machine(tempfile::TempDir);

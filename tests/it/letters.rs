@@ -125,6 +125,7 @@ fn a_bulk_action_is_a_job_that_is_asked_once_counted_and_seen_on_the_stream() {
     for body in [
         r#"{"action":"burn","ids":[1]}"#,
         r#"{"action":"retry","filter":{},"expect":0}"#,
+        r#"{"action":"retry","filter":{"q":""},"expect":0}"#,
         r#"{"action":"retry","ids":[1],"filter":{"source":"x"},"expect":1}"#,
         r#"{"action":"retry","filter":{"stage":"moon"},"expect":1}"#,
     ] {

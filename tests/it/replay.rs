@@ -277,6 +277,12 @@ pub fn whether_an_event_arrived_is_answered_by_its_id_and_by_its_code() {
     let states: Vec<&str> =
         by_code["items"].as_array().unwrap().iter().map(|item| item["state"].as_str().unwrap()).collect();
     assert_eq!((states, &by_code["more"]), (vec!["waiting", "acknowledged"], &json!(false)), "{by_code}");
+    // So it is under the key that the code became, with what it moved.
+    let by_key = yard.node.json(&format!("/api/v1/delivery?code=raw:{code}"));
+    let kinds: Vec<&str> =
+        by_key["items"].as_array().unwrap().iter().map(|item| item["kind"].as_str().unwrap()).collect();
+    assert!(kinds.contains(&"scan") && kinds.contains(&"place"), "{by_key}");
+    assert_eq!(yard.node.json("/api/v1/delivery?code=nobody")["items"], json!([]));
     assert_eq!(yard.node.get(&format!("/api/v1/events/{}/delivery", "0".repeat(32))).0, 404);
     assert_eq!(yard.node.get("/api/v1/events/nonsense/delivery").0, 400);
     assert_eq!(yard.node.get("/api/v1/delivery").0, 400);

@@ -128,7 +128,7 @@ fn what_is_no_backup_is_refused_in_words_and_changes_nothing() {
     for (file, code, words) in [
         ("half.db", 74, "damaged"),
         ("text.db", 74, "is no backup of waypost"),
-        ("empty.db", 74, "is no backup of waypost"),
+        ("empty.db", 74, "is no backup of waypost: it is empty"),
         ("newer.db", 74, "install the newer waypost"),
         ("none.db", 66, "name a backup"),
     ] {

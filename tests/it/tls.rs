@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::bench::{Broker, Node, Site, free_port, metric, stderr, stdout, wait_for, wait_within};
 use crate::ca::{Ca, DAY_S};
+use crate::ear::Ear;
 
 fn now_s() -> i64 {
     #[expect(clippy::disallowed_methods, reason = "certificates are made for the time of this machine")]
@@ -28,13 +29,13 @@ fn uplink(site: &Site, port: u16) -> String {
     )
 }
 
-/// mosquitto that takes nobody without a certificate of this authority.
-fn mosquitto(ca: &Ca, site: &Site) -> Option<Broker> {
+/// mosquitto that takes nobody without a certificate of this authority, with further lines of its configuration.
+fn mosquitto(ca: &Ca, site: &Site, more: &str) -> Option<Broker> {
     ca.write(&site.path("broker-ca.pem"));
     ca.sign(&["localhost"], days(200)).write(&site.path("broker.pem"), &site.path("broker.key"));
     let file = |name: &str| site.path(name).display().to_string();
     let more = format!(
-        "cafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\nuse_identity_as_username true\n",
+        "cafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\nuse_identity_as_username true\n{more}",
         file("broker-ca.pem"),
         file("broker.pem"),
         file("broker.key")
@@ -64,7 +65,7 @@ fn ends(node: &Node) -> i64 {
 #[test]
 fn a_node_is_let_in_by_its_certificate_and_takes_up_a_renewed_one() {
     let (ca, site) = (Ca::new("Yard CA"), Site::new());
-    let Some(mut broker) = mosquitto(&ca, &site) else { return };
+    let Some(mut broker) = mosquitto(&ca, &site, "") else { return };
     ca.write(&site.path("ca.pem"));
     let (short, long) = (days(20), days(100));
     ca.sign(&["wp-07"], short).write(&site.path("node.pem"), &site.path("node.key"));
@@ -92,10 +93,58 @@ fn a_node_is_let_in_by_its_certificate_and_takes_up_a_renewed_one() {
     assert!(!site.log().contains("BEGIN "), "no key in the log");
 }
 
+/// The node looks at its files once a minute; longer on a loaded machine.
+const LOOKED: Duration = Duration::from_secs(180);
+
+#[test]
+fn a_certificate_is_renewed_while_connected_and_the_broker_sees_the_new_one_and_nobody_an_offline() {
+    let (ca, site) = (Ca::new("Yard CA"), Site::new());
+    // In the clear, for whoever watches; and what the broker says of its clients.
+    let (watch, said) = (free_port(), site.path("broker.log"));
+    let more = format!("log_dest file {}\nlog_type notice\nlistener {watch} 127.0.0.1\n", said.display());
+    let Some(broker) = mosquitto(&ca, &site, &more) else { return };
+    ca.write(&site.path("ca.pem"));
+    ca.sign(&["wp-07"], days(5)).write(&site.path("node.pem"), &site.path("node.key"));
+    let port = free_port();
+    site.configure(&(uplink(&site, broker.port) + &Site::dock(port)));
+    let ear = Ear::at(watch, "watcher", "ear", "waypost/v1/#");
+    let node = site.start();
+    scan(port, "PALLET-1");
+    sent_all(&node);
+    let came_as = |name: &str| {
+        let said = std::fs::read_to_string(&said).unwrap_or_default();
+        said.lines()
+            .filter(|line| line.contains("New client connected") && line.contains(&format!("u'{name}'")))
+            .count()
+    };
+    let alarm = |name: &str| {
+        let health = node.json("/api/v1/health");
+        health["alarms"].as_array().unwrap().iter().any(|alarm| alarm["name"] == name)
+    };
+    wait_for("the alarm of its end", || alarm("certificate_ends").then_some(()));
+    assert_eq!(came_as("wp-07"), 1);
+    // Under another name, so that the broker's log tells them apart.
+    let long = days(100);
+    ca.sign(&["wp-07-renewed"], long).write(&site.path("new.pem"), &site.path("new.key"));
+    std::fs::rename(site.path("new.key"), site.path("node.key")).unwrap();
+    std::fs::rename(site.path("new.pem"), site.path("node.pem")).unwrap();
+    wait_within(LOOKED, "a connection with the new one", || (came_as("wp-07-renewed") == 1).then_some(()));
+    wait_for("the node to be well", || (ends(&node) == long.1 && !alarm("certificate_ends")).then_some(()));
+    scan(port, "PALLET-2");
+    sent_all(&node);
+    let total = usize::try_from(node.ledger()["events"]["total"].as_u64().unwrap()).unwrap();
+    let events = || ear.heard().iter().filter(|heard| heard.topic.contains("/event/")).count();
+    wait_for("all of it", || (events() >= total).then_some(()));
+    assert_eq!(events(), total, "nothing twice");
+    assert!(ear.heard().iter().all(|heard| heard.payload["state"] != "offline"), "{:?}", ear.heard());
+    assert_eq!((came_as("wp-07"), came_as("wp-07-renewed")), (1, 1));
+    assert!(node.stop().success());
+}
+
 #[test]
 fn a_broker_of_another_authority_gets_nothing_and_every_command_says_why() {
     let (ca, site) = (Ca::new("Yard CA"), Site::new());
-    let Some(broker) = mosquitto(&ca, &site) else { return };
+    let Some(broker) = mosquitto(&ca, &site, "") else { return };
     Ca::new("Other CA").write(&site.path("ca.pem"));
     ca.sign(&["wp-07"], days(100)).write(&site.path("node.pem"), &site.path("node.key"));
     let port = free_port();

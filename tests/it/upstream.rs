@@ -1,10 +1,8 @@
-//! What stands between a node and the centre: a wire that can be cut and knows what was acknowledged on it, and the centre.
+//! The centre: what it has heard of the node, and how it asks.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,244 +13,13 @@ use crate::bench::wait_for;
 /// The topics of the bench's node.
 const BASE: &str = "waypost/v1/halden/wp-07";
 
-/// What passed on the wire.
-#[derive(Default)]
-pub struct Passed {
-    /// Ids of events that the node published.
-    pub published: HashSet<String>,
-    /// Ids of events whose PUBACK was passed on to the node.
-    pub acked: HashSet<String>,
-    /// PUBACKs of events by reason code.
-    pub codes: BTreeMap<u8, u64>,
-    /// Publishes of events, resends included.
-    pub publishes: u64,
-    /// Events published on the connection of now whose PUBACK was not passed on.
-    pub in_flight: usize,
-    /// Connections the broker took.
-    pub connections: u64,
-}
-
-#[derive(Default)]
-struct Wires {
-    passed: Mutex<Passed>,
-    held: Mutex<bool>,
-    released: Condvar,
-    /// Whether nothing passes, while every socket stays open.
-    holed: Mutex<bool>,
-    mended: Condvar,
-    open: Mutex<Vec<Arc<Pair>>>,
-    unheard: Mutex<Vec<TcpStream>>,
-    over: AtomicBool,
-}
-
-/// One connection through the wire.
-struct Pair {
-    node: TcpStream,
-    broker: TcpStream,
-    cut: AtomicBool,
-    by_pkid: Mutex<HashMap<u16, String>>,
-}
-
-/// A TCP wire to the broker that reads along and can be cut.
-pub struct Wire {
-    pub port: u16,
-    wires: Arc<Wires>,
-}
-
-impl Wire {
-    pub fn to(broker_port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let wires = Arc::new(Wires::default());
-        let theirs = Arc::clone(&wires);
-        std::thread::spawn(move || {
-            for node in listener.incoming() {
-                let Ok(node) = node else { continue };
-                if theirs.over.load(Ordering::Acquire) {
-                    return;
-                }
-                if *theirs.holed.lock().unwrap() {
-                    // Nobody hears it: it stays open until the node gives it up.
-                    theirs.unheard.lock().unwrap().push(node);
-                    continue;
-                }
-                // A broker that is down: the node's connection ends, as it would without a wire.
-                let Ok(broker) = TcpStream::connect(("127.0.0.1", broker_port)) else { continue };
-                theirs.join(node, broker);
-            }
-        });
-        Self { port, wires }
-    }
-
-    pub fn passed(&self) -> MutexGuard<'_, Passed> {
-        self.wires.passed.lock().unwrap()
-    }
-
-    /// Keeps PUBACKs back until the next [`Wire::cut`]; at least `unanswered` events are then published and unanswered.
-    pub fn hold(&self, unanswered: usize) {
-        *self.wires.held.lock().unwrap() = true;
-        wait_for("events that wait for their PUBACK", || (self.passed().in_flight >= unanswered).then_some(()));
-    }
-
-    /// From now on nothing passes and nothing ends, until [`Wire::mend`].
-    pub fn hole(&self) {
-        *self.wires.holed.lock().unwrap() = true;
-    }
-
-    /// Lets pass again; what was under way when the hole began is lost with its connection.
-    pub fn mend(&self) {
-        self.cut();
-        self.wires.unheard.lock().unwrap().clear();
-        *self.wires.holed.lock().unwrap() = false;
-        self.wires.mended.notify_all();
-    }
-
-    /// Cuts every connection; PUBACKs that were kept back are lost.
-    pub fn cut(&self) {
-        let open = std::mem::take(&mut *self.wires.open.lock().unwrap());
-        open.iter().for_each(|pair| pair.cut());
-        *self.wires.held.lock().unwrap() = false;
-        self.wires.released.notify_all();
-    }
-}
-
-impl Drop for Wire {
-    fn drop(&mut self) {
-        self.wires.over.store(true, Ordering::Release);
-        self.mend();
-        // Wakes the listener; whether it still takes anything matters to nobody.
-        drop(TcpStream::connect(("127.0.0.1", self.port)));
-    }
-}
-
-impl Pair {
-    fn cut(&self) {
-        self.cut.store(true, Ordering::Release);
-        for end in [&self.node, &self.broker] {
-            // It may have ended by itself.
-            drop(end.shutdown(Shutdown::Both));
-        }
-    }
-}
-
-impl Wires {
-    fn join(self: &Arc<Self>, node: TcpStream, broker: TcpStream) {
-        node.set_nodelay(true).unwrap();
-        broker.set_nodelay(true).unwrap();
-        let pair = Arc::new(Pair { node, broker, cut: AtomicBool::new(false), by_pkid: Mutex::new(HashMap::new()) });
-        self.open.lock().unwrap().push(Arc::clone(&pair));
-        {
-            let mut passed = self.passed.lock().unwrap();
-            passed.connections += 1;
-            passed.in_flight = 0;
-        }
-        for up in [true, false] {
-            let (wires, pair) = (Arc::clone(self), Arc::clone(&pair));
-            std::thread::spawn(move || {
-                let (mut from, mut to) = if up { (&pair.node, &pair.broker) } else { (&pair.broker, &pair.node) };
-                while let Ok(packet) = packet(&mut from) {
-                    wires.wait_for_the_end_of_the_hole();
-                    if pair.cut.load(Ordering::Acquire) {
-                        break;
-                    }
-                    let passes = if up { wires.published(&pair, &packet) } else { wires.answered(&pair, &packet) };
-                    if !passes || to.write_all(&packet.0).is_err() {
-                        break;
-                    }
-                }
-                pair.cut();
-            });
-        }
-    }
-
-    fn wait_for_the_end_of_the_hole(&self) {
-        let mut holed = self.holed.lock().unwrap();
-        while *holed {
-            holed = self.mended.wait(holed).unwrap();
-        }
-    }
-
-    fn published(&self, pair: &Pair, packet: &Packet) -> bool {
-        let Some((pkid, id)) = packet.event() else { return true };
-        pair.by_pkid.lock().unwrap().insert(pkid, id.clone());
-        let mut passed = self.passed.lock().unwrap();
-        passed.published.insert(id);
-        passed.publishes += 1;
-        passed.in_flight += 1;
-        true
-    }
-
-    /// Counts a PUBACK before the node can read it: the count is never behind what the node may know.
-    fn answered(&self, pair: &Pair, packet: &Packet) -> bool {
-        let Some((pkid, code)) = packet.puback() else { return true };
-        let mut held = self.held.lock().unwrap();
-        while *held && !pair.cut.load(Ordering::Acquire) {
-            held = self.released.wait(held).unwrap();
-        }
-        drop(held);
-        if pair.cut.load(Ordering::Acquire) {
-            return false;
-        }
-        if let Some(id) = pair.by_pkid.lock().unwrap().remove(&pkid) {
-            let mut passed = self.passed.lock().unwrap();
-            if code < 0x80 {
-                passed.acked.insert(id);
-            }
-            *passed.codes.entry(code).or_default() += 1;
-            passed.in_flight = passed.in_flight.saturating_sub(1);
-        }
-        true
-    }
-}
-
-/// One MQTT control packet as it stands on the wire, and where its body begins.
-struct Packet(Vec<u8>, usize);
-
-fn packet(from: &mut impl Read) -> std::io::Result<Packet> {
-    let mut bytes = vec![0];
-    from.read_exact(&mut bytes)?;
-    let (mut length, mut shift) = (0_usize, 0);
-    loop {
-        let mut byte = [0];
-        from.read_exact(&mut byte)?;
-        bytes.push(byte[0]);
-        length |= usize::from(byte[0] & 0x7f) << shift;
-        shift += 7;
-        if byte[0] & 0x80 == 0 || shift > 21 {
-            break;
-        }
-    }
-    let begin = bytes.len();
-    bytes.resize(begin + length, 0);
-    from.read_exact(&mut bytes[begin..])?;
-    Ok(Packet(bytes, begin))
-}
-
-impl Packet {
-    fn body(&self) -> &[u8] {
-        &self.0[self.1..]
-    }
-
-    /// Packet id and event id of a PUBLISH with QoS 1 of an event.
-    fn event(&self) -> Option<(u16, String)> {
-        if self.0[0] & 0xf6 != 0x32 {
-            return None;
-        }
-        let body = self.body();
-        let topic_end = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
-        if !String::from_utf8_lossy(&body[2..topic_end]).contains("/event/") {
-            return None;
-        }
-        let pkid = u16::from_be_bytes([body[topic_end], body[topic_end + 1]]);
-        let payload = &body[body.iter().position(|byte| *byte == b'{')?..];
-        let event: Value = serde_json::from_slice(payload).unwrap();
-        Some((pkid, event["id"].as_str().unwrap().to_owned()))
-    }
-
-    fn puback(&self) -> Option<(u16, u8)> {
-        let body = self.body();
-        (self.0[0] == 0x40).then(|| (u16::from_be_bytes([body[0], body[1]]), body.get(2).copied().unwrap_or(0)))
-    }
+/// Where an event stands in the log of its node.
+pub struct Place {
+    pub epoch: String,
+    pub kind: String,
+    pub seq: i64,
+    /// Of the event before it of its kind.
+    pub prev: Option<i64>,
 }
 
 /// What the centre has.
@@ -271,6 +38,10 @@ pub struct Heard {
     /// Events that came again as something else, and places in the log that were given to two events.
     pub changed: Vec<String>,
     places: HashMap<(String, i64), String>,
+    /// The places of events that came for the first time, in that order; whoever keeps book takes them.
+    pub news: Vec<Place>,
+    /// Events that came for the first time in a replay.
+    pub recovered: u64,
     /// When each event came for the first time.
     pub firsts: Vec<Instant>,
     /// The last payload of each of the other topics.
@@ -283,6 +54,7 @@ pub struct Centre {
     heard: Arc<Mutex<Heard>>,
     client: rumqttc::Client,
     over: Arc<AtomicBool>,
+    deaf: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -294,11 +66,17 @@ impl Centre {
         let (client, mut connection) = rumqttc::Client::new(options, 16);
         let (heard, over) = (Arc::new(Mutex::new(Heard::default())), Arc::new(AtomicBool::new(false)));
         let (theirs, ended) = (Arc::clone(&heard), Arc::clone(&over));
+        let deaf = Arc::new(AtomicBool::new(false));
+        let is_deaf = Arc::clone(&deaf);
         let all = format!("{BASE}/#");
         client.subscribe(all.as_str(), rumqttc::QoS::AtLeastOnce).unwrap();
         let again = client.clone();
         let thread = std::thread::spawn(move || {
             while !ended.load(Ordering::Acquire) {
+                if is_deaf.load(Ordering::Acquire) {
+                    std::thread::park_timeout(Duration::from_millis(5));
+                    continue;
+                }
                 match connection.recv() {
                     Ok(Ok(rumqttc::Event::Incoming(packet))) => {
                         if matches!(packet, rumqttc::Packet::ConnAck(_)) {
@@ -314,13 +92,18 @@ impl Centre {
                 }
             }
         });
-        let centre = Self { heard, client, over, thread: Some(thread) };
+        let centre = Self { heard, client, over, deaf, thread: Some(thread) };
         wait_for("the centre's subscription", || centre.heard().subscribed.then_some(()));
         centre
     }
 
     pub fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap()
+    }
+
+    /// Whether it takes nothing from its broker, which keeps it meanwhile.
+    pub fn deaf(&self, is_deaf: bool) {
+        self.deaf.store(is_deaf, Ordering::Release);
     }
 
     /// Publishes below the node's `cmd/`.
@@ -375,7 +158,8 @@ impl Heard {
 
     fn event(&mut self, mut event: Value, mut text: String) {
         let id = event["id"].as_str().unwrap().to_owned();
-        if event.as_object_mut().unwrap().remove("replay").is_some() {
+        let is_replay = event.as_object_mut().unwrap().remove("replay").is_some();
+        if is_replay {
             self.replayed.push(id.clone());
             let mark = ",\"replay\":true";
             let at = text.find(mark).unwrap_or_else(|| panic!("{text} has its mark elsewhere"));
@@ -391,7 +175,16 @@ impl Heard {
             self.changed.push(format!("{event} stands where {known} stood"));
         }
         match self.events.insert(id, event.clone()) {
-            None => self.firsts.push(Instant::now()),
+            None => {
+                self.firsts.push(Instant::now());
+                self.recovered += u64::from(is_replay);
+                self.news.push(Place {
+                    epoch: event["epoch"].as_str().unwrap().to_owned(),
+                    kind: event["kind"].as_str().unwrap().to_owned(),
+                    seq: event["seq"].as_i64().unwrap(),
+                    prev: event["prev"].as_i64(),
+                });
+            }
             Some(before) if before != event => self.changed.push(format!("{before} came again as {event}")),
             Some(_) => {}
         }

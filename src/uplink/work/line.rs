@@ -53,6 +53,16 @@ impl Run {
         self.timed(times);
     }
 
+    /// The broker has answered what the node asked to hear.
+    pub(super) fn listening(&mut self, commands: bool) {
+        if !commands {
+            tracing::warn!("the broker lets the node hear no commands");
+            self.note("deaf", "the broker refused the subscription to commands".to_owned());
+        }
+        let now = self.now();
+        self.sign.commands(commands, now);
+    }
+
     /// The connection, or the try to make one, is over: what waits for it, and when the next is.
     pub(super) fn lost(&mut self, fault: &Fault) {
         if self.is_left_for_another() {
@@ -61,6 +71,8 @@ impl Run {
         let now = self.now();
         self.link = None;
         let stood = self.session.is_connected();
+        let early = (!stood && !self.kit.config.tls).then(|| fault.before_it_stood());
+        let fault = early.as_ref().unwrap_or(fault);
         // Until one stands: the broker may not have heard of it yet.
         self.fresh = fault.fresh || self.fresh && !stood;
         if matches!(self.stopping, Stopping::Parting(_) | Stopping::Leaving(_) | Stopping::Done) {

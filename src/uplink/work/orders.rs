@@ -13,6 +13,8 @@ const PER_S: f64 = 5.0;
 const AT_ONCE: f64 = 50.0;
 /// Commands that may wait for the store.
 const IN_HAND_MAX: usize = 64;
+/// Between two lines of the log on a flood. µs
+const TELL_US: i64 = 60_000_000;
 /// After a store that did not take the end of a replay. µs
 const AGAIN_US: i64 = 1_000_000;
 
@@ -24,14 +26,16 @@ pub(super) struct Orders {
     ending: bool,
     /// Not before this. µs
     end_again_us: i64,
-    /// Whether a flood has been told in the log and not ended since.
-    flooded: bool,
+    /// Commands that were not answered since the log told of a flood.
+    drowned: u64,
+    /// When it may tell of one again. µs
+    tell_us: i64,
 }
 
 impl Default for Orders {
     fn default() -> Self {
         let ration = Ration::new(PER_S, 1e6, AT_ONCE);
-        Self { ration, in_hand: 0, ending: false, end_again_us: i64::MIN, flooded: false }
+        Self { ration, in_hand: 0, ending: false, end_again_us: i64::MIN, drowned: 0, tell_us: i64::MIN }
     }
 }
 
@@ -42,13 +46,16 @@ impl Run {
         let (ready, orders) = (self.orders.ration.ready(now.mono_us), &mut self.orders);
         if !ready || orders.in_hand >= IN_HAND_MAX {
             self.kit.tally.uplink_commands(CommandKind::Other, CommandOutcome::Flood);
-            if !std::mem::replace(&mut orders.flooded, true) {
-                tracing::warn!("more commands arrive than the node takes; the rest is not answered");
+            orders.drowned += 1;
+            if now.mono_us >= orders.tell_us {
+                let unanswered = std::mem::take(&mut orders.drowned);
+                tracing::warn!(unanswered, "more commands arrive than the node takes; the rest is not answered");
+                orders.tell_us = now.mono_us + TELL_US;
             }
             return;
         }
         orders.ration.take(1.0);
-        (orders.in_hand, orders.flooded) = (orders.in_hand + 1, false);
+        orders.in_hand += 1;
         let when = self.speaker.when(now);
         let trusted_ms = self.speaker.trusted_ms(now);
         // Not trusted, the time is at least what it was for sure at some time before.

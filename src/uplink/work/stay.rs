@@ -41,11 +41,14 @@ pub(super) struct Stay {
     /// Events up to here are sent before a base is taken off.
     mark: Option<Seq>,
     off: Off,
+    /// The node is being ended.
+    is_ending: bool,
 }
 
 impl Stay {
     pub fn new(kit: &Kit) -> Self {
         Self {
+            is_ending: *kit.store.standing().borrow() == Standing::Retiring,
             standing: kit.store.standing(),
             mine: Vec::new(),
             old: BTreeSet::new(),
@@ -116,12 +119,7 @@ impl Run {
             return;
         }
         if standing.is_mute() {
-            // One that takes no goodbye has ended. The link goes when the broker has heard it.
-            if !self.link.as_ref().is_some_and(Link::disconnect) {
-                self.link = None;
-            }
-            let now_us = self.now().mono_us;
-            self.session.step(Input::Anew, now_us);
+            self.leave();
             return;
         }
         self.stay.off = match std::mem::take(&mut self.stay.off) {
@@ -139,6 +137,16 @@ impl Run {
             }
             other => other,
         };
+    }
+
+    /// Says goodbye; whether and when the next connection is made the session knows.
+    fn leave(&mut self) {
+        // One that takes no goodbye has ended. The link goes when the broker has heard it.
+        if !self.link.as_ref().is_some_and(Link::disconnect) {
+            self.link = None;
+        }
+        let now_us = self.now().mono_us;
+        self.session.step(Input::Anew, now_us);
     }
 
     /// Says what takes some of it off, once what waits under the old name has gone.
@@ -199,7 +207,13 @@ impl Run {
 
     /// The node may, or may no longer, speak under its name.
     pub(super) fn stand(&mut self) {
-        if self.stay.standing() == Standing::Retiring {
+        let standing = self.stay.standing();
+        let was_ending = std::mem::replace(&mut self.stay.is_ending, standing == Standing::Retiring);
+        if was_ending && standing == Standing::Sound && self.session.is_connected() {
+            // What was taken off already is said again on a new connection, as on any.
+            self.leave();
+        }
+        if standing == Standing::Retiring {
             self.stay.mark = Some(self.session.head());
             let entities = self.stay.mine.iter().filter(|topic| homeassistant::is_of(topic));
             self.stay.old.extend(entities.cloned());
