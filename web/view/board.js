@@ -32,7 +32,7 @@ export function pageOf(all, room, now) {
 /** @param {import("../types").Page} page @returns {import("../types").View} */
 export function view(page) {
   const title = h("h1", "vh");
-  const map = plan({ type: 22, still: true });
+  const map = plan({ type: innerWidth < 1000 ? 13 : 22, still: true });
   const heads = [h("span"), h("span"), h("span"), h("span")];
   const list = h("ol", "lines num");
   const none = h("p", "none");
