@@ -120,7 +120,7 @@ export const words = {
   "It is on its way to the broker again.": "Es ist wieder unterwegs zum Broker.", "As read": "Wie gelesen", "The bytes are for the operator: log in, or on the gateway: waypost letters show {n}": "Die Bytes sind für den Bediener: anmelden, oder am Gateway: waypost letters show {n}", "Pattern": "Muster",
   "{n} with this reason|{n} with this reason": "{n} mit diesem Grund|{n} mit diesem Grund", "all from this source": "alle von dieser Quelle", "{n} of them from this source": "{n} davon von dieser Quelle", "{n} from it within an hour": "{n} von ihr binnen einer Stunde",
   "{n} more was only counted.|{n} more were only counted.": "{n} weiterer wurde nur gezählt.|{n} weitere wurden nur gezählt.", "Give up …": "Verwerfen …",
-  "retry": "wiederholt", "discard": "verworfen", "restore": "wieder geöffnet",
+  "Opened again": "Wieder geöffnet",
 
   // Zustand
   "Every event is stored.": "Jedes Ereignis ist gespeichert.", "Nothing is wrong.": "Nichts ist falsch.", "Everything works, and every event is accounted for.": "Alles läuft, und jedes Ereignis ist verbucht.", "Something is not accounted for.": "Etwas ist nicht verbucht.",

@@ -526,7 +526,7 @@ function sheet(one, scene, on) {
       line(time(one.received_ms), `${one.source ? t("Read by {source}", { source: plain(one.source, 40) }) : t("Taken in")}, ${few(one.length, "{n} byte", "{n} bytes")}`),
       ...(one.seq !== undefined ? [line("", t("Stored as event {n}", { n: count(one.seq) }))] : []),
       line("", `${t("Stopped")}: ${plain(one.detail, 200) || t(words(one.reason))}`),
-      ...(one.attempts ?? []).map((step) => line(time(step.at_ms), `${t(plain(step.what, 40))}: ${t(plain(step.came, 200))}${step.who ? ` (${plain(step.who, 40)})` : ""}`)),
+      ...(one.attempts ?? []).map((step) => line(time(step.at_ms), attempt(step))),
       ...(one.resend ? [line("", t("It is on its way to the broker again."))] : []),
       ...(one.note ? [line(isNum(one.changed_ms) ? time(one.changed_ms) : "", `${t("Note")}: ${plain(one.note, 200)}`)] : [])),
     h("h3", "", t("As read")),
@@ -538,6 +538,15 @@ function sheet(one, scene, on) {
   if (one.state === "open") acts.append(button("btn dang", t("Give up …"), on.discard), ...(one.retry ? [button("btn pri", t("Try again"), on.retry)] : []));
   else if (one.state === "discarded") acts.append(button("btn pri", t("Open again"), on.restore));
   return [...sheets, acts];
+}
+
+/** What was done with a letter, what came of it, by whom. @param {{what: string, came: string, who?: string}} step */
+function attempt({ what, came, who }) {
+  const words_of = { retry: t("Tried again"), discard: t("Given up"), restore: t("Opened again") };
+  const deed = words_of[/** @type {keyof typeof words_of} */ (what)] ?? plain(what, 40);
+  // What came is a reason as the log writes it, or what a person noted.
+  const said = /^[a-z]+(_[a-z]+)*$/.test(came) ? t(words(came)) : plain(came, 200);
+  return `${deed}${said ? `: ${said}` : ""}${who ? ` (${plain(who, 40)})` : ""}`;
 }
 
 /** Bytes in rows of sixteen: hex, then what of it is text. @param {string} hex @param {string} ascii */
