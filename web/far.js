@@ -86,7 +86,16 @@ export class Far {
     if (this.near) return;
     this.port?.postMessage({ k: "bye" });
     this.port = null;
-    const near = await this.make();
+    /** @type {AnyLink} */
+    let near;
+    try {
+      near = await this.make();
+    } catch {
+      // Its file could not be loaded: the gateway is away too.
+      this.ground.later(() => void this.alone(), ANSWER_MS);
+      return;
+    }
+    if (this.near) return;
     this.near = near;
     near.start();
     if (this.away) near.hidden();

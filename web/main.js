@@ -310,4 +310,4 @@ link.start();
 await settle();
 await show();
 // The other screens come while nothing else is to be done: they are here when the gateway is not.
-setTimeout(() => Object.values(VIEWS).forEach((load) => load().catch(() => null)), AHEAD_MS);
+setTimeout(() => [...Object.values(VIEWS), () => import("./stream.js")].forEach((load) => load().catch(() => null)), AHEAD_MS);

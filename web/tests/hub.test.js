@@ -169,3 +169,18 @@ test("a browser without such workers has a connection a page", async () => {
   await settle();
   assert.equal(tab.near.started, 1);
 });
+
+test("a page that cannot load what it needs to go on by itself tries again until it can", async () => {
+  const w = world();
+  const tab = w.tab();
+  let tries = 0;
+  tab.far.open = () => null;
+  tab.far.make = async () => {
+    tries += 1;
+    if (tries < 3) throw new TypeError("Failed to fetch");
+    return tab.near;
+  };
+  tab.far.start();
+  await w.go(3 * ANSWER_MS);
+  assert.deepEqual([tries, tab.near.started], [3, 1]);
+});
