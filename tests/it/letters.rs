@@ -199,7 +199,7 @@ fn scan(port: u16, from: usize, n: usize, length: usize) {
 #[test]
 fn dead_events_that_are_retried_arrive_under_their_ids_over_every_kill() {
     // Events of long codes are too large for this broker; those of short ones pass.
-    let Some(mut broker) = Broker::start_with(1_000) else { return };
+    let Some(mut broker) = Broker::start_with(1_100) else { return };
     let (long, kills) = if full() { (2_000, 100) } else { (300, 5) };
     let (site, port) = (Site::new(), free_port());
     let centre = Centre::at(broker.port, "centre");
