@@ -60,7 +60,10 @@ export function view(page) {
   const thead = h("tr");
   const tbody = h("tbody");
   const table = h("table", "num letters", h("thead", "", thead), tbody);
-  const none = h("p", "none");
+  const well = icon();
+  well.set("ok");
+  const noneText = h("span");
+  const none = h("p", "none", well.node, noneText);
   const more = button("all", "", () => void older());
   const scroll = h("div", "scroll", table, none, more);
   scroll.id = "letters";
@@ -397,7 +400,8 @@ export function view(page) {
       table.hidden = letters.length === 0;
       tools.hidden = reason === null;
       none.hidden = letters.length > 0;
-      put(none, failed || (reason === null ? (now.known ? t("Nothing was kept aside.") : t("Waiting for the gateway.")) : t("None.")));
+      well.node.toggleAttribute("hidden", failed !== "" || reason !== null || !now.fresh);
+      put(noneText, failed || (reason === null ? (now.known ? t("Nothing was kept aside.") : t("Waiting for the gateway.")) : t("None.")));
       more.hidden = next === null;
       put(more, t("Show older ones"));
       attr(scroll, "aria-label", t("Letters"));
