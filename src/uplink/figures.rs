@@ -69,7 +69,9 @@ async fn read_on(kit: Arc<Kit>, lane: Lane, after: Seq, limit: usize) -> Result<
     let is_open = |row: &Row| row.kind == Kind::Scan && row.seq.0 > frozen;
     let scans: Vec<Seq> = rows.iter().filter(|row| is_open(row)).map(|row| row.seq).collect();
     if let Some(last) = scans.last() {
-        let is_far = kit.store.head().borrow().0 - last.0 >= 3 * FREEZE_AHEAD;
+        // On a metered line what is frozen may not go for hours.
+        let is_metered = kit.config.max_per_s > 0 || kit.config.mib_per_day > 0;
+        let is_far = !is_metered && kit.store.head().borrow().0 - last.0 >= 3 * FREEZE_AHEAD;
         let upto = if is_far { last.0 + FREEZE_AHEAD } else { last.0 };
         // In the writer's turn: a repeat is counted either before this, and read here, or not at all. No row is looked at
         // there: the pages of a whole backlog would pass through the writer's memory.

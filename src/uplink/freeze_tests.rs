@@ -64,3 +64,13 @@ async fn what_is_new_is_frozen_only_as_far_as_it_is_read() {
     let both = read(&kit, 0, 300).await;
     assert_eq!((repeats(&both, 200), repeats(&both, 201)), (0, 1));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_metered_line_nothing_is_frozen_hours_before_it_goes() {
+    let rig = Rig::new();
+    rig.append(&vec![Kind::Scan; usize::try_from(FAR).unwrap() + 1_000]).await;
+    let kit = Arc::new(rig.kit(Uplink { max_per_s: 5, ..config(1) }, quick()));
+    read(&kit, 0, 200).await;
+    rig.repeat(300).await;
+    assert_eq!(repeats(&read(&kit, 0, 400).await, 300), 1);
+}
