@@ -1,9 +1,11 @@
 # The commands of waypost; CI runs the same ones. `make` alone prints the list.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-brokers check faults fuzz gateway bench build fmt deny web unit
+.PHONY: help demo test test-brokers check faults fuzz gateway bench build fmt deny web unit look
 
 export CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
 TYPESCRIPT := 5.9.3
+PLAYWRIGHT := 1.65.1
+AXE := 4.14.1
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +44,12 @@ fuzz: ## every reader of bytes from outside, two minutes each (FUZZ_SECONDS=120;
 bench: ## latency beside a floor in C; durable scans a second, bytes to the device and memory beside raw SQLite; a backlog of a million beside rumqttc (30 minutes)
 	@scripts/ready build
 	$(CARGO) bench --locked --bench store --bench drain
+
+look: ## every screen in every theme, size and state as a picture in target/look, and axe over each (15 minutes; ARGS=cab: only those)
+	@scripts/ready build
+	$(CARGO) build --locked
+	@npm install --silent --no-save --no-audit --no-fund --prefix target/look playwright-core@$(PLAYWRIGHT) axe-core@$(AXE)
+	node web/tests/browser/tour.mjs $(ARGS)
 
 build: ## the release binary, target/release/waypost
 	@scripts/ready build

@@ -114,7 +114,7 @@ impl App {
             tally: tally.clone(),
             roster: supervisor.roster(),
             clock: clock.clone(),
-            plan: (yard.text.clone(), self.config.plan.bearing_deg),
+            plan: (yard.text.clone(), self.config.plan.clone()),
             desk,
             captures: captures_of(rings.clone(), clock.clone()),
             forget: Arc::new(move |id| rings.get(id).map_or(Ok(()), Ring::forget)),

@@ -1,6 +1,8 @@
 // @ts-check
 // Making and changing elements. Text from outside goes in as text nodes only; nothing here parses markup.
 
+/** @typedef {"go"|"retry"|"moon"|"sun"|"tick"|"sound"|"mute"|"search"|"plus"|"minus"|"box"|"scan"|"truck"|"up"} Glyph */
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
@@ -54,18 +56,40 @@ export function attr(node, name, value) {
   else node.setAttribute(name, value);
 }
 
-/** A mark of the sprite in index.html; its word stands beside it, so it is hidden from screen readers. */
+/** @typedef {{node: SVGSVGElement, set(shape: import("./types").Shape|Glyph): void}} Icon */
+
+/** A mark of the sprite in index.html; its word stands beside it, so it is hidden from screen readers. @returns {Icon} */
 export function icon() {
   const use = s("use");
   const node = s("svg", { class: "i", "aria-hidden": "true" }, use);
   return {
     node,
-    /** @param {import("./types").Shape|"go"} shape */
+    /** @param {import("./types").Shape|Glyph} shape */
     set(shape) {
       attr(use, "href", `#i-${shape}`);
       attr(node, "class", `i ${shape}`);
     },
   };
+}
+
+/**
+ * A button that does something.
+ * @param {string} cls
+ * @param {string} label
+ * @param {(event: MouseEvent) => void} run
+ */
+export function button(cls, label, run) {
+  const node = h("button", cls, label);
+  node.type = "button";
+  node.addEventListener("click", run);
+  return node;
+}
+
+/** A mark with a word beside it. @param {import("./types").Shape|Glyph} shape @param {string} text @param {string} [cls] */
+export function marked(shape, text, cls = "tag") {
+  const mark = icon();
+  mark.set(shape);
+  return h("span", cls, mark.node, h("b", "", text));
 }
 
 /**
@@ -86,6 +110,7 @@ export function rows(parent, make, fill) {
     const next = new Map();
     const wanted = new Set(items.map(key));
     const spare = [...drawn].filter(([k]) => !wanted.has(k)).map(([, row]) => row);
+    const focused = document.activeElement;
     let at = parent.firstElementChild;
     for (const item of items) {
       const k = key(item);
@@ -97,6 +122,8 @@ export function rows(parent, make, fill) {
       next.set(k, row);
     }
     for (const row of spare) row.node.remove();
+    // A row that is put elsewhere loses the focus on the way.
+    if (focused instanceof HTMLElement && focused !== document.activeElement && parent.contains(focused)) focused.focus({ preventScroll: true });
     drawn = next;
   };
 }

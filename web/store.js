@@ -27,6 +27,7 @@ const STILL = new Set(["future", "jump", "frozen"]);
  * @property {import("./types").Clock|null} clock
  * @property {import("./types").Ledger|null} ledger
  * @property {import("./types").Letters|null} letters
+ * @property {Map<string, import("./types").Job>} jobs what is being done with letters, and chores
  * @property {{at: number, gap: number}|null} restart when the gateway was last seen with another boot
  */
 
@@ -36,7 +37,7 @@ function empty() {
     node: { id: "", site: "", name: "", tz: "UTC", version: "", boot: null },
     assets: new Map(), more: 0, scans: [], fix: null, doubtful: null,
     sources: new Map(), workers: new Map(), alarms: new Map(),
-    uplink: null, disk: null, clock: null, ledger: null, letters: null, restart: null,
+    uplink: null, disk: null, clock: null, ledger: null, letters: null, jobs: new Map(), restart: null,
   };
 }
 
@@ -134,6 +135,7 @@ export class Store {
       }
       case "worker": return keyed(s.workers, v.worker, gone ? null : v, k);
       case "alarm": return keyed(s.alarms, v.name, gone ? null : v, k);
+      case "job": return keyed(s.jobs, String(v.job ?? v.key), gone ? null : v, k);
       case "uplink": s.uplink = gone ? null : { ...v, at: this.heard?.t ?? 0 }; return k;
       case "disk": s.disk = gone ? null : v; return k;
       case "clock": s.clock = gone ? null : v; return k;
@@ -159,6 +161,14 @@ export class Store {
     return "asset";
   }
 
+  /** A place that was told late says so of the scan that it is from. @param {WireEvent} v @private */
+  late(v) {
+    const at = v.late ? this.state.scans.findIndex((one) => one.id === v.because) : -1;
+    if (at < 0) return "";
+    this.state.scans[at] = { ...this.state.scans[at], late: true };
+    return "scan";
+  }
+
   /** @param {WireEvent} v @private */
   event(v) {
     const s = this.state;
@@ -169,6 +179,7 @@ export class Store {
       } else if (!s.fix || s.fix.ts_ms <= v.ts_ms) s.fix = v;
       return "fix";
     }
+    if (v.kind === "place") return this.late(v);
     if (v.kind !== "scan") return "";
     const known = s.scans.findIndex((one) => one.id === v.id);
     if (known >= 0) {

@@ -221,7 +221,6 @@ export class Link {
    * The connection is gone. The first time in a row is a hiccup and tried again at once; from the second on it is lost.
    * @param {LinkView["why"]} why
    * @param {number} [atLeast] the gateway asked not to come back earlier, ms
-   * @private
    */
   fail(why, atLeast = 0) {
     this.drop();

@@ -29,6 +29,11 @@ export interface WireEvent {
   code_kind?: string;
   warn?: string[];
   repeats?: number;
+  late?: boolean;
+  /** Of a place: the event that it is from. */
+  because?: string;
+  change?: "enter" | "exit" | "void";
+  spare?: boolean;
 }
 
 /** A thing with a current place. */
@@ -57,6 +62,16 @@ export interface Zone {
   rings: [number, number][][];
 }
 
+/** The plan of the yard. */
+export interface Plan {
+  zones: Zone[];
+  by: Map<string, Zone>;
+  /** How far the picture is turned, degrees clockwise. */
+  bearing: number;
+  /** How long something may stand at a dock before it stands too long, ms; null when nobody says. */
+  overstayMs: number | null;
+}
+
 export type SourceCondition =
   | "up" | "silent" | "no_fix" | "absent" | "busy" | "permission" | "garbage" | "opening" | "ended";
 
@@ -69,6 +84,8 @@ export interface Source {
   since_ms?: number;
   age_ms?: number;
   last_frame_ms?: number;
+  /** Share of a serial line's capacity in use, 0 to 1. */
+  line_load?: number;
   advice?: string;
 }
 
@@ -82,6 +99,7 @@ export interface Uplink {
   oldest_unsent_s?: number;
   last_error?: string;
   next_try_s?: number;
+  inflight?: number;
   budget_left_kib?: number;
   certificate_not_after_s?: number;
 }
@@ -89,6 +107,14 @@ export interface Uplink {
 export interface Disk {
   db_bytes?: number;
   wal_bytes?: number;
+  archive_bytes?: number;
+  /** One fix in so many seconds is stored, as room ends. */
+  thin_s?: number;
+  autonomy_s?: number;
+  written_per_event?: number;
+  written_per_day?: number;
+  card_tbw?: number;
+  card_years?: number;
   free_bytes?: number;
   used_pct: number;
   writable?: boolean;
@@ -109,16 +135,70 @@ export interface Worker {
 export interface Ledger {
   t?: number;
   balance: number;
-  sources?: Record<string, { frames: number; stored?: number; repeat?: number; rejected?: number }>;
-  events?: { total?: number; unsent?: number; sent?: number; local?: number; dead?: number; lost?: number };
+  sources?: Record<string, Record<string, number> & { frames: number }>;
+  events?: { total?: number; unsent?: number; sent?: number; sent_unheard?: number; local?: number; dead?: number; lost?: number };
   letters?: { total?: number; open?: number };
 }
 
 /** What could not go on and is kept for a person. */
-export interface Letters { open: number; by_reason?: ReasonCount[] }
+export interface Letters { open: number; noise?: number; by_reason?: ReasonCount[] }
+
+/** What is being done with letters, or a chore of the gateway. */
+export interface Job {
+  job: number | string;
+  action?: string;
+  state?: string;
+  total?: number;
+  done?: number;
+  ok?: number;
+  failed_again?: number;
+  skipped?: number;
+  begun_ms?: number;
+  ended_ms?: number;
+}
 
 /** One reason, in words where the gateway has them. */
-export interface ReasonCount { reason: string; n: number; text?: string; advice?: string }
+export interface ReasonCount {
+  reason: string;
+  n: number;
+  text?: string;
+  advice?: string;
+  class?: "decide" | "noise";
+  retry?: boolean;
+  count?: number;
+  sampled?: number;
+  first_ms?: number | null;
+  last_ms?: number | null;
+  hours?: number[];
+}
+
+/** A dead letter as the gateway lists it; `bytes`, `hex`, `ascii` and `peer` only for the operator. */
+export interface Letter {
+  letter: number;
+  state: string;
+  stage: string;
+  reason: string;
+  class: string;
+  retry: boolean;
+  text: string;
+  advice: string;
+  source?: string;
+  seq?: number;
+  length: number;
+  detail: string;
+  received_ms: number;
+  resend?: boolean;
+  changed_ms?: number;
+  note?: string;
+  peer?: string;
+  bytes?: string;
+  hex?: string;
+  ascii?: string;
+  event?: string;
+  attempts?: { at_ms: number; who?: string; what: string; came: string }[];
+  nearby?: { reason: number; reason_and_source: number; source_within_an_hour: number };
+  sampled?: number;
+}
 
 export interface Alarm {
   name: string;
@@ -176,7 +256,8 @@ export interface LinkView {
 }
 
 /** A mark's shape: it says the same as its colour. */
-export type Shape = "ok" | "warn" | "fail" | "stale" | "move" | "park" | "dock" | "dup" | "live" | "wait";
+export type Shape =
+  "ok" | "warn" | "fail" | "stale" | "move" | "park" | "dock" | "dup" | "live" | "wait";
 
 /** One chip of the truth strip. */
 export interface Chip { id: string; shape: Shape; word: string; small: string }
@@ -187,6 +268,8 @@ export interface Condition { key: string; shape: Shape; what: string; advice: st
 /** What a view draws from. */
 export interface Scene {
   state: import("./store.js").State;
+  plan: Plan;
+  prefs: import("./prefs.js").Prefs;
   link: LinkView;
   /** Whether what is shown is the present: if not, everything is drawn as last known. */
   fresh: boolean;
@@ -199,7 +282,44 @@ export interface Scene {
   /** performance.now() of this drawing. */
   now: number;
   tz: string;
+  /** A sound is wanted and the browser holds it back until somebody touches the page. */
+  quiet: boolean;
+  /** Nothing sounds for now. */
+  muted: boolean;
+  mute(): void;
   selected: string | null;
   select(asset: string | null): void;
   kick(): void;
+}
+
+/** What a screen is to the page around it. */
+export interface View {
+  node: HTMLElement;
+  title: string;
+  /** Draws what is true; called on news and each second. */
+  draw(scene: Scene): void;
+  /** Draws what moved, and nothing else; called at most four times a second. Without it a screen has nothing that moves. */
+  move?(scene: Scene): void;
+  /** Takes a scanned or typed text; false when it has no use for it. */
+  scan?(text: string): boolean;
+  /** A key that means something here; false when it does not. */
+  key?(key: string): boolean;
+  /** It is no longer shown. */
+  leave?(): void;
+}
+
+/** What a screen can ask of the page around it. */
+export interface Page {
+  store: import("./store.js").Store;
+  prefs(): import("./prefs.js").Prefs;
+  set(name: keyof import("./prefs.js").Prefs, value: string): void;
+  select(asset: string | null): void;
+  say(text: string, fault: boolean): void;
+  redraw(): void;
+  open(href: string): void;
+}
+
+declare global {
+  /** There is one in a worker that tabs share. */
+  var SharedWorkerGlobalScope: unknown;
 }

@@ -15,8 +15,6 @@ use crate::config::{
     SendFrom, Store, Unknown, Uplink,
 };
 
-/// Said of a key that may be written already.
-const NO_EFFECT: &str = "has no effect in this version yet";
 /// Said of what cannot be used yet.
 pub(super) const LATER: &str = "is not in this version yet";
 
@@ -136,13 +134,6 @@ fn check_time_zone(table: &View<'_>, name: &str, reader: &mut Reader) {
     let near = near.map_or_else(String::new, |near| format!("did you mean \"{near}\"? "));
     let remedy = format!("{near}write an IANA name as in \"Europe/Oslo\"; timedatectl list-timezones lists them");
     reader.error(table, "time_zone", format!("{} is no time zone", shown(name)), remedy);
-}
-
-/// Says of keys that this version takes and does not act upon yet: silence would be a promise.
-fn not_yet(table: &View<'_>, keys: &[&str], reader: &mut Reader) {
-    for key in keys.iter().filter(|key| table.is_changed(key)) {
-        reader.warn(table, key, NO_EFFECT, "leave it in for the version that acts on it, or take it out");
-    }
 }
 
 fn store(doc: &MergedDoc, reader: &mut Reader) -> Store {
@@ -304,7 +295,6 @@ fn client_id(text: &str) -> Result<String, Wrong> {
 
 fn plan(doc: &MergedDoc, reader: &mut Reader) -> Plan {
     let table = view(doc, "plan");
-    not_yet(&table, &["bearing_deg", "overstay_min"], reader);
     let bearing_deg = reader.real(&table, "bearing_deg").unwrap_or_default();
     if !(0.0..360.0).contains(&bearing_deg) {
         reader.error(&table, "bearing_deg", format!("{bearing_deg} is out of range"), "write degrees from 0 to 359.9");

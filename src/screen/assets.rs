@@ -1,7 +1,7 @@
 //! The files of the page: carried in the binary under one hash of the whole tree, or read from a folder while they are
 //! being written.
 //!
-//! `/` is the page itself and is asked for anew each time; it points to `/web/<hash>/…`, which never changes and may be kept
+//! `/` and the address of each screen are the page itself and asked for anew each time; it points to `/web/<hash>/…`, which never changes and may be kept
 //! for ever. So an upgrade is one step: a browser has all files of one page or all of the other.
 
 use std::borrow::Cow;
@@ -27,6 +27,9 @@ pub const DEV_DIR: &str = "WAYPOST_WEB_DIR";
 
 /// What stands for the tree's hash in addresses while the page comes from a folder. Such a page never reloads itself.
 pub const DEV_HASH: &str = "dev";
+
+/// Where the page is: one address a screen, so that each can be a bookmark. Which one it shows it reads from its own address.
+pub const SCREENS: [&str; 7] = ["/", "/scans", "/assets", "/failures", "/health", "/about", "/first"];
 
 const INDEX: &str = "index.html";
 const MARK: &str = "@tree@";
@@ -62,12 +65,12 @@ pub fn page_hash() -> &'static str {
     if dev_dir().is_some() { DEV_HASH } else { TREE_HASH }
 }
 
-/// The file of the binary at a request path: `/` or `/web/<TREE_HASH>/<name>`.
+/// The file of the binary at a request path: one of [`SCREENS`] or `/web/<TREE_HASH>/<name>`.
 ///
 /// Answers none for every other path, an older hash included.
 #[must_use]
 pub fn find(path: &str) -> Option<Asset> {
-    if path == "/" {
+    if SCREENS.contains(&path) {
         return TREE.iter().find(|file| file.name == INDEX).map(|file| embedded(file, ASK_AGAIN));
     }
     let (hash, name) = split(path)?;
@@ -77,7 +80,7 @@ pub fn find(path: &str) -> Option<Asset> {
     TREE.iter().find(|file| file.name == name && name != INDEX).map(|file| embedded(file, FOR_EVER))
 }
 
-/// Answers `GET /` and `GET /web/{*path}`.
+/// Answers `GET` of each of [`SCREENS`] and of `/web/{*path}`.
 ///
 /// gzip goes only to who accepts it, 304 to who has it already. A file of another page's hash is sent on to the present
 /// one: a browser that an upgrade caught between two requests arrives, and the page then sees that it is an old one.
@@ -124,7 +127,11 @@ fn dev_dir() -> Option<&'static Path> {
 ///
 /// It blocks for a read of a small local file: only who works on the page is served this way.
 fn from_disk(folder: &Path, path: &str) -> Option<Asset> {
-    let name = if path == "/" { INDEX } else { split(path).map(|(_, name)| name).filter(|name| *name != INDEX)? };
+    let name = if SCREENS.contains(&path) {
+        INDEX
+    } else {
+        split(path).map(|(_, name)| name).filter(|name| *name != INDEX)?
+    };
     // What the tree can hold is all that may be asked for: no `..`, no `%`, no hidden file, no absolute path.
     let plain = |part: &str| {
         !part.is_empty()

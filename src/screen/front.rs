@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
-use crate::config::{Http, Machine, Node};
+use crate::config::{Http, Machine, Node, Plan};
 use crate::domain::{Cursor, Seq, UnixMs};
 use crate::health::{Board, Roster, Tally};
 use crate::store::{Look, Reader, Store, StoreError};
@@ -59,7 +59,8 @@ pub(super) struct Front {
     pub(super) clock: Clock,
     /// The plan of the yard as it was given.
     pub(super) plan: Option<Box<serde_json::value::RawValue>>,
-    pub(super) bearing_deg: f64,
+    /// How it is to be shown.
+    pub(super) yard: Plan,
     pub(super) captures: Captures,
     pub(super) forget: Forget,
     pub(super) feed: Feed,
@@ -85,7 +86,7 @@ impl Front {
             tally,
             roster,
             clock,
-            plan: (plan, bearing_deg),
+            plan: (plan, yard),
             desk,
             captures,
             forget,
@@ -105,7 +106,7 @@ impl Front {
             roster,
             clock,
             plan,
-            bearing_deg,
+            yard,
             captures,
             forget,
             feed,

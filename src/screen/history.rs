@@ -16,7 +16,10 @@ use super::query::Asked;
 
 #[derive(Serialize)]
 struct Zones<'a> {
+    /// What is up on the page.
     bearing_deg: f64,
+    /// A stay at a dock longer than this is too long; 0: none is.
+    overstay_min: u32,
     /// The plan as it was given, GeoJSON; absent when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<&'a RawValue>,
@@ -25,7 +28,8 @@ struct Zones<'a> {
 /// Answers the plan of the yard.
 pub(super) async fn zones(State(front): State<Arc<Front>>, uri: Uri) -> Answer {
     Asked::of(&uri, &[])?;
-    Ok(json(text(&Zones { bearing_deg: front.bearing_deg, plan: front.plan.as_deref() })))
+    let (bearing_deg, overstay_min) = (front.yard.bearing_deg, front.yard.overstay_min);
+    Ok(json(text(&Zones { bearing_deg, overstay_min, plan: front.plan.as_deref() })))
 }
 
 #[derive(Serialize)]

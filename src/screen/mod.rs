@@ -47,7 +47,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::config::{Http, Node};
+use crate::config::{Http, Node, Plan};
 use crate::domain::{Carried, Order, Refused};
 use crate::health::{Board, Roster, Tally, Worker};
 use crate::store::Store;
@@ -79,8 +79,8 @@ pub struct Parts {
     pub roster: Roster,
     /// The time.
     pub clock: Clock,
-    /// The plan of the yard, GeoJSON that has been checked, and how it is turned on the page. Degrees
-    pub plan: (Option<Arc<str>>, f64),
+    /// The plan of the yard, GeoJSON that has been checked, and how it is to be shown.
+    pub plan: (Option<Arc<str>>, Plan),
     /// Who carries out what people ask for.
     pub desk: Desk,
     /// What the sources said of late.

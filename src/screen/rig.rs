@@ -80,7 +80,7 @@ impl Rig {
             tally,
             roster: Roster::default(),
             clock: clock.clone(),
-            plan: (None, 0.0),
+            plan: (None, crate::config::Plan::default()),
             desk,
             captures: std::sync::Arc::new(|id| (id == "gps0").then(|| "{\"capture\":1}".to_owned())),
             forget: std::sync::Arc::new(|_| Ok(())),

@@ -118,9 +118,8 @@ pub(super) fn router(front: &Arc<Front>) -> Router {
         .route("/rebuild", post(rebuild::rebuild))
         .route("/session", get(session::show).post(session::open).delete(session::end))
         .route("/health", get(api::health));
-    Router::new()
-        .route("/", get(assets::serve))
-        .route("/web/{*path}", get(assets::serve))
+    let page = assets::SCREENS.into_iter().fold(Router::new(), |page, screen| page.route(screen, get(assets::serve)));
+    page.route("/web/{*path}", get(assets::serve))
         .route("/metrics", get(probes::metrics))
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))

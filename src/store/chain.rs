@@ -58,9 +58,9 @@ pub(super) fn last<L: Link>(conn: &Connection, asset: &str) -> rusqlite::Result<
     conn.prepare_cached(L::SQL.last)?.query_row([asset], linked).optional()
 }
 
-/// A row by its number.
-pub(super) fn one<L: Link>(conn: &Connection, n: i64) -> rusqlite::Result<Option<Linked<L>>> {
-    conn.prepare_cached(L::SQL.one)?.query_row([n], linked).optional()
+/// A row by its number, with the statement for it.
+pub(super) fn one<L: Link>(one: &mut CachedStatement<'_>, n: i64) -> rusqlite::Result<Option<Linked<L>>> {
+    one.query_row([n], linked).optional()
 }
 
 /// Steps back through what is kept of an asset, the last first. A row that is not there ends it.
@@ -90,7 +90,7 @@ impl<L: Link> Back<'_, L> {
                     Some(one) => one,
                     None => self.conn.prepare_cached(L::SQL.one)?,
                 };
-                self.one.insert(one).query_row([prev], linked).optional()?
+                self::one(self.one.insert(one), prev)?
             }
             (None, _) => None,
         };

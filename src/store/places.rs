@@ -2,14 +2,14 @@
 
 use std::sync::LazyLock;
 
-use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row as SqlRow, params};
 
-use crate::domain::{AssetState, EventId, Seq, TimeQuality};
+use crate::domain::{AssetState, EventId, Said, Seq, TimeQuality};
 
-use super::chain;
+use super::chain::{self, Link};
 use super::error::Result;
 use super::history::{LastSaid, Unnamed};
-use super::txn::Txn;
+use super::txn::{Hot, Txn};
 
 pub(super) const COLUMNS: &str =
     "asset, id, seq, ts_ms, tq, boot, mono_ms, lat, lon, speed_mps, course_deg, place, since_ms, source, gps_place";
@@ -33,10 +33,11 @@ pub(super) fn state_of(row: &SqlRow<'_>) -> rusqlite::Result<AssetState> {
     })
 }
 
+static ONE: LazyLock<String> = LazyLock::new(|| format!("select {COLUMNS} from places where asset = ?1"));
+
 /// One asset as it is now.
 pub(super) fn one(conn: &Connection, asset: &str) -> rusqlite::Result<Option<AssetState>> {
-    static SQL: LazyLock<String> = LazyLock::new(|| format!("select {COLUMNS} from places where asset = ?1"));
-    conn.prepare_cached(&SQL)?.query_row([asset], state_of).optional()
+    conn.prepare_cached(&ONE)?.query_row([asset], state_of).optional()
 }
 
 /// The assets, registered first, then the most recently seen; at most `limit`, and how many there are in all.
@@ -76,7 +77,7 @@ impl Txn<'_> {
     /// # Errors
     /// As every statement: the whole transaction is rolled back.
     pub fn asset(&self, asset: &str) -> Result<Option<AssetState>> {
-        one(self.sql, asset).map_err(|e| self.err(&e))
+        self.hot(Hot::Asset, &ONE, |stmt| stmt.query_row([asset], state_of).optional()).map_err(|e| self.err(&e))
     }
 
     /// An asset as it is now, with the last that was said of its place.
@@ -89,10 +90,14 @@ impl Txn<'_> {
 
     fn try_asset_and_said(&self, asset: &str) -> rusqlite::Result<Option<(AssetState, LastSaid)>> {
         static SQL: LazyLock<String> = LazyLock::new(|| format!("select {COLUMNS}, said from places where asset = ?1"));
-        let found = self.sql.prepare_cached(&SQL)?.query_row([asset], |row| Ok((state_of(row)?, row.get(15)?)));
-        let Some((state, said)) = found.optional()? else { return Ok(None) };
-        let said: Option<i64> = said;
-        let last = said.map_or(Ok(None), |n| chain::one(self.sql, n))?;
+        let found = self.hot(Hot::AssetAndSaid, &SQL, |stmt| {
+            stmt.query_row([asset], |row| Ok((state_of(row)?, row.get::<_, Option<i64>>(15)?))).optional()
+        })?;
+        let Some((state, said)) = found else { return Ok(None) };
+        let last = match said {
+            Some(n) => self.hot(Hot::Said, Said::SQL.one, |stmt| chain::one(stmt, n))?,
+            None => None,
+        };
         Ok(Some((state, LastSaid(last))))
     }
 
@@ -109,35 +114,31 @@ impl Txn<'_> {
     /// # Errors
     /// As every statement: the whole transaction is rolled back.
     pub fn set_asset_and_said(&mut self, state: &AssetState, newest: Option<Unnamed>) -> Result<()> {
-        self.sql
-            .prepare_cached(
-                "insert into places values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, null)
-                 on conflict do update set id = ?2, seq = ?3, ts_ms = ?4, tq = ?5, boot = ?6, mono_ms = ?7, lat = ?8, lon = ?9,
-                   speed_mps = ?10, course_deg = ?11, place = ?12, since_ms = ?13, source = ?14, gps_place = ?15,
-                   said = coalesce(?16, said)",
-            )
-            .and_then(|mut stmt| {
-                stmt.execute(params![
-                    state.asset,
-                    state.id.0,
-                    state.seq.0,
-                    state.ts_ms,
-                    state.tq.as_str(),
-                    state.received.0,
-                    state.received.1,
-                    state.position.map(|p| p.0),
-                    state.position.map(|p| p.1),
-                    state.speed_mps,
-                    state.course_deg,
-                    state.place,
-                    state.since_ms,
-                    state.source,
-                    state.gps_place,
-                    newest.map(|row| row.0),
-                ])
-            })
-            .map(|_| ())
-            .map_err(|e| self.err(&e))
+        let sql = "insert into places values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, null)
+                   on conflict do update set id = ?2, seq = ?3, ts_ms = ?4, tq = ?5, boot = ?6, mono_ms = ?7, lat = ?8, lon = ?9,
+                     speed_mps = ?10, course_deg = ?11, place = ?12, since_ms = ?13, source = ?14, gps_place = ?15,
+                     said = coalesce(?16, said)";
+        let set = |stmt: &mut CachedStatement<'_>| {
+            stmt.execute(params![
+                state.asset,
+                state.id.0,
+                state.seq.0,
+                state.ts_ms,
+                state.tq.as_str(),
+                state.received.0,
+                state.received.1,
+                state.position.map(|p| p.0),
+                state.position.map(|p| p.1),
+                state.speed_mps,
+                state.course_deg,
+                state.place,
+                state.since_ms,
+                state.source,
+                state.gps_place,
+                newest.map(|row| row.0),
+            ])
+        };
+        self.hot(Hot::SetAsset, sql, set).map(|_| ()).map_err(|e| self.err(&e))
     }
 
     /// The registered asset of a key.
@@ -145,9 +146,8 @@ impl Txn<'_> {
     /// # Errors
     /// As every statement: the whole transaction is rolled back.
     pub fn registered(&self, key: &str) -> Result<Option<String>> {
-        self.sql
-            .prepare_cached("select asset from asset_keys where key = ?1")
-            .and_then(|mut stmt| stmt.query_row([key], |row| row.get(0)).optional())
+        let sql = "select asset from asset_keys where key = ?1";
+        self.hot(Hot::Registered, sql, |stmt| stmt.query_row([key], |row| row.get(0)).optional())
             .map_err(|e| self.err(&e))
     }
 

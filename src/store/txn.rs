@@ -1,11 +1,12 @@
 //! One transaction: what may be done inside it. Counts are gathered and written once before the commit,
 //! so the ledger is never behind the rows it counts.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Transaction, params_from_iter};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, params_from_iter};
 
 use crate::domain::{EventId, Kind, Lane, Reason, Seq, Stamp, Standing, TimeQuality, UnixMs};
 
@@ -83,6 +84,17 @@ pub enum Append {
     Duplicate,
 }
 
+/// A statement that every scan needs.
+#[derive(Clone, Copy)]
+pub(super) enum Hot {
+    Registered,
+    Asset,
+    AssetAndSaid,
+    Said,
+    Append,
+    SetAsset,
+}
+
 /// An open transaction of the writer.
 pub struct Txn<'a> {
     pub(super) path: &'a Path,
@@ -95,6 +107,7 @@ pub struct Txn<'a> {
     appended: [[i64; 2]; Kind::ALL.len()],
     boot: Option<i64>,
     pub(super) quota: Option<Quota>,
+    hot: RefCell<[Option<CachedStatement<'a>>; Hot::SetAsset as usize + 1]>,
 }
 
 impl<'a> Txn<'a> {
@@ -109,6 +122,22 @@ impl<'a> Txn<'a> {
             appended: Default::default(),
             boot: None,
             quota: None,
+            hot: RefCell::default(),
+        }
+    }
+
+    /// Runs a statement that is kept at hand to the end of the transaction: the cache looks each up by its whole text, for each
+    /// of the hundreds of scans in it. `run` asks for no other of them.
+    pub(super) fn hot<T>(
+        &self,
+        which: Hot,
+        sql: &str,
+        run: impl FnOnce(&mut CachedStatement<'a>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let slot = &mut self.hot.borrow_mut()[which as usize];
+        match slot {
+            Some(stmt) => run(stmt),
+            None => run(slot.insert(self.sql.prepare_cached(sql)?)),
         }
     }
 
@@ -209,17 +238,14 @@ impl<'a> Txn<'a> {
             ValueRef::from(draft.body.as_str()),
         ];
         let digest = ValueRef::Integer(digest::of(frozen));
-        let added = self
-            .sql
-            .prepare_cached(
-                "insert into outbox (seq, id, kind, run, prev, ts_ms, tq, received_ms, mono_ms, source, asset, place, code, body, digest)
-                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
-                 on conflict (id) do nothing",
-            )
-            .and_then(|mut stmt| {
-                stmt.execute(params_from_iter(frozen.into_iter().chain([digest]).map(ToSqlOutput::Borrowed)))
-            })
-            .map_err(|e| self.err(&e))?;
+        let sql =
+            "insert into outbox (seq, id, kind, run, prev, ts_ms, tq, received_ms, mono_ms, source, asset, place, code,
+                     body, digest)
+                   values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                   on conflict (id) do nothing";
+        let values = frozen.into_iter().chain([digest]).map(ToSqlOutput::Borrowed);
+        let added =
+            self.hot(Hot::Append, sql, |stmt| stmt.execute(params_from_iter(values))).map_err(|e| self.err(&e))?;
         if added == 0 {
             return Ok(Append::Duplicate);
         }

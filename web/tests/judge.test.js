@@ -3,13 +3,14 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { chips, conditions, deed, isFresh, newest, verdict } from "../judge.js";
 import { Store } from "../store.js";
+import { NO_PLAN, planOf } from "../yard.js";
 
 const T = Date.UTC(2026, 10, 20, 13, 14, 8);
 
 function scene(states = [], more = {}) {
   const store = new Store();
   store.snapshot({ cursor: "a.1", t: T, node: "wp-07", tz: "UTC", boot: 1, states, ...more.snap }, 0);
-  return { state: store.state, link: { state: "live", why: "", lastByte: 0, nextTry: null }, fresh: true, known: true, shown: T, wall: T, now: 400, tz: "UTC", selected: null, select() {}, kick() {}, ...more.scene };
+  return { state: store.state, plan: NO_PLAN, prefs: {}, link: { state: "live", why: "", lastByte: 0, nextTry: null }, fresh: true, known: true, shown: T, wall: T, now: 400, tz: "UTC", quiet: false, muted: true, mute() {}, selected: null, select() {}, kick() {}, ...more.scene };
 }
 const source = (id, kind, state, more = {}) => ({ k: "source", v: { id, kind, state, ...more } });
 const chip = (s, id) => chips(s).find((one) => one.id === id);
@@ -69,9 +70,9 @@ test("a scanner that nobody uses is well, one that is unplugged is not", () => {
   assert.deepEqual(chip(bad, "scanners"), { id: "scanners", shape: "fail", word: "Scanners 1 of 2", small: "a unplugged 3 min" });
 });
 
-test("a balanced ledger says zero missing and an unbalanced one how many", () => {
+test("a balanced ledger needs no chip, an unbalanced one says how many are missing", () => {
   const l = (balance) => scene([{ k: "ledger", v: { balance, sources: { gps0: { frames: 100 } } } }]);
-  assert.deepEqual([chip(l(0), "ledger").shape, chip(l(0), "ledger").word], ["ok", "0 missing"]);
+  assert.equal(chip(l(0), "ledger"), undefined);
   assert.deepEqual([chip(l(3), "ledger").shape, chip(l(3), "ledger").word], ["fail", "3 missing"]);
   assert.equal(conditions(l(3))[0].what, "The ledger is off by 3.");
 });
@@ -113,16 +114,17 @@ test("the newest position follows the asset also when its later fixes were thinn
 
 test("a verdict says repeats and bad labels in shape and word", () => {
   const scan = { id: "a", seq: 1, kind: "scan", ts_ms: 1, tq: "gnss" };
-  assert.deepEqual(verdict(scan), { shape: "ok", word: "Accepted" });
-  assert.deepEqual(verdict({ ...scan, repeats: 2 }), { shape: "dup", word: "Accepted once, read 3 times" });
+  assert.deepEqual(verdict(scan), { shape: "ok", word: "Accepted", more: "" });
+  assert.deepEqual(verdict({ ...scan, repeats: 2 }), { shape: "dup", word: "Accepted once", more: "read 3 times" });
+  assert.deepEqual(verdict({ ...scan, late: true }), { shape: "wait", word: "Late", more: "place not changed" });
   assert.equal(verdict({ ...scan, warn: ["trimmed", "sscc_bad_check"] }).shape, "warn");
-  assert.deepEqual(verdict({ ...scan, warn: ["trimmed"] }), { shape: "ok", word: "Accepted, spaces left out" });
-  assert.deepEqual(verdict({ ...scan, warn: ["no_symbology_id"] }), { shape: "ok", word: "Accepted, taken for a GS1 label" });
-  assert.deepEqual(verdict({ ...scan, warn: ["of_tomorrow"] }), { shape: "ok", word: "Accepted, of tomorrow" });
+  assert.deepEqual(verdict({ ...scan, warn: ["trimmed"] }), { shape: "ok", word: "Accepted", more: "spaces left out" });
+  assert.deepEqual(verdict({ ...scan, warn: ["no_symbology_id"] }), { shape: "ok", word: "Accepted", more: "taken for a GS1 label" });
+  assert.deepEqual(verdict({ ...scan, warn: ["of_tomorrow"] }), { shape: "ok", word: "Accepted", more: "of tomorrow" });
   const loss = readFileSync(new URL("../../src/domain/loss.rs", import.meta.url), "utf8").split("warns! {").at(-1) ?? "";
   const codes = [...loss.split("\n}")[0].matchAll(/, "([a-z0-9_]+)", "/g)].map(([, code]) => code);
   assert.equal(codes.length, 11);
-  for (const code of codes) assert.ok(!verdict({ ...scan, warn: [code] }).word.includes(code.replace(/_/g, " ")), code);
+  for (const code of codes) assert.ok(!verdict({ ...scan, warn: [code] }).more.includes(code.replace(/_/g, " ")), code);
 });
 
 test("a gateway that restarted says so for a minute", () => {
@@ -130,4 +132,33 @@ test("a gateway that restarted says so for a minute", () => {
   s.state.restart = { at: T, gap: 12_000 };
   assert.match(conditions(s)[0].what, /^The gateway restarted at 13:14:08/);
   assert.equal(conditions({ ...s, shown: T + 60_000 }).length, 0);
+});
+
+test("what stands at a dock for too long comes before everything that moves, and only where the plan says how long", () => {
+  const square = [[11, 59], [11.1, 59], [11.1, 59.1], [11, 59]];
+  const zones = { plan: { features: [{ properties: { id: "dock-6", name: "Dock 6", kind: "dock" }, geometry: { type: "Polygon", coordinates: [square] } }] } };
+  const asset = { asset: "TRL", ts_ms: T, place: "dock-6", since_ms: T - 5 * 3600e3 };
+  const with_ = (/** @type {object} */ more) => deed(asset, { ...scene(), plan: planOf({ ...zones, ...more }) });
+  assert.deepEqual(with_({ overstay_min: 240 }), { shape: "warn", phrase: "Too long: 5 h 00", group: 0 });
+  assert.equal(with_({}).shape, "dock");
+});
+
+test("while upstream is away the first words are that nothing is lost and for how long there is room, also when the gateway raised the alarm", () => {
+  const s = scene([
+    { k: "uplink", v: { configured: true, state: "waiting", unsent: { scan: 4, fix: 0 }, oldest_unsent_s: 60 } }, { k: "disk", v: { used_pct: 3, autonomy_s: 19 * 86400 } },
+    { k: "alarm", v: { name: "uplink_down", severity: "warn", since_ms: T, text: "The platform has not been reached for 10 minutes", advice: "Check the line." } },
+  ]);
+  assert.equal(conditions(s)[0].advice, "Nothing is lost: 4 events are stored here and will be sent in order. Room for 19 days more. Keep scanning. Check the line.");
+});
+
+test("a part that was restarted stands in the strip until the gateway says that it is over, red from the third time on", () => {
+  const of = (/** @type {number} */ restarts) => chip(scene([{ k: "worker", v: { worker: "source:gps0", state: "fresh", restarts } }, { k: "alarm", v: { name: "worker_restarts", severity: "warn", text: "x", since_ms: T } }]), "worker");
+  assert.deepEqual([of(1).shape, of(1).small, of(3).shape], ["warn", "source:gps0 ×1", "fail"]);
+  assert.equal(chip(scene([{ k: "worker", v: { worker: "uplink", state: "fresh", restarts: 5 } }]), "worker"), undefined);
+});
+
+test("a fix is called good in words, for no receiver says metres here", () => {
+  const of = (/** @type {number} */ hdop) => chip(scene([source("gps0", "gps", "up")], { snap: { fix: { id: "f", seq: 1, kind: "fix", ts_ms: T, tq: "gnss", mode: "3d", satellites: 9, hdop } } }), "gps");
+  assert.deepEqual([of(0.9).word, of(0.9).small], ["GPS 3D", "9 satellites, sharp"]);
+  assert.deepEqual([of(9).word, of(9).shape, of(9).small], ["GPS weak", "warn", "9 satellites, weak"]);
 });

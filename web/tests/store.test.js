@@ -93,3 +93,11 @@ test("kinds and values that are not known are passed over", () => {
   assert.equal(store.state.scans.length, 2);
   assert.doesNotThrow(() => store.delta({ t: 1 }, 0));
 });
+
+test("a scan whose place is told late is late, and only that one", () => {
+  const store = filled();
+  const kinds = store.delta({ t: 1, items: [put("event", { id: "p9", seq: 9, kind: "place", ts_ms: 1, tq: "gnss", late: true, because: "s3" })] }, 1);
+  assert.deepEqual([store.state.scans.map((one) => one.late ?? false), [...kinds]], [[false, true], ["scan"]]);
+  store.delta({ t: 1, items: [put("event", { id: "p10", seq: 10, kind: "place", ts_ms: 1, tq: "gnss", because: "s5" })] }, 1);
+  assert.equal(store.state.scans[0].late, undefined);
+});

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { carriedBy, carrierOf, contradiction, where, zonesOf } from "../yard.js";
+import { apart, bounds, called, carriedBy, carrierOf, contradiction, flat, lie, middle, planOf, plateOf, shortly, taken, where, within, zonesOf } from "../yard.js";
 
 const square = [[11, 59], [11.1, 59], [11.1, 59.1], [11, 59]];
 
@@ -45,4 +45,58 @@ test("a contradiction is said, and its absence is not", () => {
   assert.equal(contradiction(asset), "");
   assert.equal(contradiction({ ...asset, gps_place: "slot-41" }), "GPS sees it at slot-41");
   assert.equal(contradiction({ ...asset, gps_place: "" }), "GPS sees it outside of every zone");
+});
+
+const dock = (/** @type {string} */ id, /** @type {string} */ name, kind = "dock") => ({ properties: { id, name, kind }, geometry: { type: "Polygon", coordinates: [square] } });
+
+test("a plate says the number of a dock and the name of a gate", () => {
+  const plan = planOf({ plan: { features: [dock("dock-3", "Dock 3"), dock("tor-7", "Tor 7", "dock"), dock("gate-a", "Gate A", "gate"), dock("wash", "Wash dock", "bay"), dock("d", "Dock", "dock")] } });
+  assert.deepEqual(["dock-3", "tor-7", "gate-a", "wash", "d", "door-9"].map((place) => plateOf(place, plan)), ["3", "7", "Gate A", "Wash dock", "Dock", "door-9"]);
+});
+
+test("a code that nobody named is shown without its kind, and where there is little room by its end", () => {
+  assert.deepEqual([called("raw:TRL-7"), called("sscc:376104250021234569"), called("TRK-07"), called("raw:")], ["TRL-7", "376104250021234569", "TRK-07", "raw:"]);
+  assert.equal(shortly("sscc:395212340000010013", 10), "…000010013");
+  assert.equal(shortly("TRK-07", 10), "TRK-07");
+});
+
+test("docks that are taken come longest first, so what has stood too long stands on top", () => {
+  const plan = planOf({ overstay_min: 60, plan: { features: [dock("d1", "1"), dock("d2", "2"), dock("d3", "3"), dock("g", "Gate", "gate")] } });
+  const at = (/** @type {string} */ asset, /** @type {string} */ place, /** @type {number} */ min) => ({ asset, ts_ms: 0, place, since_ms: -min * 60_000 });
+  assert.deepEqual(taken(plan, [at("A", "d1", 10), at("B", "d2", 90), at("C", "d3", 30), at("D", "g", 500), at("E", "nowhere", 1)], 0).map((one) => [one.asset.asset, one.long]), [["B", true], ["C", false], ["A", false]]);
+});
+
+test("the flat picture is off by centimetres within a kilometre", () => {
+  const [x, y] = flat(59.12, 11.38)(59.12 + 1 / 110.574, 11.38);
+  assert.ok(Math.abs(x) < 0.05 && Math.abs(y - 1000) < 0.5);
+});
+
+test("a turned plan has the direction it is turned to on top", () => {
+  const north = flat(59, 11);
+  const turned = flat(59, 11, 90);
+  const [east] = [north(59, 11.001)];
+  const [x, y] = turned(59, 11.001);
+  assert.ok(Math.abs(x) < 1e-6 && Math.abs(y - east[0]) < 1e-6);
+});
+
+test("a flat picture has no seam at the date line", () => {
+  assert.ok(Math.abs(flat(0, 179.999)(0, -179.999)[0] - 222.64) < 0.1);
+});
+
+test("the middle of a zone is inside of it however far from the origin it lies, and a line has one too", () => {
+  assert.deepEqual(middle([[1e6, 1e6], [1e6 + 10, 1e6], [1e6 + 10, 1e6 + 4], [1e6, 1e6 + 4], [1e6, 1e6]]).map(Math.round), [1e6 + 5, 1e6 + 2]);
+  assert.deepEqual(middle([[0, 0], [4, 0], [0, 0]]), [2, 0]);
+});
+
+test("what stands in a dock is drawn inside of it, along its long side", () => {
+  const b = bounds(within([[0, 0], [4, 0], [4, 20], [0, 20], [0, 0]], 0.8, 0.5));
+  assert.deepEqual([b.x0, b.x1, b.y0, b.y1].map((n) => Math.round(n * 10) / 10), [1, 3, 2, 18]);
+});
+
+test("how a zone lies is known however it is turned", () => {
+  const r = Math.SQRT1_2;
+  const turned = /** @type {[number, number][]} */ ([[0, 0], [20, 0], [20, 4], [0, 4], [0, 0]].map(([x, y]) => [x * r - y * r, x * r + y * r]));
+  const how = lie(turned);
+  assert.deepEqual([how.long, how.wide].map((n) => Math.round(n)), [10, 2]);
+  assert.ok(Math.abs(Math.abs(how.u[0]) - r) < 1e-9 && Math.abs(apart(how.at, turned) - 2) < 1e-9);
 });
