@@ -13,6 +13,7 @@ mod offline;
 mod order;
 mod owner;
 mod papers;
+mod pin;
 mod progress;
 mod purge;
 mod rebuild;
@@ -130,6 +131,9 @@ enum Command {
     /// Who the node is, and the machine it is bound to: show, accept, rename, retire
     #[command(subcommand)]
     Identity(identity::Identity),
+    /// The operator PIN, with which people change things on the page
+    #[command(subcommand)]
+    Pin(pin::Pin),
     /// Print what goes over MQTT as JSON Schemas, and the AsyncAPI document
     Schema(schema::SchemaArgs),
     /// Copy the store, also while the node runs; the copy is checked before it gets its name
@@ -263,6 +267,7 @@ fn dispatch(cli: Cli) -> Done {
         Command::Rebuild(args) => rebuild::rebuild(&cli.config, &args),
         Command::Restore(args) => restore::restore(&cli.config, &args),
         Command::Identity(command) => identity::identity(&cli.config, command),
+        Command::Pin(command) => pin::pin(&cli.config, &command),
         Command::Schema(args) => schema::schema(&args),
         Command::Backup(args) => backup::backup(&cli.config, &args),
         Command::Outbox(Outbox::Stat(JsonArg { json })) => offline::stat(&cli.config, json),

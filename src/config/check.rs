@@ -189,14 +189,18 @@ fn http(doc: &MergedDoc, reader: &mut Reader) -> Http {
         let remedy = "leave both out and let a reverse proxy on this machine serve https";
         reader.error(&table, "tls_cert_file", format!("https {LATER}"), remedy);
     }
-    if reader.text(&table, "read") == Some("pin") {
-        let message = format!("the PIN {LATER}: the page and its API are refused to everybody");
-        reader.warn(&table, "read", message, "write \"open\", and listen only where your own people are");
-    }
+    // A node without a PIN is well: only a file that somebody named is missed.
+    let usual = Http::default().pin_file;
+    let pin_file = if table.is_changed("pin_file") || usual.exists() {
+        reader.secret(&table, "pin_file").unwrap_or_default()
+    } else {
+        usual
+    };
     Http {
         listen,
         hosts,
         read: reader.word(&table, "read", &[("open", Read::Open), ("pin", Read::Pin)]),
+        pin_file,
         max_streams: reader.number(&table, "max_streams", 1..=4096),
         tls,
     }

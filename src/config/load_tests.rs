@@ -916,9 +916,35 @@ fn a_key_with_an_effect_is_taken_without_a_word() {
 }
 
 #[test]
-fn a_setting_that_refuses_everything_until_a_later_version_says_so() {
-    let told: Vec<String> =
-        parse("[http]\nread = \"pin\"\n").unwrap().warnings.iter().map(ToString::to_string).collect();
-    let expect = "t.toml:2:8: http.read: the PIN is not in this version yet: the page";
-    assert!(told.len() == 1 && told[0].starts_with(expect), "{told:?}");
+fn a_pin_file_that_others_may_read_is_refused_and_none_is_no_fault() {
+    use std::os::unix::fs::PermissionsExt as _;
+    assert!(parse("[http]\nread = \"pin\"\n").unwrap().warnings.is_empty());
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pin");
+    let text = format!("[http]\npin_file = \"{}\"\n", file.display());
+    let absent = parse(&text).unwrap();
+    assert!(absent.warnings[0].to_string().contains("is not there"), "{:?}", absent.warnings);
+    assert_eq!(absent.config.http.pin_file, file);
+    let put = |pin: &str, mode| {
+        std::fs::write(&file, pin).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    put("246813\n", 0o644);
+    assert!(parse(&text).unwrap_err().to_string().contains("others may read or change"));
+    assert!(crate::config::pin(&file).unwrap_err().to_string().contains("chmod 0640"));
+    for (pin, mode, expect) in [
+        ("246813\n", 0o640, Some(Some("246813"))),
+        ("123456789012", 0o600, Some(Some("123456789012"))),
+        ("12345", 0o600, None),
+        ("1234567890123", 0o600, None),
+        ("24681x", 0o600, None),
+        ("٢٤٦٨١٣", 0o600, None),
+        ("", 0o600, None),
+    ] {
+        put(pin, mode);
+        let read = crate::config::pin(&file).ok();
+        assert_eq!(read.as_ref().map(Option::as_deref), expect, "{pin:?}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(crate::config::pin(&file).unwrap(), None);
 }

@@ -31,7 +31,7 @@ pub use load::{DEFAULT_FILE, Loaded, load, parse_text, scanner_profile};
 pub use machine::Machine;
 pub use merged::MergedDoc;
 pub use motion::MotionLimits;
-pub use papers::{Marks, PaperFault, Papers, Term, password};
+pub use papers::{Marks, PaperFault, Papers, Term, is_pin, password, pin};
 
 /// The whole checked configuration; `Config::default()` is a node with no inputs and no upstream.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -106,6 +106,8 @@ pub struct Http {
     pub hosts: Vec<String>,
     /// Whether reading needs the PIN.
     pub read: Read,
+    /// Where the operator PIN is; without that file there is none.
+    pub pin_file: PathBuf,
     /// Streams at once. 1..=4096.
     pub max_streams: usize,
     /// Certificate chain and key, PEM; both or none.
@@ -429,6 +431,7 @@ impl Default for Http {
             listen: vec![Listen::Addr(SocketAddr::from(([127, 0, 0, 1], 8080)))],
             hosts: Vec::new(),
             read: Read::Open,
+            pin_file: PathBuf::from("/etc/waypost/credentials/pin"),
             max_streams: 32,
             tls: None,
         }

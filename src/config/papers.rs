@@ -22,6 +22,8 @@ use super::Uplink;
 const PEM_MAX: u64 = 1 << 20;
 /// The longest password. Bytes; its length is 16 bits in a CONNECT
 const PASSWORD_MAX: u64 = 65_535;
+/// The longest file of a PIN. Bytes
+const PIN_FILE_MAX: u64 = 64;
 const DAY_S: i64 = 86_400;
 
 /// Whom a node trusts, and what it shows of itself.
@@ -175,6 +177,34 @@ pub fn password(file: &Path) -> io::Result<String> {
         return Err(io::Error::other("it has over 65535 bytes, the most that MQTT can carry"));
     }
     Ok(password.to_owned())
+}
+
+/// The operator PIN in a file; none when there is no file.
+///
+/// # Errors
+/// When it cannot be read, others may read or change it, or it is not 6 to 12 digits.
+pub fn pin(file: &Path) -> io::Result<Option<String>> {
+    let (bytes, mode) = match start_of(file, PIN_FILE_MAX) {
+        Ok(read) => read,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if mode & 0o007 != 0 {
+        let path = file.display();
+        return Err(io::Error::other(format!(
+            "others may read or change {path} (mode {:04o}); run chmod 0640 {path} and chown root:waypost {path}",
+            mode & 0o7777
+        )));
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let pin = text.trim_end_matches(['\r', '\n']);
+    if is_pin(pin) { Ok(Some(pin.to_owned())) } else { Err(io::Error::other("it is not 6 to 12 digits")) }
+}
+
+/// Whether a text can be a PIN: 6 to 12 digits.
+#[must_use]
+pub fn is_pin(text: &str) -> bool {
+    (6..=12).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn trusted(file: Option<&Path>) -> Result<(RootCertStore, Option<Term>), PaperFault> {

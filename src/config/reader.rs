@@ -42,6 +42,12 @@ impl<'a> View<'a> {
         self.own_entry(key).is_some() || self.shared.is_some_and(|shared| shared.entries.contains_key(key))
     }
 
+    /// Whether a file says something else than the default.
+    pub(super) fn is_changed(&self, key: &str) -> bool {
+        self.is_set(key)
+            && self.entry(key).map(|entry| &entry.value) != self.known.accepts(key).map(|entry| &entry.value)
+    }
+
     /// The whole name of the key that holds, and where its value stands when a file says it.
     fn place(&self, key: &str) -> Option<(String, &'a Spot)> {
         if let Some(entry) = self.own_entry(key) {

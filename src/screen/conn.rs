@@ -36,6 +36,8 @@ const HEADERS_MAX: usize = 64;
 pub(super) struct Conn {
     /// The address it was made to; none on the control socket.
     pub(super) local: Option<IpAddr>,
+    /// The address of the other end; none on the control socket.
+    pub(super) peer: Option<IpAddr>,
     /// The user at the other end of the control socket.
     pub(super) uid: Option<u32>,
     /// Fires when the node stops.
@@ -63,7 +65,7 @@ pub(super) enum Socket {
 
 impl Socket {
     /// Sets what bounds a connection. A socket that refuses has already gone.
-    fn limit(&self, stall: Duration) -> io::Result<Option<IpAddr>> {
+    fn limit(&self, stall: Duration) -> io::Result<Option<(IpAddr, IpAddr)>> {
         match self {
             Self::Tcp(tcp) => {
                 let socket = SockRef::from(tcp);
@@ -73,7 +75,7 @@ impl Socket {
                 socket.set_tcp_keepalive(
                     &TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5)),
                 )?;
-                Ok(Some(tcp.local_addr()?.ip().to_canonical()))
+                Ok(Some((tcp.local_addr()?.ip().to_canonical(), tcp.peer_addr()?.ip().to_canonical())))
             }
             Self::Unix(unix) => {
                 SockRef::from(unix).set_send_buffer_size(SEND_BUFFER)?;
@@ -95,14 +97,14 @@ impl Socket {
 
 /// Answers the requests of a connection until it ends, or the node stops.
 pub(super) async fn talk(front: Arc<Front>, router: Router, socket: Socket, stop: CancellationToken) {
-    let local = match socket.limit(front.limits.stall) {
-        Ok(local) => local,
+    let (local, peer) = match socket.limit(front.limits.stall) {
+        Ok(ends) => ends.unzip(),
         Err(error) => {
             debug!(%error, "a connection was gone before it could be set up");
             return;
         }
     };
-    let conn = Arc::new(Conn { local, uid: socket.uid(), stop: stop.clone(), slow: AtomicBool::new(false) });
+    let conn = Arc::new(Conn { local, peer, uid: socket.uid(), stop: stop.clone(), slow: AtomicBool::new(false) });
     let pipe = Pipe { socket, stall: front.limits.stall, waits: None, conn: Arc::clone(&conn) };
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {

@@ -14,6 +14,7 @@ use crate::health::{Board, Roster, Tally};
 use crate::store::{Look, Reader, Store, StoreError};
 
 use super::feed::Feed;
+use super::gate::Gate;
 use super::{Captures, Desk, Forget, Parts};
 
 /// Looks into the store that calls and lagging streams may take at once: the store has more readers than that, so
@@ -63,6 +64,8 @@ pub(super) struct Front {
     pub(super) captures: Captures,
     pub(super) forget: Forget,
     pub(super) feed: Feed,
+    /// Who has the PIN.
+    pub(super) gate: Gate,
     /// Where orders of people go.
     pub(super) desk: Desk,
     pub(super) bound: watch::Sender<Vec<SocketAddr>>,
@@ -92,6 +95,7 @@ impl Front {
         let plan = plan.and_then(|text| serde_json::value::RawValue::from_string(text.to_string()).ok());
         let names = names(&Machine::read().hostname, &http.hosts);
         let feed = Feed::new(store.cursor_now());
+        let gate = Gate::new(http.pin_file.clone(), clock.clone());
         Self {
             http,
             node,
@@ -106,6 +110,7 @@ impl Front {
             captures,
             forget,
             feed,
+            gate,
             desk,
             bound: watch::Sender::new(Vec::new()),
             limits: Limits::default(),

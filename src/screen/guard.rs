@@ -16,6 +16,7 @@ use crate::config::Read;
 
 use super::answer::Fault;
 use super::assets::CONTENT_POLICY;
+use super::caller::Marks;
 use super::conn::Conn;
 use super::front::Front;
 use super::query::cut;
@@ -26,11 +27,17 @@ pub(super) const BODY_MAX: usize = 64 * 1024;
 pub(super) const LIST_MAX: usize = 2 << 20;
 /// The call that takes one.
 pub(super) const IMPORT: &str = "/api/v1/assets/import";
+/// The call that makes an operator of who has the PIN.
+const SESSION: &str = "/api/v1/session";
 
 /// Lets a request pass or answers it, and counts it.
-pub(super) async fn pass(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
+pub(super) async fn pass(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = match check(&front, &request) {
+    let checked = match check(&front, &request) {
+        Ok(()) => admit(&front, &mut request).await,
+        Err(fault) => Err(fault),
+    };
+    let mut response = match checked {
         Ok(()) => next.run(request).await,
         Err(fault) => {
             let mut response = fault.into_response();
@@ -54,6 +61,21 @@ pub(super) async fn pass(State(front): State<Arc<Front>>, request: Request, next
 /// Sets a header unless the answer has it.
 fn put(response: &mut Response, name: HeaderName, value: &'static str) {
     response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+}
+
+/// Finds out who calls, for the call; with `http.read = "pin"` only the operator passes, and who wants to become it.
+async fn admit(front: &Front, request: &mut Request) -> Result<(), Fault> {
+    let path = request.uri().path();
+    if !path.starts_with("/api/") {
+        return Ok(());
+    }
+    let is_session = path == SESSION;
+    let caller = Marks::of(request).caller(front).await;
+    if front.http.read == Read::Pin && !is_session {
+        caller.operator()?;
+    }
+    request.extensions_mut().insert(caller);
+    Ok(())
 }
 
 fn check(front: &Front, request: &Request) -> Result<(), Fault> {
@@ -83,9 +105,6 @@ fn check(front: &Front, request: &Request) -> Result<(), Fault> {
     if let Some(length) = length.filter(|length| usize::try_from(*length).map_or(true, |length| length > most)) {
         return Err(too_large(&format!("the body has {length} bytes"), most));
     }
-    if !control && front.http.read == Read::Pin && request.uri().path().starts_with("/api/") {
-        return Err(pin_not_set());
-    }
     Ok(())
 }
 
@@ -93,16 +112,6 @@ fn check(front: &Front, request: &Request) -> Result<(), Fault> {
 pub(super) fn too_large(what: &str, most: usize) -> Fault {
     let hint = format!("Send at most {most} bytes.");
     Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", what, hint)
-}
-
-/// What needs the operator session while no PIN is set.
-pub(super) fn pin_not_set() -> Fault {
-    Fault::new(
-        StatusCode::FORBIDDEN,
-        "pin_not_set",
-        "this needs the operator session, and no PIN is set",
-        "Use the command line on the gateway.",
-    )
 }
 
 /// A `Host` without its port; none when it cannot be one.

@@ -10,15 +10,15 @@ use crate::domain::Order;
 use crate::wire;
 
 use super::answer::{Answer, Fault, json};
-use super::conn::Conn;
+use super::caller::Caller;
 use super::front::Front;
 use super::guard::BODY_MAX;
 use super::query::{Asked, cut};
-use super::register::{body, operator, order, parsed};
+use super::register::{body, order, parsed};
 
 /// Answers who the node is and to which machine it is bound.
-pub(super) async fn show(State(front): State<Arc<Front>>, Extension(conn): Extension<Arc<Conn>>, uri: Uri) -> Answer {
-    operator(&conn)?;
+pub(super) async fn show(State(front): State<Arc<Front>>, Extension(caller): Extension<Caller>, uri: Uri) -> Answer {
+    caller.operator()?;
     Asked::of(&uri, &[])?;
     let binding = front.look(|reader| reader.binding()).await?;
     Ok(json(wire::identity(&front.node.site, &front.node.id, &binding)))
@@ -34,7 +34,7 @@ struct NameBody {
 /// Accepts the machine, ends the node, or notes the name that its configuration gives it from the next start on.
 pub(super) async fn act(
     State(front): State<Arc<Front>>,
-    Extension(conn): Extension<Arc<Conn>>,
+    Extension(caller): Extension<Caller>,
     Path(what): Path<String>,
     request: Request,
 ) -> Answer {
@@ -42,7 +42,7 @@ pub(super) async fn act(
         "accept" => Order::Accept,
         "retire" => Order::Retire,
         "rename" => {
-            let bytes = body(&conn, request, BODY_MAX).await?;
+            let bytes = body(&caller, request, BODY_MAX).await?;
             let NameBody { was, is } = parsed(&bytes, r#"{"was":"halden/wp-07","is":"halden/wp-08"}"#)?;
             Order::Renamed(was, is)
         }
@@ -51,5 +51,5 @@ pub(super) async fn act(
             return Err(Fault::missing(message, "POST accept, retire or rename."));
         }
     };
-    order(&front, &conn, asked).await
+    order(&front, &caller, asked).await
 }

@@ -16,11 +16,11 @@ use crate::store::StoreError;
 use crate::wire;
 
 use super::answer::{Answer, Fault, json, text, typed};
-use super::conn::Conn;
+use super::caller::Caller;
 use super::front::Front;
 use super::guard::BODY_MAX;
 use super::query::{Asked, cut};
-use super::register::{body, operator, order, parsed};
+use super::register::{body, order, parsed};
 use super::sheet::Counts;
 
 /// What a filter is made of in an address.
@@ -32,7 +32,7 @@ const HOURS_MAX: usize = 168;
 const HOUR_MS: i64 = 3_600_000;
 
 type Here = State<Arc<Front>>;
-type Asker = Extension<Arc<Conn>>;
+type Asker = Extension<Caller>;
 
 #[derive(Serialize)]
 struct Page {
@@ -43,19 +43,19 @@ struct Page {
 
 /// Answers letters, newest first, before a number. Without a filter: the open ones that wait for a person; with `all=1`
 /// noise too.
-pub(super) async fn list(State(front): Here, Extension(conn): Asker, uri: Uri) -> Answer {
+pub(super) async fn list(State(front): Here, Extension(caller): Asker, uri: Uri) -> Answer {
     let asked = Asked::of(&uri, &[&FILTER[..], &["before", "limit"]].concat())?;
-    let filter = filter(&asked, &conn)?;
+    let filter = filter(&asked, &caller)?;
     let (before, limit) = (asked.number("before", i64::MAX, 1, i64::MAX)?, asked.limit(50, 500)?);
     let letters = front.look(move |reader| reader.find_letters(&filter, before, limit)).await?;
     let next = letters.last().filter(|_| letters.len() == limit).map(|letter| letter.letter);
     // `wire` writes JSON, whatever is in a letter: none is left out.
-    let item = |letter: &Letter| RawValue::from_string(wire::letter(letter, conn.is_control())).ok();
+    let item = |letter: &Letter| RawValue::from_string(wire::letter(letter, caller.is_operator())).ok();
     Ok(json(text(&Page { items: letters.iter().filter_map(item).collect(), next })))
 }
 
 /// Answers one letter with all that is known of it.
-pub(super) async fn one(State(front): Here, Extension(conn): Asker, Path(letter): Path<String>) -> Answer {
+pub(super) async fn one(State(front): Here, Extension(caller): Asker, Path(letter): Path<String>) -> Answer {
     let letter = number("letter", &letter)?;
     let sheet = front.look(move |reader| reader.letter(letter)).await?;
     let missing = || {
@@ -64,7 +64,7 @@ pub(super) async fn one(State(front): Here, Extension(conn): Asker, Path(letter)
             "`waypost letters list --state all` shows those there are.",
         )
     };
-    Ok(json(wire::letter_sheet(&sheet.ok_or_else(missing)?, conn.is_control())))
+    Ok(json(wire::letter_sheet(&sheet.ok_or_else(missing)?, caller.is_operator())))
 }
 
 /// A number in an address.
@@ -104,10 +104,10 @@ fn window(word: &str) -> Result<usize, Fault> {
 }
 
 /// Answers all letters of a filter as a list: `format=csv` (default) or `ndjson`.
-pub(super) async fn export(State(front): Here, Extension(conn): Asker, uri: Uri) -> Answer {
-    operator(&conn)?;
+pub(super) async fn export(State(front): Here, Extension(caller): Asker, uri: Uri) -> Answer {
+    caller.operator()?;
     let asked = Asked::of(&uri, &[&FILTER[..], &["format"]].concat())?;
-    let filter = filter(&asked, &conn)?;
+    let filter = filter(&asked, &caller)?;
     let csv = match asked.text("format").unwrap_or("csv") {
         "csv" => true,
         "ndjson" => false,
@@ -132,7 +132,7 @@ pub(super) async fn export(State(front): Here, Extension(conn): Asker, uri: Uri)
 }
 
 /// The filter in an address.
-fn filter(asked: &Asked, conn: &Conn) -> Result<LetterFilter, Fault> {
+fn filter(asked: &Asked, caller: &Caller) -> Result<LetterFilter, Fault> {
     let stand = match asked.text("state") {
         None => Some(LetterStand::Open),
         Some("all") => None,
@@ -154,7 +154,7 @@ fn filter(asked: &Asked, conn: &Conn) -> Result<LetterFilter, Fault> {
         to_ms: time("to")?,
         q: asked.text("q").map(str::to_owned),
     };
-    let filter = LetterFilter { stand, ..named.read(conn)? };
+    let filter = LetterFilter { stand, ..named.read(caller)? };
     // A reason says itself whether it is noise.
     let decide = !all && filter.class.is_none() && filter.reason.is_none();
     Ok(LetterFilter { class: if decide { Some(Class::Decide) } else { filter.class }, ..filter })
@@ -174,7 +174,7 @@ struct Words {
 }
 
 impl Words {
-    fn read(self, conn: &Conn) -> Result<LetterFilter, Fault> {
+    fn read(self, caller: &Caller) -> Result<LetterFilter, Fault> {
         fn known<T>(
             what: &str,
             word: Option<String>,
@@ -199,7 +199,7 @@ impl Words {
             to_ms: self.to_ms,
             text: self.q,
             // Who may not read them may not ask what is in them either.
-            in_bytes: conn.is_control(),
+            in_bytes: caller.is_operator(),
         })
     }
 
@@ -227,10 +227,10 @@ struct ActionBody {
 }
 
 /// Tries letters again, gives them up, or opens them again: answers the job that does it.
-pub(super) async fn act(State(front): Here, Extension(conn): Asker, headers: HeaderMap, request: Request) -> Answer {
+pub(super) async fn act(State(front): Here, Extension(caller): Asker, headers: HeaderMap, request: Request) -> Answer {
     const SHAPE: &str =
         r#"{"action":"retry","ids":[1,2]} or {"action":"retry","filter":{"reason":"unknown_tag"},"expect":2}"#;
-    let asked: ActionBody = parsed(&body(&conn, request, BODY_MAX).await?, SHAPE)?;
+    let asked: ActionBody = parsed(&body(&caller, request, BODY_MAX).await?, SHAPE)?;
     let shape = |what: &str| Fault::bad(what, format!("Send {SHAPE}."));
     let action = Action::from_word(&asked.action).ok_or_else(|| {
         shape(&format!("there is no action {:?}; there are retry, discard, restore", cut(&asked.action)))
@@ -241,13 +241,13 @@ pub(super) async fn act(State(front): Here, Extension(conn): Asker, headers: Hea
             if asked.expect.is_none() || filter.is_empty() {
                 return Err(shape("a filter says which letters are meant, and how many are expected"));
             }
-            Which::All(filter.read(&conn)?)
+            Which::All(filter.read(&caller)?)
         }
         _ => return Err(shape("either ids or a filter says which letters are meant")),
     };
     let key = headers.get("idempotency-key").map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
     let bulk = Bulk { action, which, expect: asked.expect, note: asked.note, key };
-    let mut answer = order(&front, &conn, Order::Letters(bulk)).await?;
+    let mut answer = order(&front, &caller, Order::Letters(bulk)).await?;
     *answer.status_mut() = StatusCode::ACCEPTED;
     Ok(answer)
 }
@@ -261,9 +261,9 @@ pub(super) async fn job(State(front): Here, Path(job): Path<String>) -> Answer {
 }
 
 /// Does no more of a job; what is done stays.
-pub(super) async fn stop(State(front): Here, Extension(conn): Asker, Path(job): Path<String>) -> Answer {
+pub(super) async fn stop(State(front): Here, Extension(caller): Asker, Path(job): Path<String>) -> Answer {
     let job = number("job", &job)?;
-    order(&front, &conn, Order::Stop(job)).await
+    order(&front, &caller, Order::Stop(job)).await
 }
 
 #[cfg(test)]

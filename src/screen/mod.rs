@@ -5,12 +5,14 @@ pub mod assets;
 mod answer;
 mod api;
 mod bind;
+mod caller;
 mod closed;
 mod conn;
 mod delivery;
 mod events;
 mod feed;
 mod front;
+mod gate;
 mod guard;
 mod history;
 mod holder;
@@ -25,6 +27,7 @@ mod recount;
 mod register;
 mod render;
 mod serve;
+mod session;
 mod sheet;
 mod stream;
 mod tail;
@@ -32,6 +35,8 @@ mod tail;
 mod api_tests;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod session_tests;
 #[cfg(test)]
 mod stream_tests;
 

@@ -10,19 +10,19 @@ use crate::health::State as Posted;
 use crate::retention::{Purge, PurgeError};
 
 use super::answer::{Answer, Fault, json, text};
-use super::conn::Conn;
+use super::caller::Caller;
 use super::front::Front;
 use super::guard::BODY_MAX;
-use super::register::{body, parsed, who};
+use super::register::{body, parsed};
 
 /// Does the next step.
 pub(super) async fn purge(
     State(front): State<Arc<Front>>,
-    Extension(conn): Extension<Arc<Conn>>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Answer {
     let purge: Purge =
-        parsed(&body(&conn, request, BODY_MAX).await?, r#"{"asset":"TRK-07"} or {"before_ms":1795132800000}"#)?;
+        parsed(&body(&caller, request, BODY_MAX).await?, r#"{"asset":"TRK-07"} or {"before_ms":1795132800000}"#)?;
     let sends = matches!(front.board.get("uplink", ""), Some(Posted::Uplink(uplink)) if uplink.configured);
     if purge.unsent && sends {
         return Err(Fault::new(
@@ -32,7 +32,7 @@ pub(super) async fn purge(
             "Stop waypost, then purge with --unsent; or leave --unsent out: what is not sent stays.",
         ));
     }
-    let purge = purge.step(&front.store, &who(&conn)).await.map_err(fault)?;
+    let purge = purge.step(&front.store, caller.who()).await.map_err(fault)?;
     if purge.is_done() {
         let (forget, sources) = (Arc::clone(&front.forget), purge.captures(front.now_ms()).clone());
         let forgotten = tokio::task::spawn_blocking(move || sources.iter().try_for_each(|source| forget(source)));

@@ -11,9 +11,8 @@ use crate::health::chore;
 use crate::retention;
 
 use super::answer::{Answer, json, text};
-use super::conn::Conn;
+use super::caller::Caller;
 use super::front::Front;
-use super::guard::pin_not_set;
 use super::query::Asked;
 
 #[derive(Serialize)]
@@ -31,17 +30,11 @@ struct Item<'a> {
 }
 
 /// Compares, and unless `check=1` sets right what differs. Answers how many assets there are, which differ and how.
-pub(super) async fn rebuild(
-    State(front): State<Arc<Front>>,
-    Extension(conn): Extension<Arc<Conn>>,
-    uri: Uri,
-) -> Answer {
-    if !conn.is_control() {
-        return Err(pin_not_set());
-    }
+pub(super) async fn rebuild(State(front): State<Arc<Front>>, Extension(caller): Extension<Caller>, uri: Uri) -> Answer {
+    caller.operator()?;
     let check = Asked::of(&uri, &["check"])?.number("check", 0, 0, 1)? == 1;
     let chore = front.board.begin(chore::REBUILD, &front.clock)?;
-    let report = retention::rebuild(&front.store, !check, "on the control socket", chore).await?;
+    let report = retention::rebuild(&front.store, !check, caller.who(), chore).await?;
     Ok(json(text(&Rebuilt {
         assets: report.assets,
         different: report.n_different,

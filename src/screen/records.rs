@@ -11,9 +11,8 @@ use crate::domain::UnixMs;
 use crate::store::{Entry, Lines, Log};
 
 use super::answer::{Answer, Fault, json, text, typed};
-use super::conn::Conn;
+use super::caller::Caller;
 use super::front::Front;
-use super::guard::pin_not_set;
 use super::query::{Asked, cut};
 
 #[derive(Serialize)]
@@ -71,7 +70,7 @@ struct LogPage {
 /// Answers lines of a log, newest first, before an entry. Logs need the operator; the control socket is theirs.
 pub(super) async fn log(
     State(front): State<Arc<Front>>,
-    Extension(conn): Extension<Arc<Conn>>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     uri: Uri,
 ) -> Answer {
@@ -84,9 +83,7 @@ pub(super) async fn log(
             return Err(Fault::missing(message, "Logs: inbound, outbound, failures."));
         }
     };
-    if !conn.is_control() {
-        return Err(pin_not_set());
-    }
+    caller.operator()?;
     let who = match log {
         Log::Inbound => "source",
         Log::Outbound => "lane",
@@ -125,12 +122,10 @@ fn log_item(log: Log, entry: Entry) -> LogItem {
 /// Answers the last minutes of a source as it spoke, a JSON text a line. Raw bytes need the operator.
 pub(super) async fn capture(
     State(front): State<Arc<Front>>,
-    Extension(conn): Extension<Arc<Conn>>,
+    Extension(caller): Extension<Caller>,
     Path(source): Path<String>,
 ) -> Answer {
-    if !conn.is_control() {
-        return Err(pin_not_set());
-    }
+    caller.operator()?;
     let capture = (front.captures)(&source).ok_or_else(|| {
         Fault::missing(format!("{:?} is no source of this node", cut(&source)), "Sources: /api/v1/sources.")
     })?;

@@ -21,10 +21,10 @@ use crate::store::Listed;
 use crate::wire;
 
 use super::answer::{Answer, Fault, json, text, typed};
-use super::conn::Conn;
+use super::caller::Caller;
 use super::feed::{Frame, Item};
 use super::front::Front;
-use super::guard::{BODY_MAX, LIST_MAX, pin_not_set, too_large};
+use super::guard::{BODY_MAX, LIST_MAX, too_large};
 use super::query::{Asked, cut};
 use super::render;
 
@@ -36,7 +36,7 @@ const ORDER_WAIT: Duration = Duration::from_secs(50);
 const TOLD: usize = 128;
 
 type Here = State<Arc<Front>>;
-type Asker = Extension<Arc<Conn>>;
+type Asker = Extension<Caller>;
 
 #[derive(Serialize)]
 struct List {
@@ -73,8 +73,8 @@ pub(super) async fn one(State(front): Here, Path(name): Path<String>) -> Answer 
 }
 
 /// Answers the whole register as a list that an import takes: `format=csv` (default) or `json`.
-pub(super) async fn export(State(front): Here, Extension(conn): Asker, uri: Uri) -> Answer {
-    operator(&conn)?;
+pub(super) async fn export(State(front): Here, Extension(caller): Asker, uri: Uri) -> Answer {
+    caller.operator()?;
     let asked = Asked::of(&uri, &["format"])?;
     let form = asked.text("format").unwrap_or("csv").to_owned();
     let things = front.look(|reader| reader.things()).await?;
@@ -99,29 +99,29 @@ struct ThingBody {
 /// Puts one asset into the register, whole.
 pub(super) async fn put(
     State(front): Here,
-    Extension(conn): Asker,
+    Extension(caller): Asker,
     Path(asset): Path<String>,
     request: Request,
 ) -> Answer {
     let ThingBody { name, kind, codes } =
-        parsed(&body(&conn, request, BODY_MAX).await?, r#"{"name":"","kind":"trailer","codes":["…"]}"#)?;
-    order(&front, &conn, Order::Register(Thing { asset, name, kind, codes })).await
+        parsed(&body(&caller, request, BODY_MAX).await?, r#"{"name":"","kind":"trailer","codes":["…"]}"#)?;
+    order(&front, &caller, Order::Register(Thing { asset, name, kind, codes })).await
 }
 
 /// Takes one asset out of the register.
-pub(super) async fn delete(State(front): Here, Extension(conn): Asker, Path(asset): Path<String>) -> Answer {
-    order(&front, &conn, Order::Delete(asset)).await
+pub(super) async fn delete(State(front): Here, Extension(caller): Asker, Path(asset): Path<String>) -> Answer {
+    order(&front, &caller, Order::Delete(asset)).await
 }
 
 /// Puts a list into the register, all or none; with `replace=1` what is not in it is taken out.
 pub(super) async fn import(
     State(front): Here,
-    Extension(conn): Asker,
+    Extension(caller): Asker,
     uri: Uri,
     headers: HeaderMap,
     request: Request,
 ) -> Answer {
-    operator(&conn)?;
+    caller.operator()?;
     let replace = Asked::of(&uri, &["replace"])?.number("replace", 0, 0, 1)? == 1;
     let mime = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let form = match mime.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
@@ -133,8 +133,8 @@ pub(super) async fn import(
             return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_type", message, hint));
         }
     };
-    let bytes = body(&conn, request, LIST_MAX).await?.to_vec();
-    order(&front, &conn, Order::Import { bytes, form, replace }).await
+    let bytes = body(&caller, request, LIST_MAX).await?.to_vec();
+    order(&front, &caller, Order::Import { bytes, form, replace }).await
 }
 
 #[derive(Deserialize)]
@@ -149,18 +149,18 @@ struct PlaceBody {
 /// Says where an asset is.
 pub(super) async fn place(
     State(front): Here,
-    Extension(conn): Asker,
+    Extension(caller): Asker,
     Path(asset): Path<String>,
     request: Request,
 ) -> Answer {
     const SHAPE: &str = r#"{"place":"dock-3","note":""}, or null for no place"#;
-    let PlaceBody { place, note } = parsed(&body(&conn, request, BODY_MAX).await?, SHAPE)?;
+    let PlaceBody { place, note } = parsed(&body(&caller, request, BODY_MAX).await?, SHAPE)?;
     let place = match place {
         Value::Null => None,
         Value::String(place) => Some(place),
         _ => return Err(Fault::bad("place is neither a text nor null", format!("Send {SHAPE}."))),
     };
-    order(&front, &conn, Order::Place { asset, place, note }).await
+    order(&front, &caller, Order::Place { asset, place, note }).await
 }
 
 #[derive(Deserialize)]
@@ -172,24 +172,20 @@ struct ScanBody {
 }
 
 /// Enters a label that no scanner can read.
-pub(super) async fn scan(State(front): Here, Extension(conn): Asker, request: Request) -> Answer {
-    let ScanBody { code, place } = parsed(&body(&conn, request, BODY_MAX).await?, r#"{"code":"…","place":"dock-3"}"#)?;
-    order(&front, &conn, Order::Scan { code, place }).await
-}
-
-/// Refuses who is not the operator: until there is a PIN, that is who reaches the control socket.
-pub(super) fn operator(conn: &Conn) -> Result<(), Fault> {
-    if conn.is_control() { Ok(()) } else { Err(pin_not_set()) }
-}
-
-/// Who asks, for the audit.
-pub(super) fn who(conn: &Conn) -> String {
-    conn.uid.map_or_else(|| "an unknown user".to_owned(), |uid| format!("uid {uid}"))
+pub(super) async fn scan(State(front): Here, Extension(caller): Asker, request: Request) -> Answer {
+    let ScanBody { code, place } =
+        parsed(&body(&caller, request, BODY_MAX).await?, r#"{"code":"…","place":"dock-3"}"#)?;
+    order(&front, &caller, Order::Scan { code, place }).await
 }
 
 /// The body of a request of the operator; a stranger's is not read.
-pub(super) async fn body(conn: &Conn, request: Request, most: usize) -> Result<Bytes, Fault> {
-    operator(conn)?;
+pub(super) async fn body(caller: &Caller, request: Request, most: usize) -> Result<Bytes, Fault> {
+    caller.operator()?;
+    read(request, most).await
+}
+
+/// The body of a request.
+pub(super) async fn read(request: Request, most: usize) -> Result<Bytes, Fault> {
     let slow = || Fault::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the body did not come", "Send it at once.");
     let read = timeout(BODY_WAIT, to_bytes(request.into_body(), most)).await.map_err(|_| slow())?;
     read.map_err(|error| too_large(&format!("the body cannot be read: {error}"), most))
@@ -202,9 +198,9 @@ pub(super) fn parsed<T: DeserializeOwned>(bytes: &[u8], shape: &str) -> Result<T
 }
 
 /// Hands an order to the desk and answers what became of it.
-pub(super) async fn order(front: &Front, conn: &Conn, order: Order) -> Answer {
-    operator(conn)?;
-    let who = who(conn);
+pub(super) async fn order(front: &Front, caller: &Caller, order: Order) -> Answer {
+    caller.operator()?;
+    let who = caller.who().to_owned();
     let (reply, answer) = oneshot::channel();
     front.desk.try_send((order, who, reply)).map_err(|error| match error {
         TrySendError::Full(_) => Refused::new(Why::Busy, "too many orders wait already", "Try again in a moment."),

@@ -211,7 +211,8 @@ impl Drop for Rig {
 
 /// One free port of this machine's loopback.
 pub(super) fn http() -> Http {
-    Http { listen: vec![Listen::Addr(SocketAddr::from(([127, 0, 0, 1], 0)))], ..Http::default() }
+    let listen = vec![Listen::Addr(SocketAddr::from(([127, 0, 0, 1], 0)))];
+    Http { listen, pin_file: PathBuf::new(), ..Http::default() }
 }
 
 /// One block of an event stream.

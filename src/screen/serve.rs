@@ -17,7 +17,7 @@ use super::bind::Doors;
 use super::front::Front;
 use super::{
     api, assets, conn, delivery, events, guard, history, identity, letters, probes, purge, rebuild, records, recount,
-    register, stream,
+    register, session, stream,
 };
 
 /// What one turn of the accept loop may take.
@@ -116,6 +116,7 @@ pub(super) fn router(front: &Arc<Front>) -> Router {
         .route("/identity/{what}", post(identity::act))
         .route("/purge", post(purge::purge))
         .route("/rebuild", post(rebuild::rebuild))
+        .route("/session", get(session::show).post(session::open).delete(session::end))
         .route("/health", get(api::health));
     let page = assets::SCREENS.into_iter().fold(Router::new(), |page, screen| page.route(screen, get(assets::serve)));
     page.route("/web/{*path}", get(assets::serve))

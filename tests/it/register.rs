@@ -280,11 +280,55 @@ fn nobody_changes_the_register_over_the_network() {
         let (status, answer) = tcp(&node, line, head, body);
         let error = &answer["error"];
         assert_eq!((status, &error["code"]), (403, &json!("pin_not_set")), "{line}: {answer}");
-        assert_eq!(error["hint"], "Use the command line on the gateway.");
+        assert_eq!(error["hint"], "Run `waypost pin set` on the gateway, or use its command line.");
     }
     assert_eq!(balanced(&node)["events"]["total"], 0);
     assert_eq!(node.json("/api/v1/assets")["items"], json!([]));
     rebuilt(&site);
+    assert!(node.stop().success());
+}
+
+#[test]
+fn who_has_the_pin_that_was_set_on_the_gateway_changes_the_register_over_the_network() {
+    let site = Site::new();
+    let _door3 = door(&site, "accept");
+    let file = site.path("credentials/pin");
+    let conf = site.config().with_file_name("conf.d");
+    std::fs::create_dir_all(&conf).unwrap();
+    std::fs::write(conf.join("pin.toml"), format!("[http]\npin_file = \"{}\"\n", file.display())).unwrap();
+    let node = site.start();
+    let ours = "X-Waypost: 1\r\nOrigin: http://localhost\r\n";
+    let opened = |pin: &str| {
+        let mut stream = std::net::TcpStream::connect(node.address()).unwrap();
+        let (body, line) = (format!("{{\"pin\":\"{pin}\"}}"), "POST /api/v1/session HTTP/1.1\r\nHost: localhost");
+        write!(stream, "{line}\r\nConnection: close\r\n{ours}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let cookie = answer.split_once("waypost_session=").map(|(_, rest)| rest.split(';').next().unwrap().to_owned());
+        (answer.split(' ').nth(1).unwrap().parse::<u16>().unwrap(), cookie.unwrap_or_default())
+    };
+    assert_eq!(opened("246813").0, 403);
+    assert_eq!(code(&fed(&site, &["pin", "set", "--stdin"], b"12345\n")), 64);
+    assert_eq!(code(&fed(&site, &["pin", "set"], b"246813\n")), 64, "there is no terminal to ask on");
+    let set = fed(&site, &["pin", "set", "--stdin"], b"246813\n");
+    assert!(well(&set).is_empty() && !stderr(&set).contains("246813"));
+    use std::os::unix::fs::PermissionsExt as _;
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+    assert_eq!(opened("246814").0, 401);
+    let (status, cookie) = opened("246813");
+    assert_eq!(status, 204);
+    let all = format!("{JSON}{ours}Cookie: waypost_session={cookie}\r\n");
+    let named = tcp(&node, "PUT /api/v1/assets/TRL-7", &all, r#"{"name":"Blue"}"#);
+    assert_eq!(named, (200, json!({ "register": "added" })));
+    let foreign = all.replace("http://localhost", "http://evil.example");
+    assert_eq!(tcp(&node, "DELETE /api/v1/assets/TRL-7", &foreign, "").1["error"]["code"], "foreign_origin");
+    well(&fed(&site, &["pin", "set", "--stdin"], b"135790\n"));
+    assert_eq!(tcp(&node, "DELETE /api/v1/assets/TRL-7", &all, "").1["error"]["code"], "session_needed");
+    assert_eq!(node.json("/api/v1/assets")["items"].as_array().unwrap().len(), 1);
+    let sql = rusqlite::Connection::open(site.path("store/waypost.db")).unwrap();
+    let who = "select count(*) from audit where who = 'operator at 127.0.0.1' and what = 'register'";
+    assert_eq!(sql.query_one(who, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+    drop(sql);
     assert!(node.stop().success());
 }
 
