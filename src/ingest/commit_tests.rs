@@ -164,6 +164,17 @@ async fn while_the_store_takes_nothing_each_scanner_that_asks_is_told_so_and_non
     for n in 0..80 {
         assert_eq!(replies.recv().await.as_deref(), Some("rejected storage_error"), "{n}");
     }
+    // Whoever comes, asks and goes, again and again, fills no memory with that: the last of them is told as the first.
+    for nth in 0..2 * refusal::WAITING_MAX {
+        let (conn, at) = (Conn(2 + u32::try_from(nth).unwrap()), bench.clock.now());
+        let (reply, mut replies) = mpsc::channel(8);
+        tx.send(Input::Opened { conn, peer: None, reply: Some(reply), at }).await.unwrap();
+        let asks = Input::Bytes { conn, bytes: b"TRL-7\r".to_vec(), at, peer: None, waited: true };
+        tx.send(asks).await.unwrap();
+        let answer = timeout(PATIENT, replies.recv()).await.unwrap_or_else(|_| panic!("no answer to visitor {nth}"));
+        assert_eq!(answer.as_deref(), Some("rejected storage_error"), "{nth}");
+        tx.send(Input::Lost { conn, why: crate::source::Lost::Eof, at }).await.unwrap();
+    }
     intake.shutdown().await;
 }
 

@@ -145,6 +145,8 @@ struct Intake {
     waiting: VecDeque<(Frame, Reply)>,
     /// Things counted without a row, by reason; `None` is an epoch without a position.
     counted: BTreeMap<(Option<Reason>, bool), i64>,
+    /// Lines on the port for which there was no room while the store took nothing.
+    left_out: u64,
     /// When the waiting frames must be committed, `CLOCK_BOOTTIME` µs.
     due_us: Option<i64>,
     asset: Option<AssetState>,
@@ -176,6 +178,7 @@ impl Intake {
             watch,
             waiting: VecDeque::new(),
             counted: BTreeMap::new(),
+            left_out: 0,
             due_us: None,
             asset: None,
             ring,
@@ -346,6 +349,11 @@ impl Intake {
             Some(reason) => (Frame::Sampled { reason, n, is_frame }, None),
             None => (Frame::NoFix { n }, None),
         }));
+        if self.left_out > 0 {
+            let detail =
+                format!("{} lines on this port while the store took nothing", std::mem::take(&mut self.left_out));
+            self.waiting.push_back((Frame::Port { what: "left_out", detail }, None));
+        }
         let (mut tries, mut left) = (0, self.waiting.len());
         while left > 0 {
             ctx.beat.working(BATCH_BUDGET);

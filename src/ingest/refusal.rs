@@ -62,13 +62,19 @@ impl Intake {
         self.count_overflow(reason);
     }
 
-    /// What waits beyond the bound is counted as refused, its bytes not kept. Nobody waits for its answer any more.
+    /// What waits beyond the bound is counted as refused, its bytes not kept; of lines on the port only their number is. Nobody
+    /// waits for its answer any more.
     fn count_overflow(&mut self, why: Reason) {
         while self.waiting.len() > WAITING_MAX
             && let Some((frame, None)) = self.waiting.back()
-            && let Some((reason, is_frame)) = refused_as(frame, why)
         {
-            *self.counted.entry((Some(reason), is_frame)).or_default() += 1;
+            if let Some((reason, is_frame)) = refused_as(frame, why) {
+                *self.counted.entry((Some(reason), is_frame)).or_default() += 1;
+            } else if matches!(frame, Frame::Port { .. }) {
+                self.left_out += 1;
+            } else {
+                return;
+            }
             self.due_us = self.due_us.or(Some(0));
             self.waiting.pop_back();
         }
