@@ -145,7 +145,7 @@ async fn while_the_store_takes_nothing_each_scanner_that_asks_is_told_so_and_non
     let light = Light::new(bench.node.board.clone(), bench.clock.clone(), "door-3", "scanner", "test");
     let worker = worker(bench.node.clone(), door(|s| s.reply = true), light, bench.ring(), rx);
     let crate::health::Body::Task(run) = worker.body else { panic!("a task") };
-    let ctx = Ctx { beat: Beat::new("ingest", bench.clock.clone()), stop: bench.stop.child_token() };
+    let ctx = Ctx { beat: Beat::new("ingest", bench.clock.clone()), stop: CancellationToken::new() };
     let mut intake = tokio::task::JoinSet::new();
     intake.spawn(run(ctx));
     tx.send(Input::Opened { conn: Conn(1), peer: None, reply: Some(reply), at: bench.clock.now() }).await.unwrap();
