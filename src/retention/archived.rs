@@ -1,6 +1,7 @@
 //! Events that have left the log and stand in the archive, for whoever wants them once more. A file that is not as it was written
-//! tells nothing.
+//! tells nothing. One that stayed in the log when its file was written, for an uplink that came, stands in two files and is told once.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -31,12 +32,12 @@ impl Archived {
     /// # Errors
     /// As the disk says.
     pub fn count(&self, epoch: Epoch, from: Seq, to: Seq) -> io::Result<i64> {
-        let mut n = 0;
+        let mut found = BTreeSet::new();
         for entry in self.holding(epoch, from, to)? {
             let numbers = numbers(&self.folder, &entry.file)?.unwrap_or_default();
-            n += numbers.iter().filter(|seq| (from.0..=to.0).contains(*seq)).count();
+            found.extend(numbers.into_iter().filter(|seq| (from.0..=to.0).contains(seq)));
         }
-        Ok(i64::try_from(n).unwrap_or(i64::MAX))
+        Ok(i64::try_from(found.len()).unwrap_or(i64::MAX))
     }
 
     /// Those after a place and up to another as they were sent, each with its seq and in that order, at most `limit`.
@@ -45,7 +46,7 @@ impl Archived {
     /// As the disk says.
     pub fn after(&self, epoch: Epoch, after: Seq, upto: Seq, limit: usize) -> io::Result<Vec<(Seq, String)>> {
         let wanted = after.0.saturating_add(1)..=upto.0;
-        let mut found = Vec::new();
+        let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
         for entry in self.holding(epoch, Seq(*wanted.start()), upto)? {
             if found.len() >= limit {
                 break;
@@ -56,7 +57,7 @@ impl Archived {
             };
             let mut numbers = numbers.into_iter();
             each(&self.folder.join(&entry.file), |line| {
-                let seq = numbers.next().filter(|seq| wanted.contains(seq) && found.len() < limit);
+                let seq = numbers.next().filter(|seq| wanted.contains(seq) && found.len() < limit && seen.insert(*seq));
                 found.extend(seq.map(|seq| (Seq(seq), String::from_utf8_lossy(line).into_owned())));
             })?;
         }
