@@ -154,7 +154,7 @@ fn while_driving<T>(pty: &mut Pty, second: &mut u32, what: &str, mut look: impl 
 #[test]
 pub fn a_disk_filled_to_the_last_byte_under_load_and_freed_loses_nothing_and_is_back_in_seconds() {
     let Some(mount) = Mount::new(32) else { return };
-    filled_and_freed(&mount, if full() { 12 } else { 2 });
+    filled_and_freed(&mount, if full() { 20 } else { 2 });
 }
 
 /// Fills the disk and frees it again, so many times.
