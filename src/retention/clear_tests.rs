@@ -1,10 +1,11 @@
 //! What goes for room and what stays, on real stores: the rest tells the same, and no unsent event is among what went.
 
 use super::*;
-use crate::domain::{Kind, TimeQuality};
+use crate::domain::{Kind, Lane, Loss, Reason, Seq, Stage, TimeQuality};
 use crate::ingest::history_tests::{Read, take_reads};
 use crate::retention::Archived;
 use crate::retention::tests::{Log, after, all, archived, assert_rebuilt, ctx, days, ledger, read, yard};
+use crate::store::{Acknowledged, Act, Group, Txn};
 
 /// So many bytes of rows.
 fn rows(bytes: u64) -> Need {
@@ -88,6 +89,37 @@ async fn what_was_on_its_way_out_when_an_uplink_came_stays_for_it_and_leaves_onc
     let (archived, epoch) = (Archived::of(log.store.path()), log.store.epoch());
     assert_eq!(archived.count(epoch, Seq(1), Seq(300)).unwrap(), 300);
     assert_eq!(archived.after(epoch, Seq(0), Seq(300), 1_000).unwrap().len(), 300);
+}
+
+#[tokio::test]
+async fn an_archived_event_that_left_later_than_its_neighbours_is_told_in_its_place() {
+    let mut log = Log::open(true);
+    let mut retention = log.retention(&days(30, 365));
+    let ctx = ctx(&log.clock);
+    let act = Act { who: "test", what: "discard", note: "" };
+    for at in [0, 100] {
+        log.append(100, Kind::Scan, TimeQuality::Ntp).await;
+        let work = move |txn: &mut Txn<'_>| {
+            let loss = Loss { stage: Stage::Uplink, ..Loss::decoder(Reason::TooLarge, b"", 256) };
+            if at == 0 {
+                txn.bury(Lane::Scan, Seq(2), &loss, "")?;
+            } else {
+                txn.discard(1, &act)?;
+            }
+            let sent = if at == 0 { 99 } else { 100 };
+            txn.acknowledge(Lane::Scan, &Acknowledged { from: Seq(at), through: Seq(at + 100), sent, unheard: 0 })
+        };
+        assert!(log.store.submit(Group::Now, work).await.unwrap());
+        retention.make_room(&ctx, rows(1 << 40)).await.unwrap();
+    }
+    assert_eq!((log.seqs().await.len(), archived(&log.store).len()), (0, 200));
+    let (archived, epoch) = (Archived::of(log.store.path()), log.store.epoch());
+    let (mut told, mut at) = (Vec::new(), Seq(0));
+    while let Some((last, _)) = archived.after(epoch, at, Seq(200), 7).unwrap().last() {
+        told.extend(archived.after(epoch, at, Seq(200), 7).unwrap().iter().map(|(seq, _)| seq.0));
+        at = *last;
+    }
+    assert_eq!(told, (1..=200).collect::<Vec<_>>());
 }
 
 #[tokio::test]
