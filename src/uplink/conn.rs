@@ -67,6 +67,16 @@ impl Conn {
         self.oldest + self.flights.len() as u64
     }
 
+    /// The place of a ticket in the window: that of its packet id among those in use.
+    pub const fn place(&self, ticket: u64) -> u64 {
+        ticket % self.window as u64
+    }
+
+    /// The place of the oldest that is unanswered.
+    pub const fn oldest_place(&self) -> u64 {
+        self.place(self.oldest)
+    }
+
     /// Whether every publish before a ticket is answered.
     pub const fn is_answered_to(&self, ticket: u64) -> bool {
         self.oldest >= ticket

@@ -51,6 +51,8 @@ pub(super) struct Session {
     careful: usize,
     /// Whether the last connection was given up for a publish unanswered while later ones were.
     hushed: bool,
+    /// What the broker passed over on the connection before, and its place on it.
+    overtaken: Option<((usize, u64), u64)>,
     rate: Ration,
     replay_rate: Ration,
     budget: Ration,
@@ -79,6 +81,7 @@ impl Session {
             suspect: None,
             careful: 0,
             hushed: false,
+            overtaken: None,
             rate: Ration::new(per_s, 1e6, per_s.max(1.0)),
             replay_rate: Ration::new(per_s / turns::REPLAY_SHARE, 1e6, 1.0),
             // A day's budget may be spent in bursts of an hour's worth.

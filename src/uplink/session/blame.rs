@@ -29,8 +29,14 @@ impl Session {
         let letter = code.and_then(letter_of);
         self.hushed = conn.dropped && conn.overtaken_us.is_some();
         let oldest = conn.flights.front().copied().flatten().and_then(|flight| flight.event);
+        self.overtaken = oldest.filter(|_| self.hushed).map(|event| (event, conn.oldest_place()));
         let end = match flying[..] {
-            _ if self.hushed => oldest.map_or(End::Lost, |event| self.unanswered(event, true)),
+            _ if self.hushed => match oldest {
+                Some(event) => self.unanswered(event, true),
+                // A word of the node's own is said again on each connection.
+                None if conn.passed > 0 => End::Blamed,
+                None => End::Lost,
+            },
             [one] if by_peer && conn.answers > 0 => {
                 self.strike(one, conn.passed > 0, letter, publish_code(code.unwrap_or_default()))
             }

@@ -24,6 +24,10 @@ impl Session {
         // It lets others pass: that the broker takes those is what tells it from a broker that takes none.
         let first = self.suspect.filter(|_| conn.passed >= self.ahead() as u64);
         let others = if first.is_none() { self.next(now_us) } else { None };
+        if let Some(((line, _), _)) = self.overtaken.filter(|_| others.is_none() && self.suspect.is_none()) {
+            // Nobody is there to go before it.
+            return self.lines[line].candidate(now_us, None).map(|n| (line, n));
+        }
         others.or(self.suspect.filter(|_| may_alone))
     }
 
@@ -61,8 +65,11 @@ impl Session {
         (flying < (conn.window / REPLAY_WINDOW).max(1) && self.replay_rate.ready(now_us)).then_some((at, next))
     }
 
-    /// Of a line the event that lets others pass.
+    /// Of a line the event that lets others pass: the suspect; and what was passed over on the connection before, lest it come
+    /// to the same packet id again and be blamed for that.
     fn aside(&self, line: usize) -> Option<u64> {
-        self.suspect.filter(|(at, _)| *at == line).map(|(_, n)| n)
+        let is_there = |place| self.conn.as_ref().is_some_and(|conn| conn.place(conn.next_ticket()) == place);
+        let overtaken = self.overtaken.filter(|(_, place)| is_there(*place)).map(|(event, _)| event);
+        self.suspect.or(overtaken).filter(|(at, _)| *at == line).map(|(_, n)| n)
     }
 }
