@@ -46,9 +46,8 @@ bench: ## latency beside a floor in C; durable scans a second, bytes to the devi
 	$(CARGO) bench --locked --bench store --bench drain
 
 look: ## every screen in every theme, size and state as a picture in target/look, and axe over each (15 minutes; ARGS=cab: only those)
-	@scripts/ready build
+	@scripts/ready test
 	$(CARGO) build --locked
-	@npm install --silent --no-save --no-audit --no-fund --prefix target/look playwright-core@$(PLAYWRIGHT) axe-core@$(AXE)
 	node web/tests/browser/tour.mjs $(ARGS)
 
 build: ## the release binary, target/release/waypost
