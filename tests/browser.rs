@@ -44,3 +44,13 @@ fn play(file: &str) {
 fn yard() {
     play("yard");
 }
+
+#[test]
+fn hands() {
+    play("hands");
+}
+
+#[test]
+fn link() {
+    play("link");
+}

@@ -235,3 +235,53 @@ test("another page hash is told, from the snapshot and from the hello", async ()
   const w = await live();
   assert.deepEqual(w.seen.filter(([name]) => name === "page").map(([, hash]) => hash), ["p1", "p1"]);
 });
+
+test("what waited on the line while the device slept makes nothing live: it is asked for anew, from the same cursor", async () => {
+  const w = await live();
+  w.wire.say("delta", { t: 2, items: [] }, "e.2");
+  const [wire, states] = [w.wire, []];
+  w.link.listener.changed = () => states.push(w.state);
+  // Ten minutes pass in which no timer fires.
+  w.now += 600_000;
+  wire.say("hb", { t: 3 });
+  wire.say("delta", { t: 3, items: [{}] }, "e.3");
+  assert.deepEqual(states, ["stale", "lost"]);
+  assert.equal(w.seen.filter(([name]) => name === "delta").length, 1, "only what came before");
+  await w.go(1000);
+  assert.match(w.wire.url, /after=e\.2$/);
+  w.wire.say("hello", { t: 4 });
+  assert.equal(w.state, "live");
+});
+
+test("a page that comes back is live when it has all that was stored meanwhile, not before", async () => {
+  const w = await live();
+  w.wire.say("delta", { t: 2, items: [] }, "e.2");
+  w.link.hidden();
+  for (let n = 0; n < 12; n += 1) {
+    w.wire.say("hb", { t: 3 });
+    await w.go(5000);
+  }
+  assert.equal(w.state, "paused");
+  await w.go(600_000);
+  w.link.visible();
+  w.wire.say("hello", { t: 9, head: "e.4" });
+  w.wire.say("delta", { t: 9, items: [] });
+  assert.equal(w.state, "connecting");
+  assert.ok(w.link.silence() >= 600_000, "what comes of the past is no word of the present");
+  w.wire.say("delta", { t: 9, items: [] }, "e.3");
+  assert.equal(w.state, "connecting");
+  w.wire.say("delta", { t: 9, items: [] }, "e.4");
+  assert.equal(w.state, "live");
+  assert.equal(w.link.silence(), 0);
+});
+
+test("a goal that no event reaches is given up after a beat without one", async () => {
+  const w = world();
+  w.link.start();
+  await w.go(0);
+  w.wire.say("hello", { t: 1, head: "e.9" });
+  w.wire.say("hb", { t: 1 });
+  assert.equal(w.state, "connecting");
+  w.wire.say("hb", { t: 2 });
+  assert.equal(w.state, "live");
+});

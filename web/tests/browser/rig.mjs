@@ -6,7 +6,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { createRequire } from "node:module";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
@@ -76,6 +76,45 @@ export class Port {
   async close() {
     for (const line of this.lines) line.destroy();
     await new Promise((done) => this.server.close(done));
+  }
+}
+
+/** A line between page and gateway that can stand still: nothing comes through then, and neither side is told. */
+export class Line {
+  /** @param {import("node:test").TestContext} t @param {Gateway} gateway */
+  async open(t, gateway) {
+    this.still = false;
+    this.ends = new Set();
+    const server = createServer({ noDelay: true }, (near) => {
+      const far = connect(gateway.port, "127.0.0.1");
+      for (const [one, other] of [[near, far], [far, near]]) {
+        this.ends.add(one);
+        one.on("data", (part) => other.write(part));
+        one.on("error", () => other.destroy());
+        one.on("close", () => {
+          this.ends.delete(one);
+          other.destroy();
+        });
+        if (this.still) one.pause();
+      }
+    });
+    await new Promise((done) => server.listen(0, "127.0.0.1", done));
+    this.url = `http://127.0.0.1:${server.address().port}`;
+    t.after(() => {
+      for (const one of this.ends) one.destroy();
+      return new Promise((done) => server.close(done));
+    });
+    return this;
+  }
+
+  stop() {
+    this.still = true;
+    for (const one of this.ends) one.pause();
+  }
+
+  go() {
+    this.still = false;
+    for (const one of this.ends) one.resume();
   }
 }
 
