@@ -54,3 +54,8 @@ fn hands() {
 fn link() {
     play("link");
 }
+
+#[test]
+fn attack() {
+    play("attack");
+}
