@@ -59,3 +59,8 @@ fn link() {
 fn attack() {
     play("attack");
 }
+
+#[test]
+fn budget() {
+    play("budget");
+}

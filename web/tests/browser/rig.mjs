@@ -330,8 +330,13 @@ export async function open(t, url, how = {}) {
   return page;
 }
 
-/** What stands in a part of the page, as a person reads it. */
-export const text = (page, part) => page.evaluate((part) => document.querySelector(part)?.innerText ?? "", part);
+/** What stands in a part of the page, as a person reads it who scrolls to its end: rows out of sight are not in `innerText`. */
+export const text = (page, part) => page.evaluate((part) => {
+  const node = /** @type {HTMLElement|null} */ (document.querySelector(part));
+  const skipped = (one) => one.checkVisibility() && !one.checkVisibility({ contentVisibilityAuto: true });
+  const beyond = [...(node?.querySelectorAll("li") ?? [])].filter((row) => row.firstElementChild && skipped(row.firstElementChild));
+  return [node?.innerText ?? "", ...beyond.map((row) => row.textContent)].join("\n");
+}, part);
 
 /** Waits until a part of the page says all of it. @param {string} part @param {...string} all */
 export function says(page, part, ...all) {
@@ -353,4 +358,58 @@ export async function givePin(page, pin = PIN) {
   const ask = page.locator("dialog").last();
   await ask.locator("input[type=password]").fill(pin);
   await ask.locator("button[type=submit]").click();
+}
+
+/** A yard in which so many trucks drive, each with a receiver of its own that speaks once a second. @param {import("node:test").TestContext} t */
+export async function crowd(t, n = 50) {
+  const ports = await Promise.all(Array.from({ length: n }, () => new Port().open()));
+  t.after(() => Promise.all(ports.map((port) => port.close())));
+  const more = ports.map((port, at) => `[[gps]]\nid = "gps-${at}"\nport = "${port.url}"\nasset = "TRK-${100 + at}"\ntrack_interval_s = 0\n`).join("\n");
+  const { gateway, gps, scanner } = await yard(t, { more, zones: YARD });
+  /** Where truck `at` is after `step` seconds: each on a lane of its own, up and down the yard. */
+  const where = (at, step) => {
+    const [lane, way] = [at % 10, ((Math.floor(at / 10) * 8 + step) % 80) / 40];
+    return [59.1236 + lane * 0.0001, 11.387 + 0.003 * (way < 1 ? way : 2 - way)];
+  };
+  let step = 0;
+  /** @type {ReturnType<typeof setInterval>|undefined} */
+  let timer;
+  const tick = () => ports.map((port, at) => port.fix(...where(at, step), { mps: 3 }));
+  const self = {
+    gateway, gps, scanner, where, ports,
+    /** Lets them drive until the test ends or `stop`. A tenth of them each 100 ms: receivers do not speak in one voice. */
+    drive() {
+      timer = setInterval(() => {
+        for (let at = step % 10; at < n; at += 10) {
+          // A truck whose gateway is ending has nobody to speak to.
+          if (ports[at].lines.size > 0) void ports[at].fix(...where(at, Math.floor(step / 10)), { mps: 3 });
+        }
+        step += 1;
+      }, 100);
+    },
+    stop: () => clearInterval(timer),
+    all: () => Promise.all(tick()),
+  };
+  t.after(self.stop);
+  await self.all();
+  await until("all trucks", async () => (await gateway.json("/api/v1/snapshot")).assets.length >= n);
+  return self;
+}
+
+/** The developer's view of a page: throttles its processor, counts its nodes, its heap and its work. */
+export async function inspect(page) {
+  const cdp = await page.context().newCDPSession(page);
+  // In time of the processor: what else this machine does is not counted.
+  await cdp.send("Performance.enable", { timeDomain: "threadTicks" });
+  const metrics = async () => Object.fromEntries((await cdp.send("Performance.getMetrics")).metrics.map(({ name, value }) => [name, value]));
+  return {
+    cdp, metrics,
+    slow: (rate) => cdp.send("Emulation.setCPUThrottlingRate", { rate }),
+    /** After what is garbage was taken away. */
+    async counts() {
+      await cdp.send("HeapProfiler.collectGarbage");
+      const { Nodes, JSHeapUsedSize, JSEventListeners } = await metrics();
+      return { nodes: Nodes, heap: JSHeapUsedSize, listeners: JSEventListeners };
+    },
+  };
 }
