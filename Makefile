@@ -1,6 +1,6 @@
 # The commands of waypost; CI runs the same ones. `make` alone prints the list.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-brokers check faults fuzz gateway bench build fmt deny web unit look
+.PHONY: help demo test test-brokers check faults fuzz gateway bench bench-page soak build fmt deny web unit look
 
 export CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
 TYPESCRIPT := 5.9.3
@@ -44,6 +44,14 @@ fuzz: ## every reader of bytes from outside, two minutes each (FUZZ_SECONDS=120;
 bench: ## latency beside a floor in C; durable scans a second, bytes to the device and memory beside raw SQLite; a backlog of a million beside rumqttc (30 minutes)
 	@scripts/ready build
 	$(CARGO) bench --locked --bench store --bench drain
+
+bench-page: build ## the page in a browser at full speed and a sixth of it: from wire to pixel, first live value, work, each beside its bar (6 minutes)
+	@scripts/ready test
+	WAYPOST=target/release/waypost node web/tests/browser/bench.mjs
+
+soak: build ## a page in a busy yard, 50 events a second, for half an hour: heap, nodes, requests, streams (SOAK_SECONDS=1800)
+	@scripts/ready test
+	WAYPOST=target/release/waypost WAYPOST_SOAK=$(or $(SOAK_SECONDS),1800) node --test --test-reporter=spec web/tests/browser/soak.test.mjs
 
 look: ## every screen in every theme, size and state as a picture in target/look, and axe over each (15 minutes; ARGS=cab: only those)
 	@scripts/ready test

@@ -64,3 +64,8 @@ fn attack() {
 fn budget() {
     play("budget");
 }
+
+#[test]
+fn soak() {
+    play("soak");
+}
