@@ -141,6 +141,24 @@ export function rows(parent, make, fill) {
   };
 }
 
+/**
+ * Keeps the pairs of a definition list: what it is called, what it is; one without a value is left out.
+ * @param {HTMLDListElement} list
+ * @param {string} [cls] of each value
+ * @returns {(pairs: [string, string][]) => void}
+ */
+export function terms(list, cls) {
+  const draw = rows(list, () => {
+    const label = h("dt");
+    const value = h("dd", cls);
+    return { node: h("div", "", label, value), label, value };
+  }, (row, /** @type {[string, string]} */ [label, value]) => {
+    put(row.label, label);
+    put(row.value, value);
+  });
+  return (pairs) => draw(pairs.filter(([, value]) => value !== ""), ([label]) => label);
+}
+
 /** @param {string} id @returns {HTMLElement} */
 export function el(id) {
   const node = document.getElementById(id);
