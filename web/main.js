@@ -3,7 +3,7 @@
 // drawn at once, positions at most four times a second, ages once a second.
 
 import { el, h, put } from "./dom.js";
-import { Far, worker } from "./far.js";
+import { elapsed, Far, worker } from "./far.js";
 import { measureIn, plain } from "./fmt.js";
 import { LANGS, speak, spoken, t } from "./i18n.js";
 import { isFresh } from "./judge.js";
@@ -62,17 +62,17 @@ const frame = { strip: strip(), alarms: alarms(say), navigation: navigation() };
 /** @type {import("./stream.js").Listener} */
 const listener = {
   snapshot(snap) {
-    store.snapshot(snap, performance.now());
+    store.snapshot(snap, elapsed());
     drawAll();
     void readPlan();
     begin();
   },
   hello(hello) {
-    store.hello(hello, performance.now());
+    store.hello(hello, elapsed());
     drawAll();
   },
   delta(delta) {
-    const kinds = store.delta(delta, performance.now());
+    const kinds = store.delta(delta, elapsed());
     if (kinds.has("zones")) void readPlan();
     const calm = CALM.some((kind) => kinds.has(kind));
     // A verdict and what is wrong are drawn at once.
@@ -80,7 +80,7 @@ const listener = {
     else if (calm || kinds.has("asset") || kinds.has("fix")) drawSoon(calm);
     heard(delta, kinds);
   },
-  beat: (at) => store.hear(at, performance.now()),
+  beat: (at) => store.hear(at, elapsed()),
   changed: drawAll,
   page: renew,
 };
@@ -123,7 +123,7 @@ async function readPlan() {
 
 /** What is true at this moment. @returns {Scene} */
 function scene() {
-  const now = performance.now();
+  const now = elapsed();
   const fresh = isFresh(link.view, now);
   const wall = store.wall(now) ?? 0;
   const zones = { site: store.state.node.tz, device: DEVICE_ZONE, utc: "UTC" };
@@ -140,7 +140,7 @@ let [due, whole, drawn] = [Infinity, false, -Infinity];
 
 function drawAll() {
   if (soon !== null) clearTimeout(soon);
-  [soon, due, whole, drawn] = [null, Infinity, false, performance.now()];
+  [soon, due, whole, drawn] = [null, Infinity, false, elapsed()];
   const now = scene();
   document.documentElement.classList.toggle("gone", !now.fresh);
   frame.strip.draw(now);
@@ -156,7 +156,7 @@ function drawAll() {
 /** Draws within a while, or with what is due before that. @param {boolean} all or only what moves @param {number} [ms] */
 function drawSoon(all, ms = POSITIONS_MS) {
   whole ||= all;
-  const at = performance.now() + ms;
+  const at = elapsed() + ms;
   if (at >= due) return;
   if (soon !== null) clearTimeout(soon);
   due = at;
@@ -171,7 +171,7 @@ function drawSoon(all, ms = POSITIONS_MS) {
 
 /** Draws all at once; what comes in a burst shortly after that, together. */
 function drawNow() {
-  const since = performance.now() - drawn;
+  const since = elapsed() - drawn;
   if (since >= SCANS_MS) drawAll();
   else drawSoon(true, SCANS_MS - since);
 }
@@ -272,9 +272,9 @@ function say(text, fault) {
   waiting = { text };
   setTimeout(() => {
     el("say").textContent = waiting?.text ?? "";
-    quietUntil = performance.now() + SAY_MS;
+    quietUntil = elapsed() + SAY_MS;
     waiting = null;
-  }, Math.max(0, quietUntil - performance.now()));
+  }, Math.max(0, quietUntil - elapsed()));
 }
 
 /**

@@ -6,6 +6,8 @@
 //   connecting ─hello→ live ─12 s no byte→ stale ─30 s, error→ lost ─backoff→ connecting
 //   any ─no room, or a proxy that holds the stream back→ poll;  hidden 60 s → paused
 
+import { elapsed } from "./far.js";
+
 export const STALE_MS = 12_000;
 export const DEAD_MS = 30_000;
 export const HELLO_MS = 8_000;
@@ -325,7 +327,7 @@ export class Link {
 /** The ground in a browser. @returns {Ground} */
 export function browser() {
   return {
-    now: () => performance.now(),
+    now: elapsed,
     random: Math.random,
     later: (run, ms) => setTimeout(run, ms),
     cancel: (timer) => clearTimeout(timer),

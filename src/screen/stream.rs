@@ -73,8 +73,7 @@ pub(super) async fn open(
         hello.push_str(&format!("event: reset\ndata: {{\"reason\":\"{reason}\"}}\n\n"));
     }
     let (place, heard) = (front.feed.enter(now), front.feed.beats());
-    let mut stream =
-        Stream { front, conn, moved, kinds, place, seq: start, heard, out: VecDeque::new(), seat };
+    let mut stream = Stream { front, conn, moved, kinds, place, seq: start, heard, out: VecDeque::new(), seat };
     stream.out.push_back(Bytes::from(hello));
     stream.tell_states();
     Ok(events(Body::from_stream(stream::unfold(stream, |mut stream| async move {

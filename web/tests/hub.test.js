@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ANSWER_MS, Far, GONE_MS } from "../far.js";
+import { ANSWER_MS, Far, GONE_MS, wakeful } from "../far.js";
 import { Hub, SILENT_MS } from "../hub.js";
 import { HIDDEN_MS } from "../stream.js";
 import { settle, world } from "./world.js";
@@ -157,4 +157,16 @@ test("a page that cannot load what it needs to go on by itself tries again until
   tab.far.start();
   await w.go(3 * ANSWER_MS);
   assert.deepEqual([tries, tab.near.started], [3, 1]);
+});
+
+test("a clock that stands still while the device sleeps is put right by the wall clock, and by nothing smaller than a sleep", () => {
+  let [steady, wall] = [1000, 1_700_000_000_000];
+  const now = wakeful(() => steady, () => wall);
+  const pass = (ms, more = 0) => { steady += ms; wall += ms + more; return now(); };
+  assert.equal(pass(1000), 2000);
+  assert.equal(pass(1000, 600_000), 603_000, "ten minutes of sleep");
+  assert.equal(pass(1000), 604_000);
+  assert.equal(pass(1000, 400), 605_000, "a clock that is put right by little");
+  assert.equal(pass(1000, -3_600_000), 606_000, "nothing runs back");
+  assert.equal(pass(1000), 607_000);
 });

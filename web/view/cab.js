@@ -29,7 +29,7 @@ export class Kept {
     this.last = null;
   }
 
-  /** @param {import("../types").Letters|null} letters @param {number} now performance.now() @returns {import("../types").ReasonCount|null} */
+  /** @param {import("../types").Letters|null} letters @param {number} now elapsed() @returns {import("../types").ReasonCount|null} */
   of(letters, now) {
     if (letters) {
       const all = (letters.by_reason ?? []).filter((one) => OF_SCANS.has(one.reason));

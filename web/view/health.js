@@ -5,6 +5,7 @@
 import { account, widths } from "../account.js";
 import { call } from "../api.js";
 import { attr, h, icon, put, rows, terms } from "../dom.js";
+import { elapsed } from "../far.js";
 import { about, ago, bytes, count, day, fixed, isNum, plain, span, when, words } from "../fmt.js";
 import { few, t } from "../i18n.js";
 import { condition, conditions, quality, unsent, waitingMs } from "../judge.js";
@@ -50,7 +51,7 @@ export function view(page) {
     const answer = await call("/health");
     if (answer.ok) {
       told = answer.body;
-      at = performance.now();
+      at = elapsed();
       page.redraw();
     }
   }
