@@ -97,7 +97,7 @@ test("the PIN: a wrong one is told, the right one holds, a new one on the gatewa
   await placed("dock-1");
   await move("dock-2");
   await placed("dock-2");
-  assert.equal(await page.locator("dialog").count(), 0, "the session holds");
+  await until("no further question: the session holds", async () => (await page.locator("dialog").count()) === 0);
   gateway.setPin("135790");
   await move("dock-4");
   await givePin(page, PIN);
