@@ -1,6 +1,6 @@
 # The commands of waypost; CI runs the same ones. `make` alone prints the list.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-brokers check faults fuzz gateway bench build fmt deny web unit look
+.PHONY: help demo test test-brokers check faults fuzz gateway bench bench-page soak build fmt deny web unit look
 
 export CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
 TYPESCRIPT := 5.9.3
@@ -45,10 +45,17 @@ bench: ## latency beside a floor in C; durable scans a second, bytes to the devi
 	@scripts/ready build
 	$(CARGO) bench --locked --bench store --bench drain
 
+bench-page: build ## the page in a browser at full speed and a sixth of it: from wire to pixel, first live value, work, each beside its bar (6 minutes)
+	@scripts/ready test
+	WAYPOST=target/release/waypost node web/tests/browser/bench.mjs
+
+soak: build ## a page in a busy yard, 50 events a second, for half an hour: heap, nodes, requests, streams (SOAK_SECONDS=1800)
+	@scripts/ready test
+	WAYPOST=target/release/waypost WAYPOST_SOAK=$(or $(SOAK_SECONDS),1800) node --test --test-reporter=spec web/tests/browser/soak.test.mjs
+
 look: ## every screen in every theme, size and state as a picture in target/look, and axe over each (15 minutes; ARGS=cab: only those)
-	@scripts/ready build
+	@scripts/ready test
 	$(CARGO) build --locked
-	@npm install --silent --no-save --no-audit --no-fund --prefix target/look playwright-core@$(PLAYWRIGHT) axe-core@$(AXE)
 	node web/tests/browser/tour.mjs $(ARGS)
 
 build: ## the release binary, target/release/waypost

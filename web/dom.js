@@ -41,7 +41,20 @@ export function s(tag, attrs = {}, ...children) {
  * @param {string} text
  */
 export function put(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  const only = node.firstChild;
+  // A text that is changed in place costs its line a layout; one that is exchanged costs its element one.
+  if (only instanceof Text && only.nextSibling === null && text !== "") {
+    if (only.data !== text) only.data = text;
+  } else if (node.textContent !== text) node.textContent = text;
+}
+
+/**
+ * Hides an element, or shows it: said again it costs nothing, where `hidden` alone has the style of all in it found anew.
+ * @param {HTMLElement} node
+ * @param {boolean} yes
+ */
+export function hide(node, yes) {
+  if (node.hidden !== yes) node.hidden = yes;
 }
 
 /**
@@ -126,6 +139,24 @@ export function rows(parent, make, fill) {
     if (focused instanceof HTMLElement && focused !== document.activeElement && parent.contains(focused)) focused.focus({ preventScroll: true });
     drawn = next;
   };
+}
+
+/**
+ * Keeps the pairs of a definition list: what it is called, what it is; one without a value is left out.
+ * @param {HTMLDListElement} list
+ * @param {string} [cls] of each value
+ * @returns {(pairs: [string, string][]) => void}
+ */
+export function terms(list, cls) {
+  const draw = rows(list, () => {
+    const label = h("dt");
+    const value = h("dd", cls);
+    return { node: h("div", "", label, value), label, value };
+  }, (row, /** @type {[string, string]} */ [label, value]) => {
+    put(row.label, label);
+    put(row.value, value);
+  });
+  return (pairs) => draw(pairs.filter(([, value]) => value !== ""), ([label]) => label);
 }
 
 /** @param {string} id @returns {HTMLElement} */

@@ -10,6 +10,27 @@ export const ANSWER_MS = 1500;
 export const GONE_MS = 30_000;
 /** So often the worker is told that this page is still here. ms */
 const HERE_MS = 20_000;
+/** Where the wall clock of a device gains so much at once, the device slept, or somebody set its clock: either is a doubt. ms */
+const SLEPT_MS = 5000;
+
+/**
+ * A clock that goes on while the device sleeps: `performance.now()` alone stands still then on Linux and Android, and what
+ * is ten minutes old would be a second old. @param {() => number} steady ms @param {() => number} wall ms
+ */
+export function wakeful(steady, wall) {
+  let slept = 0;
+  let apart = wall() - steady();
+  return () => {
+    const at = steady();
+    const gained = wall() - at - apart;
+    apart += gained;
+    if (gained > SLEPT_MS) slept += gained;
+    return at + slept;
+  };
+}
+
+/** Ms since some moment, sleep and all: the one clock that ages are counted with. */
+export const elapsed = wakeful(() => performance.now(), () => Date.now());
 
 /**
  * A link, near or far.
@@ -36,7 +57,7 @@ export class Far {
    * @param {Listener} listener
    * @param {{now: () => number, later: (run: () => void, ms: number) => any}} [ground]
    */
-  constructor(open, near, listener, ground = { now: () => performance.now(), later: (run, ms) => setTimeout(run, ms) }) {
+  constructor(open, near, listener, ground = { now: elapsed, later: (run, ms) => setTimeout(run, ms) }) {
     this.open = open;
     this.make = near;
     this.listener = listener;

@@ -8,7 +8,7 @@
 /** Silence shorter than this is no news. ms */
 export const GAP_MS = 5 * 60_000;
 /** Rows of the feed at most. */
-export const FEED_MAX = 200;
+export const FEED_MAX = 110;
 
 /**
  * @typedef {object} Row

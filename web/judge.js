@@ -24,7 +24,7 @@ export const badness = (shape) => BADNESS[shape];
 /**
  * Whether what is shown is the present.
  * @param {import("./types").LinkView} link
- * @param {number} now performance.now()
+ * @param {number} now elapsed()
  */
 export function isFresh(link, now) {
   const open = link.state === "live" || link.state === "poll" || link.state === "connecting";

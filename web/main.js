@@ -3,7 +3,7 @@
 // drawn at once, positions at most four times a second, ages once a second.
 
 import { el, h, put } from "./dom.js";
-import { Far, worker } from "./far.js";
+import { elapsed, Far, worker } from "./far.js";
 import { measureIn, plain } from "./fmt.js";
 import { LANGS, speak, spoken, t } from "./i18n.js";
 import { isFresh } from "./judge.js";
@@ -18,10 +18,15 @@ import { NO_PLAN, planOf } from "./yard.js";
 /** @typedef {import("./types").Page} Page */
 
 const POSITIONS_MS = 250;
+/** Scans that come faster than this are drawn together. ms */
+const SCANS_MS = 100;
 const SAY_MS = 5000;
 const AHEAD_MS = 4000;
 const MUTE_MS = 600_000;
-const STATES = ["source", "uplink", "disk", "clock", "worker", "ledger", "alarm", "letters", "job"];
+/** What is drawn at once, beside scans; and what has time until the positions are drawn next. */
+const URGENT = ["source", "uplink", "alarm", "letters", "job"];
+const CALM = ["disk", "clock", "worker", "ledger"];
+const DEVICE_ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const OWN_PAGE = document.documentElement.dataset.page ?? "dev";
 
 /** Each screen comes when it is opened. @type {Record<import("./route.js").Screen, () => Promise<{view(page: Page): View}>>} */
@@ -57,24 +62,25 @@ const frame = { strip: strip(), alarms: alarms(say), navigation: navigation() };
 /** @type {import("./stream.js").Listener} */
 const listener = {
   snapshot(snap) {
-    store.snapshot(snap, performance.now());
+    store.snapshot(snap, elapsed());
     drawAll();
     void readPlan();
     begin();
   },
   hello(hello) {
-    store.hello(hello, performance.now());
+    store.hello(hello, elapsed());
     drawAll();
   },
   delta(delta) {
-    const kinds = store.delta(delta, performance.now());
-    if (kinds.has("asset") || kinds.has("fix")) drawSoon();
+    const kinds = store.delta(delta, elapsed());
     if (kinds.has("zones")) void readPlan();
+    const calm = CALM.some((kind) => kinds.has(kind));
     // A verdict and what is wrong are drawn at once.
-    if (kinds.has("scan") || STATES.some((kind) => kinds.has(kind))) drawAll();
+    if (kinds.has("scan") || URGENT.some((kind) => kinds.has(kind))) drawNow();
+    else if (calm || kinds.has("asset") || kinds.has("fix")) drawSoon(calm);
     heard(delta, kinds);
   },
-  beat: (at) => store.hear(at, performance.now()),
+  beat: (at) => store.hear(at, elapsed()),
   changed: drawAll,
   page: renew,
 };
@@ -117,10 +123,10 @@ async function readPlan() {
 
 /** What is true at this moment. @returns {Scene} */
 function scene() {
-  const now = performance.now();
+  const now = elapsed();
   const fresh = isFresh(link.view, now);
   const wall = store.wall(now) ?? 0;
-  const zones = { site: store.state.node.tz, device: Intl.DateTimeFormat().resolvedOptions().timeZone, utc: "UTC" };
+  const zones = { site: store.state.node.tz, device: DEVICE_ZONE, utc: "UTC" };
   return {
     state: store.state, plan, prefs, link: link.view, fresh, known: store.heard !== null, now, wall,
     shown: fresh ? wall : store.heard?.t ?? 0,
@@ -128,7 +134,13 @@ function scene() {
   };
 }
 
+/** The drawing that is due, when, and whether it is of all; when all was drawn last. @type {ReturnType<typeof setTimeout>|null} */
+let soon = null;
+let [due, whole, drawn] = [Infinity, false, -Infinity];
+
 function drawAll() {
+  if (soon !== null) clearTimeout(soon);
+  [soon, due, whole, drawn] = [null, Infinity, false, elapsed()];
   const now = scene();
   document.documentElement.classList.toggle("gone", !now.fresh);
   frame.strip.draw(now);
@@ -141,14 +153,27 @@ function drawAll() {
   if (document.title !== title) document.title = title;
 }
 
-/** @type {ReturnType<typeof setTimeout>|null} */
-let soon = null;
+/** Draws within a while, or with what is due before that. @param {boolean} all or only what moves @param {number} [ms] */
+function drawSoon(all, ms = POSITIONS_MS) {
+  whole ||= all;
+  const at = elapsed() + ms;
+  if (at >= due) return;
+  if (soon !== null) clearTimeout(soon);
+  due = at;
+  soon = setTimeout(() => {
+    const all = whole;
+    [soon, due, whole] = [null, Infinity, false];
+    if (document.hidden) return;
+    if (all) drawAll();
+    else shown?.move?.(scene());
+  }, ms);
+}
 
-function drawSoon() {
-  soon ??= setTimeout(() => {
-    soon = null;
-    if (!document.hidden) shown?.move?.(scene());
-  }, POSITIONS_MS);
+/** Draws all at once; what comes in a burst shortly after that, together. */
+function drawNow() {
+  const since = elapsed() - drawn;
+  if (since >= SCANS_MS) drawAll();
+  else drawSoon(true, SCANS_MS - since);
 }
 
 /** Opens the screen of the present address. */
@@ -247,9 +272,9 @@ function say(text, fault) {
   waiting = { text };
   setTimeout(() => {
     el("say").textContent = waiting?.text ?? "";
-    quietUntil = performance.now() + SAY_MS;
+    quietUntil = elapsed() + SAY_MS;
     waiting = null;
-  }, Math.max(0, quietUntil - performance.now()));
+  }, Math.max(0, quietUntil - elapsed()));
 }
 
 /**
@@ -303,8 +328,9 @@ void import("./keys.js").then(({ listen }) => listen({
   // Without its keys the page works by pointer.
 });
 
+// Ages. What moves is drawn with them, not beside them.
 setInterval(() => {
-  if (!document.hidden) drawAll();
+  if (!document.hidden) drawSoon(true);
 }, 1000);
 link.start();
 await settle();

@@ -44,11 +44,11 @@ function empty() {
 export class Store {
   constructor() {
     this.state = empty();
-    /** Gateway time, and performance.now() when it was heard. @type {{t: number, at: number}|null} */
+    /** Gateway time, and elapsed() when it was heard. @type {{t: number, at: number}|null} */
     this.heard = null;
   }
 
-  /** Gateway time at a moment of performance.now(); null before the first word. @param {number} now */
+  /** Gateway time at a moment of elapsed(); null before the first word. @param {number} now */
   wall(now) {
     return this.heard ? this.heard.t + Math.max(0, now - this.heard.at) : null;
   }

@@ -6,6 +6,8 @@
 //   connecting ─hello→ live ─12 s no byte→ stale ─30 s, error→ lost ─backoff→ connecting
 //   any ─no room, or a proxy that holds the stream back→ poll;  hidden 60 s → paused
 
+import { elapsed } from "./far.js";
+
 export const STALE_MS = 12_000;
 export const DEAD_MS = 30_000;
 export const HELLO_MS = 8_000;
@@ -47,6 +49,9 @@ const BACKOFF_CAP_MS = 15_000;
  * @property {(hash: string) => void} page the gateway has this page
  */
 
+/** The place of a cursor in the log of its store. @param {string} cursor */
+const seqOf = (cursor) => Number(cursor.slice(cursor.lastIndexOf(".") + 1)) || 0;
+
 export class Link {
   /** @param {Ground} ground @param {Listener} listener */
   constructor(ground, listener) {
@@ -62,6 +67,10 @@ export class Link {
     this.tries = 0;
     /** Streams that opened without a hello. */
     this.mute = 0;
+    /** The event from which on what comes is the present; null when it is. @type {number|null} */
+    this.goal = null;
+    /** Heartbeats since an event came. */
+    this.beats = 0;
     /** Turns of polling until the stream is tried again; 0 when not polling. */
     this.polls = 0;
     /** Answers to an older attempt are dropped. */
@@ -164,6 +173,9 @@ export class Link {
     /** @param {string} name @param {(said: any, id: string) => void} hear */
     const on = (name, hear) => wire.on(name, (event) => {
       if (attempt !== this.attempt) return;
+      // What waited on the line while this device slept is no news: after half a minute it is asked for anew.
+      this.judge();
+      if (attempt !== this.attempt) return;
       /** @type {any} */
       let said;
       try {
@@ -173,26 +185,30 @@ export class Link {
         this.cursor = null;
         return this.fail("error");
       }
-      this.byte();
       hear(said, event.lastEventId);
     });
     on("hello", (said) => {
-      this.clear("hello");
       this.mute = 0;
-      this.become("live", "");
+      this.goal = typeof said.head === "string" ? seqOf(said.head) : null;
+      this.arrive();
       this.listener.hello(said);
       if (said.page) this.listener.page(said.page);
     });
     on("delta", (said, id) => {
       this.tries = 0;
+      if (this.goal === null) this.byte();
       this.listener.delta(said);
       if (id) this.cursor = id;
-      if (this.view.state === "stale") this.become("live", "");
+      if (id) this.beats = 0;
+      this.arrive();
     });
     on("hb", (said) => {
       this.tries = 0;
+      // A whole beat without an event: nothing more is to come, whatever the goal was.
+      this.beats += 1;
+      if (this.beats > 1) this.goal = null;
+      this.arrive();
       this.listener.beat(said.t);
-      if (this.view.state === "stale") this.become("live", "");
     });
     on("reset", () => {
       this.cursor = null;
@@ -205,6 +221,13 @@ export class Link {
     wire.onError(() => {
       if (attempt === this.attempt) this.fail("error");
     });
+    this.goal = null;
+    this.beats = 0;
+    this.expect();
+  }
+
+  /** A stream that goes on saying nothing is no stream. @private */
+  expect() {
     this.set("hello", () => {
       this.mute += 1;
       if (this.mute >= 2) this.poll("slow");
@@ -212,7 +235,16 @@ export class Link {
     }, HELLO_MS);
   }
 
-  /** A byte came. @private */
+  /** Something came: it is the present once all that was stored before is here too. @private */
+  arrive() {
+    if (this.goal !== null && seqOf(this.cursor ?? "") < this.goal) return this.expect();
+    this.goal = null;
+    this.clear("hello");
+    this.byte();
+    if (this.view.state !== "live") this.become("live", "");
+  }
+
+  /** A byte of the present came. @private */
   byte() {
     this.view.lastByte = this.ground.now();
   }
@@ -295,7 +327,7 @@ export class Link {
 /** The ground in a browser. @returns {Ground} */
 export function browser() {
   return {
-    now: () => performance.now(),
+    now: elapsed,
     random: Math.random,
     later: (run, ms) => setTimeout(run, ms),
     cancel: (timer) => clearTimeout(timer),

@@ -239,6 +239,8 @@ export interface Hello {
   version?: string;
   hb_ms?: number;
   cursor?: string;
+  /** The newest event of this moment: who has it has caught up. */
+  head?: string;
   oldest?: string;
 }
 

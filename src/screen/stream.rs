@@ -67,13 +67,13 @@ pub(super) async fn open(
         (Some(_), Ok(_)) => StreamOpen::Replay,
         (None, Ok(_)) => StreamOpen::Head,
     });
-    let mut hello = format!("retry: {RETRY_MS}\n{}", greeting(&front, now.wall_ms, begin.unwrap_or(head.seq), oldest));
+    let start = begin.unwrap_or(head.seq);
+    let mut hello = format!("retry: {RETRY_MS}\n{}", greeting(&front, now.wall_ms, start, head, oldest));
     if let Err(reason) = begin {
         hello.push_str(&format!("event: reset\ndata: {{\"reason\":\"{reason}\"}}\n\n"));
     }
     let (place, heard) = (front.feed.enter(now), front.feed.beats());
-    let mut stream =
-        Stream { front, conn, moved, kinds, place, seq: begin.unwrap_or(head.seq), heard, out: VecDeque::new(), seat };
+    let mut stream = Stream { front, conn, moved, kinds, place, seq: start, heard, out: VecDeque::new(), seat };
     stream.out.push_back(Bytes::from(hello));
     stream.tell_states();
     Ok(events(Body::from_stream(stream::unfold(stream, |mut stream| async move {
@@ -130,11 +130,14 @@ struct Hello<'a> {
     page: &'a str,
     version: &'a str,
     hb_ms: i64,
+    /// What follows begins behind it.
     cursor: String,
+    /// The newest event of this moment: who has it has caught up.
+    head: String,
     oldest: String,
 }
 
-fn greeting(front: &Front, t: UnixMs, seq: Seq, oldest: Seq) -> String {
+fn greeting(front: &Front, t: UnixMs, seq: Seq, head: Cursor, oldest: Seq) -> String {
     let hello = Hello {
         t,
         node: &front.node.id,
@@ -145,6 +148,7 @@ fn greeting(front: &Front, t: UnixMs, seq: Seq, oldest: Seq) -> String {
         version: env!("CARGO_PKG_VERSION"),
         hb_ms: BEAT_MS,
         cursor: Cursor { epoch: front.store.epoch(), seq }.to_string(),
+        head: head.to_string(),
         oldest: front.oldest_cursor(oldest).to_string(),
     };
     format!("event: hello\ndata: {}\n\n", text(&hello))

@@ -1,4 +1,4 @@
-//! What waypost promises, tried from outside: the real binary, real ptys, sockets and files, a real broker, a real browser.
+//! What waypost promises, tried from outside: the real binary, real ptys, sockets and files, a real broker.
 //! One binary, because each one links SQLite again.
 
 #![expect(
@@ -13,7 +13,6 @@ mod bench;
 mod broker;
 #[path = "../brokers/mod.rs"]
 mod brokers;
-mod browser;
 mod ca;
 mod captures;
 mod clock;

@@ -1,45 +1,20 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ANSWER_MS, Far, GONE_MS } from "../far.js";
+import { ANSWER_MS, Far, GONE_MS, wakeful } from "../far.js";
 import { Hub, SILENT_MS } from "../hub.js";
 import { HIDDEN_MS } from "../stream.js";
-
-const settle = async () => { for (let n = 0; n < 12; n += 1) await Promise.resolve(); };
+import { settle, world } from "./world.js";
 
 /** A browser with its own clock, a gateway, and tabs whose messages arrive at once. */
-function world() {
-  const w = { now: 1000, timers: [], wires: [], gets: 0, cursor: 10, hold: null };
-  const ground = {
-    now: () => w.now, random: () => 0.5,
-    later: (run, ms) => { const one = { run, at: w.now + ms }; w.timers.push(one); return one; },
-    cancel: (one) => { w.timers = w.timers.filter((other) => other !== one); },
-    open: () => {
-      const hears = new Map();
-      const wire = { closed: false, on: (name, hear) => hears.set(name, hear), onError: () => {}, close: () => { wire.closed = true; }, say: (name, said, id = "") => hears.get(name)({ data: JSON.stringify(said), lastEventId: id }) };
-      w.wires.push(wire);
-      return wire;
-    },
-    get: async () => {
-      w.gets += 1;
-      const body = { cursor: `e.${w.cursor}`, t: w.now, page: "p" };
-      if (w.hold) await w.hold;
-      return { status: 200, body };
-    },
-  };
-  w.go = async (ms) => {
-    const end = w.now + ms;
-    for (;;) {
-      await settle();
-      const due = w.timers.filter((one) => one.at <= end).sort((a, b) => a.at - b.at)[0];
-      if (!due) break;
-      w.timers.splice(w.timers.indexOf(due), 1);
-      w.now = due.at;
-      due.run();
-    }
-    w.now = end;
-    await settle();
-  };
-  w.hub = new Hub(ground);
+function tabbed() {
+  const w = world(1000, async () => {
+    w.gets += 1;
+    const body = { cursor: `e.${w.cursor}`, t: w.now, page: "p" };
+    if (w.hold) await w.hold;
+    return { status: 200, body };
+  });
+  Object.assign(w, { gets: 0, cursor: 10, hold: null });
+  w.hub = new Hub(w.ground);
   /** A tab: what it heard, in order. */
   w.tab = () => {
     const said = [];
@@ -48,15 +23,14 @@ function world() {
     const there = { onmessage: null, postMessage: (message) => here.onmessage?.({ data: structuredClone(message) }) };
     w.hub.join(there);
     const near = { view: { state: "live" }, started: 0, start() { near.started += 1; }, kick() {}, hidden() {}, visible() {} };
-    const far = new Far(() => here, async () => near, listener, { now: () => w.now, later: ground.later });
+    const far = new Far(() => here, async () => near, listener, { now: () => w.now, later: w.ground.later });
     return { far, said, near, here, kinds: () => said.map(([k]) => k).filter((k) => k !== "changed" && k !== "page") };
   };
-  w.open = () => w.wires.filter((one) => !one.closed);
   return w;
 }
 
 test("eight tabs share one connection, and each of them has the state", async () => {
-  const w = world();
+  const w = tabbed();
   const tabs = Array.from({ length: 8 }, () => w.tab());
   for (const tab of tabs) tab.far.start();
   await settle();
@@ -68,7 +42,7 @@ test("eight tabs share one connection, and each of them has the state", async ()
 });
 
 test("a tab that comes later gets a snapshot of its own and loses nothing that came meanwhile", async () => {
-  const w = world();
+  const w = tabbed();
   const first = w.tab();
   first.far.start();
   await settle();
@@ -90,7 +64,7 @@ test("a tab that comes later gets a snapshot of its own and loses nothing that c
 });
 
 test("a tab that slept until it was taken for gone shows last known until its snapshot is here", async () => {
-  const w = world();
+  const w = tabbed();
   const [awake, asleep] = [w.tab(), w.tab()];
   awake.far.start();
   asleep.far.start();
@@ -121,7 +95,7 @@ test("a tab that slept until it was taken for gone shows last known until its sn
 });
 
 test("when no tab is in sight for a minute the connection is given back, and is there again with the first that is", async () => {
-  const w = world();
+  const w = tabbed();
   const [a, b] = [w.tab(), w.tab()];
   a.far.start();
   b.far.start();
@@ -145,7 +119,7 @@ test("when no tab is in sight for a minute the connection is given back, and is 
 });
 
 test("a page whose worker never answers, or answers no more, goes on by itself", async () => {
-  const w = world();
+  const w = tabbed();
   const mute = w.tab();
   mute.far.open = () => ({ onmessage: null, postMessage() {} });
   mute.far.start();
@@ -162,7 +136,7 @@ test("a page whose worker never answers, or answers no more, goes on by itself",
 });
 
 test("a browser without such workers has a connection a page", async () => {
-  const w = world();
+  const w = tabbed();
   const tab = w.tab();
   tab.far.open = () => { throw new Error("forbidden"); };
   tab.far.start();
@@ -171,7 +145,7 @@ test("a browser without such workers has a connection a page", async () => {
 });
 
 test("a page that cannot load what it needs to go on by itself tries again until it can", async () => {
-  const w = world();
+  const w = tabbed();
   const tab = w.tab();
   let tries = 0;
   tab.far.open = () => null;
@@ -183,4 +157,16 @@ test("a page that cannot load what it needs to go on by itself tries again until
   tab.far.start();
   await w.go(3 * ANSWER_MS);
   assert.deepEqual([tries, tab.near.started], [3, 1]);
+});
+
+test("a clock that stands still while the device sleeps is put right by the wall clock, and by nothing smaller than a sleep", () => {
+  let [steady, wall] = [1000, 1_700_000_000_000];
+  const now = wakeful(() => steady, () => wall);
+  const pass = (ms, more = 0) => { steady += ms; wall += ms + more; return now(); };
+  assert.equal(pass(1000), 2000);
+  assert.equal(pass(1000, 600_000), 603_000, "ten minutes of sleep");
+  assert.equal(pass(1000), 604_000);
+  assert.equal(pass(1000, 400), 605_000, "a clock that is put right by little");
+  assert.equal(pass(1000, -3_600_000), 606_000, "nothing runs back");
+  assert.equal(pass(1000), 607_000);
 });

@@ -2,7 +2,7 @@
 // What this is, and how this device shows it: language, theme, units, time zone, sound, keys. Kept on the device.
 
 import { call } from "../api.js";
-import { attr, button, h, put, rows, s } from "../dom.js";
+import { attr, button, h, put, rows, s, terms } from "../dom.js";
 import { clock, isNum, plain, span } from "../fmt.js";
 import { LANGS, t } from "../i18n.js";
 import { CHOICES } from "../prefs.js";
@@ -69,14 +69,7 @@ export function view(page) {
   /** @type {any} */
   let health = null;
   let asked = -Infinity;
-  const drawOwn = rows(own.list, () => {
-    const label = h("dt");
-    const value = h("dd");
-    return { node: h("div", "", label, value), label, value };
-  }, (row, /** @type {[string, string]} */ [label, value]) => {
-    put(row.label, label);
-    put(row.value, value);
-  });
+  const drawOwn = terms(own.list);
   const drawLinks = rows(links, () => {
     const link = h("a");
     const text = h("small", "mut");
@@ -118,7 +111,7 @@ export function view(page) {
         [t("Time zone of the site"), plain(gateway.tz, 40)],
         [t("Page"), plain(document.documentElement.dataset.page ?? "", 20)],
         [t("Clock of this device"), scene.fresh && Math.abs(skew) > SKEW_MS ? t("{span} wrong; times here are those of the gateway", { span: span(Math.abs(skew)) }) : ""],
-      ]).filter(([, value]) => value !== ""), (one) => one[0]);
+      ]));
       const address = reached(health?.listen ?? [], new URL(location.href));
       if (address !== drawnFor) {
         drawnFor = address;

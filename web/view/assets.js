@@ -14,7 +14,7 @@ import { COMPARE, plateCell, readerOf } from "./live.js";
 /** @typedef {import("../types").Scene} Scene */
 /** @typedef {import("../types").Asset & {registered?: boolean, name?: string, kind?: string, codes?: string[]}} Thing */
 
-const SHOWN = 200;
+const SHOWN = 90;
 const WAIT_MS = 250;
 /** Without a word for so long nothing is heard of it any more. ms */
 const QUIET_MS = 12 * 3600e3;

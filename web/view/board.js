@@ -1,7 +1,7 @@
 // @ts-check
 // A wall: the plan, the docks that are taken, the last scan. Read from the other side of the hall, touched by nobody.
 
-import { attr, h, icon, put, rows } from "../dom.js";
+import { attr, h, hide, icon, put, rows } from "../dom.js";
 import { hm, isNum, span } from "../fmt.js";
 import { few, t } from "../i18n.js";
 import { deed, GROUPS, lastScan } from "../judge.js";
@@ -83,7 +83,7 @@ export function view(page) {
       const room = Math.max(1, Math.min(ROWS, Math.floor(list.clientHeight / 74) || ROWS));
       const { lines, page: at, pages, left } = pageOf(all, room, scene.now);
       draw(lines.map((one) => ({ ...one, scene })), (one) => one.asset.asset);
-      none.hidden = all.length > 0;
+      hide(none, all.length > 0);
       put(none, !scene.known ? t("Waiting for the gateway.") : docks ? t("No dock is taken.") : t("No assets yet."));
       const busy = new Set(all.map((one) => one.asset.place)).size;
       const sum = docks ? (scene.fresh ? t("{n} of {all} docks taken", { n: busy, all: docks }) : t("{n} of {all} docks were taken", { n: busy, all: docks })) : few(all.length, "{n} asset", "{n} assets");

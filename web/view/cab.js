@@ -2,7 +2,7 @@
 // A cab, read in a glance: where am I, did my scan count, is my data safe. While it drives nothing can be touched but day
 // and night.
 
-import { attr, button, h, icon, put } from "../dom.js";
+import { attr, button, h, hide, icon, put } from "../dom.js";
 import { ago, clock, count, hm, isNum, plain, speed, words } from "../fmt.js";
 import { t } from "../i18n.js";
 import { condition, lastScan, missing, newest, quality, unsent, verdict } from "../judge.js";
@@ -29,7 +29,7 @@ export class Kept {
     this.last = null;
   }
 
-  /** @param {import("../types").Letters|null} letters @param {number} now performance.now() @returns {import("../types").ReasonCount|null} */
+  /** @param {import("../types").Letters|null} letters @param {number} now elapsed() @returns {import("../types").ReasonCount|null} */
   of(letters, now) {
     if (letters) {
       const all = (letters.by_reason ?? []).filter((one) => OF_SCANS.has(one.reason));
@@ -111,7 +111,7 @@ function night(page, scene) {
 function atPlace(where, asset, fix, scene) {
   const place = asset?.place && !carrierOf(asset) ? asset.place : "";
   put(where.head, scene.fresh ? t("You are at") : t("You were at"));
-  where.plate.hidden = !place;
+  hide(where.plate, !place);
   attr(where.plate, "class", scene.fresh ? "plate" : "plate off");
   const plate = place ? plateOf(place, scene.plan) : "";
   put(where.plate, plate);
@@ -168,7 +168,7 @@ function isItSafe([pace, stored, sent], asset, scene) {
   stored.mark.set(shape);
   attr(stored.value, "class", shape);
   put(stored.text, gone === null ? "–" : gone === 0 ? t("All {n}", { n: count(total) }) : t("{n} missing", { n: count(gone) }));
-  sent.node.hidden = !uplink?.configured;
+  hide(sent.node, !uplink?.configured);
   const waits = unsent(scene);
   const away = uplink?.state !== "connected";
   const look = !scene.fresh ? "stale" : away ? "warn" : "ok";

@@ -4,7 +4,8 @@
 
 import { account, widths } from "../account.js";
 import { call } from "../api.js";
-import { attr, h, icon, put, rows } from "../dom.js";
+import { attr, h, icon, put, rows, terms } from "../dom.js";
+import { elapsed } from "../far.js";
 import { about, ago, bytes, count, day, fixed, isNum, plain, span, when, words } from "../fmt.js";
 import { few, t } from "../i18n.js";
 import { condition, conditions, quality, unsent, waitingMs } from "../judge.js";
@@ -50,7 +51,7 @@ export function view(page) {
     const answer = await call("/health");
     if (answer.ok) {
       told = answer.body;
-      at = performance.now();
+      at = elapsed();
       page.redraw();
     }
   }
@@ -207,14 +208,7 @@ function figureCard(id) {
   const lines = h("dl");
   const node = h("section", "card num", h("h2", "", name, side), h("p", "kv", big, " ", small), lines);
   node.id = id;
-  const draw = rows(lines, () => {
-    const label = h("dt");
-    const value = h("dd");
-    return { node: h("div", "", label, value), label, value };
-  }, (row, /** @type {[string, string]} */ [label, value]) => {
-    put(row.label, label);
-    put(row.value, value);
-  });
+  const draw = terms(lines);
   return {
     node,
     /** @param {string} what @param {string} where @param {string} figure @param {string} text @param {[string, string][]} more @param {Shape|""} [shape] */
@@ -224,7 +218,7 @@ function figureCard(id) {
       put(big, figure);
       attr(big, "class", shape === "ok" ? null : shape || null);
       put(small, text);
-      draw(more.filter(([, value]) => value !== ""), (one) => one[0]);
+      draw(more);
     },
   };
 }

@@ -2,7 +2,7 @@
 // The first screen: the plan, and beside it the asset that was picked and all of them as a list, those first that need a
 // person. What a picked asset is asked for beside that comes with view/asset.js.
 
-import { attr, button, h, icon, put, rows } from "../dom.js";
+import { attr, button, h, hide, icon, put, rows, terms } from "../dom.js";
 import { ago, clock, count, course, degrees, isNum, lasting, plain, speed, when, words } from "../fmt.js";
 import { few, t } from "../i18n.js";
 import { deed, GROUPS, lastScan, newest, quality, verdict } from "../judge.js";
@@ -71,7 +71,7 @@ export function plateCell() {
     node,
     /** @param {string|undefined} place @param {Scene} scene */
     fill(place, scene) {
-      node.hidden = !place;
+      hide(node, !place);
       if (!place) return;
       const rides = place.startsWith("@");
       attr(node, "class", rides ? "rides" : scene.fresh ? "plate" : "plate off");
@@ -96,7 +96,7 @@ export function tickerRow() {
     draw(scene) {
       const scan = lastScan(scene.state);
       attr(node, "href", hrefOf("scans", new URLSearchParams(location.search)));
-      node.hidden = !scene.known;
+      hide(node, !scene.known);
       if (!scan) {
         mark.set("wait");
         put(word, t("No scans yet"));
@@ -130,14 +130,7 @@ function cardOf(page) {
   const more = h("div", "more");
   const node = h("section", "sheet", h("div", "who", mark.node, h("div", "", name, phrase), plate.node), none, list, doubt, more);
   node.id = "facts";
-  const draw = rows(list, () => {
-    const label = h("dt");
-    const value = h("dd", "num");
-    return { node: h("div", "", label, value), label, value };
-  }, (row, /** @type {[string, string]} */ [label, value]) => {
-    put(row.label, label);
-    put(row.value, value);
-  });
+  const draw = terms(list, "num");
   /** What belongs to the picked asset alone. @type {{asset: string, view: {node: HTMLElement, draw(scene: Scene): void}}|null} */
   let detail = null;
   let wanted = "";
@@ -165,13 +158,13 @@ function cardOf(page) {
         if (want) void open(want);
       }
       attr(node, "class", picked ? "sheet" : asset ? "sheet newest" : "sheet empty");
-      none.hidden = asset !== null;
+      hide(none, asset !== null);
       put(none, why(scene));
       const doubtful = scene.state.doubtful;
       const doubted = doubtful !== null && doubtful.seq > (scene.state.fix?.seq ?? 0);
-      doubt.hidden = !doubted;
+      hide(doubt, !doubted);
       put(doubt, doubted ? t("The newest fix is kept but does not move it: {why}.", { why: (doubtful.doubt ?? []).map((word) => t(words(word))).join(", ") }) : "");
-      if (!asset) return draw([], (one) => one[0]);
+      if (!asset) return draw([]);
       const said = deed(asset, scene);
       mark.set(said.shape);
       put(name, called(asset.asset));
@@ -179,7 +172,7 @@ function cardOf(page) {
       put(phrase, said.phrase);
       attr(phrase, "class", said.shape);
       plate.fill(asset.place, scene);
-      draw(facts(asset, fix, scene), (one) => one[0]);
+      draw(facts(asset, fix, scene));
       detail?.view.draw(scene);
     },
   };
@@ -287,7 +280,7 @@ function listOf(page) {
       order = hits.slice(0, SHOWN).map((one) => one.asset.asset);
       draw(hits.slice(0, SHOWN).map((one) => one.asset), (one) => one.asset);
       const left = hits.length - SHOWN + (wanted || only !== "all" ? 0 : now.state.more);
-      none.hidden = hits.length > 0 && left <= 0;
+      hide(none, hits.length > 0 && left <= 0);
       put(none, left > 0 && hits.length > 0 ? few(left, "{n} more asset: type a part of the name to find it.", "{n} more assets: type a part of the name to find one.")
         : !now.known ? t("Waiting for the gateway.")
           : all.length === 0 ? t("No assets yet. The first fix or scan makes one.")

@@ -2,7 +2,7 @@
 // The plan of the yard, drawn flat: zones, what stands in them, and what moves, over a grid. No tiles. Marks are real
 // buttons over the picture. It redraws on news, never by itself; the list beside it says all of it in words.
 
-import { attr, button, h, icon, put, s } from "../dom.js";
+import { attr, button, h, hide, icon, put, s } from "../dom.js";
 import { isNum, metres, plain, roundLengths } from "../fmt.js";
 import { few, t } from "../i18n.js";
 import { deed, moves } from "../judge.js";
@@ -16,7 +16,7 @@ import { apart, bounds, called, carriedBy, flat, lie, middle, plateOf, shortly, 
 
 const LEAST_M = 60;
 const TRAIL = 240;
-const SHOWN = 300;
+const SHOWN = 150;
 const ZOOM = { out: 0.5, in: 40, step: 1.5 };
 
 /** @param {Box} a @param {Box} b */
@@ -72,6 +72,8 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
   new ResizeObserver(() => {
     size = { w: node.clientWidth, h: node.clientHeight };
     attr(svg, "viewBox", `0 0 ${size.w} ${size.h}`);
+    // By itself it would have another size in each pass of a layout, and all that is in it be laid out anew.
+    [svg.style.width, svg.style.height] = [`${size.w}px`, `${size.h}px`];
     base.scale = 0;
     redraw();
   }).observe(node);
@@ -451,7 +453,7 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
       const frame = held(scene, placed);
       node.classList.toggle("bare", frame.length === 0);
       svg.style.touchAction = hand.zoom === 1 ? "pan-y" : "none";
-      empty.hidden = frame.length > 0;
+      hide(empty, frame.length > 0);
       put(empty, scene.known ? t("No plan yet, and no asset has a position.") : t("Waiting for the gateway."));
       const inMotion = placed.filter(moves).length;
       const docks = zones.filter(({ zone }) => zone.kind === "dock");
@@ -478,13 +480,14 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
 function mark() {
   const shape = s("path", { class: "shape" });
   const turn = s("svg", { class: "glyph", viewBox: "-13 -13 26 26", "aria-hidden": "true" }, shape);
-  const sign = icon();
+  /** Made when it is needed first: most marks never are. @type {import("../dom.js").Icon|null} */
+  let sign = null;
   const tag = h("span", "tag num");
   /** @type {() => void} */
   let run = () => {};
   let at = "";
   const node = button("mark", "", () => run());
-  node.append(turn, sign.node, tag);
+  node.append(turn, tag);
   return {
     node,
     /** @param {Mark} one @param {Box|null} label */
@@ -500,8 +503,9 @@ function mark() {
       turn.toggleAttribute("hidden", one.inside);
       turn.style.transform = one.turn === null ? "" : `rotate(${Math.round(one.turn)}deg)`;
       attr(shape, "d", one.turn === null ? "M-7 -7h14v14h-14z" : "M0 -12 10 11 0 6 -10 11z");
-      sign.node.toggleAttribute("hidden", !warns);
-      if (warns) sign.set(one.said.shape);
+      if (warns && !sign) turn.after((sign = icon()).node);
+      sign?.node.toggleAttribute("hidden", !warns);
+      if (warns) sign?.set(one.said.shape);
       // Not hidden: what is only not seen need not be laid out anew when it is again.
       const seen = label || (one.inside && one.text) ? "" : "hidden";
       if (tag.style.visibility !== seen) tag.style.visibility = seen;

@@ -3,7 +3,7 @@
 // the answer to "did it arrive?", the counts of each reader, and the switch for sounds.
 
 import { call } from "../api.js";
-import { attr, button, h, icon, put, rows } from "../dom.js";
+import { attr, button, h, hide, icon, put, rows } from "../dom.js";
 import { feedOf, receivedAt } from "../feed.js";
 import { ago, clock, count, plain, span, words } from "../fmt.js";
 import { few, t } from "../i18n.js";
@@ -17,7 +17,7 @@ import { plateCell } from "./live.js";
 /** @typedef {import("../types").WireEvent} WireEvent */
 
 const OLDER = 50;
-const OLDER_MAX = 150;
+const OLDER_MAX = 50;
 const KEPT = 50;
 
 /** @param {import("../types").Page} page @returns {import("../types").View} */
@@ -111,11 +111,11 @@ export function view(page) {
       if (held && box.scrollHeight !== high && before[0] === newestBefore) box.scrollTop += box.scrollHeight - high;
       if (!held) seen = scans[0]?.seq ?? 0;
       const unseen = scans.filter((scan) => scan.seq > seen).length;
-      fresh.hidden = !held || unseen === 0;
+      hide(fresh, !held || unseen === 0);
       put(fresh, t("{n} new", { n: unseen }));
-      none.hidden = items.length > 0;
+      hide(none, items.length > 0);
       put(none, now.known ? t("No scans yet. They show here the moment a scanner reads.") : t("Waiting for the gateway."));
-      more.hidden = end || scans.length < 50;
+      hide(more, end || scans.length < 50);
       const newest = scans[0];
       if (newest && newest.id !== told) {
         if (told) page.say(`${verdict(newest).word}: ${plain(newest.code ?? newest.key)}${newest.place ? `, ${plain(newest.place)}` : ""}`, false);
@@ -224,8 +224,8 @@ function readerTable() {
         return { id: one.id, shape: /** @type {import("../types").Shape} */ (fresh ? shape : "stale"), how, read: counts.frames ?? 0, again: counts.repeat ?? 0, kept: counts.rejected ?? 0 };
       });
       draw(all, (one) => one.id);
-      table.hidden = all.length === 0;
-      none.hidden = all.length > 0;
+      hide(table, all.length === 0);
+      hide(none, all.length > 0);
       put(none, t("No scanner is set up. On the gateway: waypost devices"));
     },
   };

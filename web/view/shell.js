@@ -2,7 +2,7 @@
 // What stands around every screen: the truth strip, the one alarm bar, the navigation. On a phone the strip is one line,
 // the worst of it.
 
-import { attr, button, el, h, icon, put, rows, s } from "../dom.js";
+import { attr, button, el, h, hide, icon, put, rows, s } from "../dom.js";
 import { clock, count, day, plain, zone } from "../fmt.js";
 import { few, t } from "../i18n.js";
 import { badness, chips, conditions } from "../judge.js";
@@ -97,12 +97,12 @@ export function alarms(say) {
     draw(scene) {
       const all = conditions(scene);
       const worst = all[0];
-      bar.hidden = !worst;
+      hide(bar, !worst);
       kick = scene.kick;
-      retry.hidden = worst?.key !== "link" || scene.link.nextTry === null;
+      hide(retry, worst?.key !== "link" || scene.link.nextTry === null);
       attr(bar, "aria-label", t("Alarm"));
       mute = scene.mute;
-      hush.hidden = worst?.shape !== "fail" || scene.prefs.sound === "off" || scene.muted;
+      hide(hush, worst?.shape !== "fail" || scene.prefs.sound === "off" || scene.muted);
       put(hush, t("Mute 10 min"));
       put(retry, t("Try now"));
       if (!worst) {
@@ -116,7 +116,7 @@ export function alarms(say) {
       put(advice, worst.advice);
       put(more, all.length > 1 ? t("and {n} more", { n: all.length - 1 }) : "");
       attr(more, "href", hrefOf("health", new URLSearchParams(location.search)));
-      more.hidden = all.length < 2;
+      hide(more, all.length < 2);
       if (told === worst.key) return;
       told = worst.key;
       say(`${worst.what} ${worst.advice}`, worst.shape === "fail");
@@ -144,7 +144,7 @@ export function navigation() {
         attr(link, "aria-current", shown === screen || (shown === "first" && screen === "live") ? "page" : null);
         put(word, t(label));
         const open = screen === "failures" && scene.fresh ? scene.state.letters?.open ?? 0 : 0;
-        badge.hidden = open === 0;
+        hide(badge, open === 0);
         put(badge, open > 999 ? "999+" : count(open));
         attr(badge, "aria-label", open ? t("{n} open", { n: count(open) }) : null);
       }
