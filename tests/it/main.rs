@@ -52,3 +52,4 @@ mod uart;
 mod upstream;
 mod wedge;
 mod wire;
+mod zones;
