@@ -69,7 +69,7 @@ const listener = {
   delta(delta) {
     const kinds = store.delta(delta, performance.now());
     if (kinds.has("asset") || kinds.has("fix")) drawSoon();
-    if (kinds.has("zones")) void readPlan();
+    if (kinds.has("zones") && store.state.planRev !== plan.rev) void readPlan();
     // A verdict and what is wrong are drawn at once.
     if (kinds.has("scan") || STATES.some((kind) => kinds.has(kind))) drawAll();
     heard(delta, kinds);
@@ -89,6 +89,7 @@ const link = new Far(() => (alone ? null : worker()), async () => {
 /** @type {Page} */
 const page = {
   store,
+  plan: () => plan,
   prefs: () => prefs,
   set(name, value) {
     keep(name, value);
@@ -104,7 +105,7 @@ const page = {
   open,
 };
 
-/** The plan changes with a restart of the gateway, and after one there is a new snapshot. Without it the grid remains. */
+/** A plan that is a file changes with a restart of the gateway, and after one there is a new snapshot; of a kept one the stream tells. Without it the grid remains. */
 async function readPlan() {
   try {
     const answer = await fetch("/api/v1/zones", { cache: "no-store" });

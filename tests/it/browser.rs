@@ -205,6 +205,60 @@ fn a_new_gateway_leads_to_its_yard_and_shows_a_scan_the_moment_it_is_read() {
 }
 
 #[test]
+fn the_operator_draws_the_plan_on_the_page_and_is_told_when_somebody_else_does() {
+    let Some(browser) = Browser::start() else { return };
+    let (site, mut gps0, _door3) = yard();
+    let conf = site.config().with_file_name("conf.d");
+    std::fs::create_dir_all(&conf).unwrap();
+    let pin = site.path("pin");
+    std::fs::write(conf.join("pin.toml"), format!("[http]\npin_file = \"{}\"\n", pin.display())).unwrap();
+    std::fs::write(&pin, "246813\n").unwrap();
+    std::fs::set_permissions(&pin, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let node = site.start();
+    gps0.write(&epoch(36_000));
+    gps0.write(&epoch(36_001));
+    browser.open(node.address(), "/?view=live");
+    browser.says("facts", &["TRK-07", "59.7166"]);
+    let click = |what: &str| browser.run(&format!("document.querySelector('{what}').click()"));
+    let write = |what: &str, text: &str| {
+        let script = "const at = document.querySelector(arguments[0]); at.value = arguments[1]; at.dispatchEvent(new Event('input', { bubbles: true }));";
+        browser.command("/execute/sync", &json!({ "script": script, "args": [what, text] }));
+    };
+    click(".zbegin");
+    browser.says("editor", &["Edit the plan", "No zone yet"]);
+    click(".ztools button");
+    browser.says("editor", &["Dock, dock-1"]);
+    let name = "<img src=x onerror=window.hurt=1>";
+    write(".zform input", name);
+    click("#editor .pri");
+    wait_for("the question for the PIN", || {
+        (browser.run("return !!document.querySelector('dialog')") == true).then_some(())
+    });
+    write("dialog input", "246813");
+    click("dialog .pri");
+    wait_for("the plan", || (node.json("/api/v1/zones")["rev"] == 1).then_some(()));
+    let zone = node.json("/api/v1/zones")["plan"]["features"][0].clone();
+    assert_eq!(zone["properties"], json!({ "id": "dock-1", "name": name, "kind": "dock" }));
+    let ring = zone["geometry"]["coordinates"][0].as_array().unwrap().clone();
+    assert!(ring.len() == 5 && ring[0] == ring[4], "a ring is closed: {ring:?}");
+    assert_eq!(browser.run("return document.querySelectorAll('.zones .zone').length"), 1);
+    assert_eq!(browser.run("return window.hurt === undefined && !document.querySelector('main img')"), true);
+
+    let other = site.path("other.geojson");
+    std::fs::write(&other, "{\"type\":\"FeatureCollection\",\"features\":[]}").unwrap();
+    assert!(site.ask(&["plan", "import", other.to_str().unwrap()]).status.success());
+    browser.says("editor", &["Somebody else has saved another plan meanwhile."]);
+    write(".zform input", "Mine");
+    click("#editor .pri");
+    wait_for("the conflict", || (browser.run("return !!document.querySelector('dialog .dang')") == true).then_some(()));
+    assert_eq!(node.json("/api/v1/zones")["rev"], 2, "nothing is put in the place of what was not seen");
+    click("dialog .dang");
+    wait_for("the plan again", || (node.json("/api/v1/zones")["rev"] == 3).then_some(()));
+    assert_eq!(node.json("/api/v1/zones")["plan"]["features"][0]["properties"]["name"], "Mine");
+    assert!(node.stop().success());
+}
+
+#[test]
 fn a_page_that_loses_its_gateway_says_so_and_is_live_again_by_itself() {
     let Some(browser) = Browser::start() else { return };
     let (site, mut gps0, mut door3) = yard();
