@@ -160,7 +160,7 @@ export const words = {
   "read by {source}": "gelesen von {source}", "Waiting for the first scan": "Wartet auf den ersten Scan", "{n} scanner is set up|{n} scanners are set up": "{n} Scanner ist eingerichtet|{n} Scanner sind eingerichtet", "Every source has delivered.": "Jede Quelle hat geliefert.",
 
   // Den Plan zeichnen
-  "Edit plan": "Plan ändern", "Edit the plan": "Den Plan ändern", "The plan is a file": "Der Plan ist eine Datei", "OK": "OK",
+  "Edit plan": "Plan ändern", "Edit the plan": "Den Plan ändern", "The plan is a file": "Der Plan ist eine Datei", "The plan cannot be read now": "Der Plan ist jetzt nicht lesbar", "OK": "OK",
   "On this gateway the plan comes from the file of plan.zones and is only shown here. Change the file and restart waypost, or take plan.zones out of the configuration: then the plan is kept here and edited on this page.": "Auf diesem Gateway kommt der Plan aus der Datei von plan.zones und wird hier nur gezeigt. Die Datei ändern und waypost neu starten, oder plan.zones aus der Konfiguration nehmen: dann liegt der Plan hier und wird auf dieser Seite geändert.",
   "Pick a zone, then drag it or its corners. Arrow keys move what has the focus, with Shift in large steps; Delete takes it out.": "Eine Zone wählen, dann sie oder ihre Ecken ziehen. Pfeiltasten bewegen, was den Fokus hat, mit Umschalt in großen Schritten; Entf nimmt es heraus.",
   "No zone yet: add one, load GeoJSON, or trace the yard from where things stood.": "Noch keine Zone: eine anlegen, GeoJSON laden oder den Hof aus dem nachzeichnen, wo etwas stand.",

@@ -42,6 +42,9 @@ export const readOnly = () => ask({
   label: t("OK"), only: true, run: async () => null,
 });
 
+/** Says why the plan cannot be read now. @param {import("./dialog.js").Fault} wrong */
+export const notNow = (wrong) => ask({ title: t("The plan cannot be read now"), text: faultText(wrong), label: t("OK"), only: true, run: async () => null });
+
 /** Reads the plan to begin with. Answers what went wrong, or null. */
 export async function begin() {
   if (isChanged()) return null;

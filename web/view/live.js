@@ -36,10 +36,12 @@ export function view(page) {
 
   /** Opens the editor, or says why there is none. */
   async function begin() {
-    const { begin: read, editor, readOnly } = await import("./editor.js");
+    const loaded = await import("./editor.js").catch(() => null);
+    if (!loaded) return page.say(t("The gateway did not answer."), true);
+    const { begin: read, editor, notNow, readOnly } = loaded;
     if (!page.plan().kept) return void readOnly();
     const wrong = await read();
-    if (wrong) return page.say(wrong.message, true);
+    if (wrong) return void notNow(wrong);
     if (editing) return;
     edit.hidden = true;
     editing = editor(page, map, end);
