@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, Keeper};
@@ -43,6 +44,8 @@ use yard::Yard;
 const STOP_WITHIN: Duration = Duration::from_secs(9);
 /// The store has to be opened anew: EX_IOERR of sysexits(3).
 const EXIT_STORE: u8 = 74;
+/// The nice value of what gives way.
+const GIVES_WAY: i32 = 10;
 /// Stages of the stop: what reads first, then what takes in, then what goes out, the writer last.
 const STAGE_SOURCE: u8 = 0;
 const STAGE_INGEST: u8 = 1;
@@ -69,6 +72,7 @@ pub struct Node {
     pub addresses: watch::Receiver<Vec<SocketAddr>>,
     notify: Notify,
     runtime: tokio::runtime::Runtime,
+    chores: tokio::runtime::Runtime,
     trouble: watch::Receiver<Option<String>>,
 }
 
@@ -81,6 +85,7 @@ impl App {
         let clock = Clock::system();
         let (board, tally) = (Board::default(), Tally::new(clock.clone()));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let chores = chores()?;
         let committed_ms = Arc::new(AtomicI64::new(clock.now().mono_ms()));
         let notify = Notify::from_env(clock.clone());
         let (store, seat) = runtime.block_on(self.open(&clock, &tally, &notify, &committed_ms))?;
@@ -122,8 +127,10 @@ impl App {
         for worker in screen.workers() {
             supervisor.add(STAGE_OUT, worker);
         }
-        self.add_uplink(&mut supervisor, &store, &board, &tally, &keeper, published);
-        self.add_keepers(&mut supervisor, node, committed_ms);
+        if let Some(uplink) = self.uplink(&store, &board, &tally, &keeper, published) {
+            supervisor.add(STAGE_OUT, uplink.on(chores.handle().clone()));
+        }
+        self.add_keepers(&mut supervisor, node, committed_ms, chores.handle());
         supervisor.add(STAGE_WRITER, Worker::thread("writer", move |ctx| seat.run(&ctx)));
         supervisor.exit_after(Duration::from_secs(2));
         if let Some(why) = self.kept_because {
@@ -136,7 +143,7 @@ impl App {
             raise_plan(&board, &clock, &why, advice);
         }
         let running = supervisor.start()?;
-        Ok(Node { running, addresses, notify, runtime, trouble })
+        Ok(Node { running, addresses, notify, runtime, chores, trouble })
     }
 
     /// Opens the store, when its disk takes something again if need be.
@@ -160,7 +167,13 @@ impl App {
     }
 
     /// Who looks after the node itself: the disk, the store, the log's length, what stands and what was restarted.
-    fn add_keepers(&self, supervisor: &mut Supervisor, node: ingest::Node, committed_ms: Arc<AtomicI64>) {
+    fn add_keepers(
+        &self,
+        supervisor: &mut Supervisor,
+        node: ingest::Node,
+        committed_ms: Arc<AtomicI64>,
+        chores: &Handle,
+    ) {
         let ingest::Node { store, board, tally, keeper, thin_s, .. } = node;
         let (needs, needed) = watch::channel(Need::default());
         let (tell, told) = mpsc::channel(64);
@@ -178,11 +191,11 @@ impl App {
         };
         supervisor.add(STAGE_OUT, gauge::worker(gauge, told));
         supervisor.add(STAGE_OUT, sentry::worker(store.clone(), board.clone(), clock.clone(), tally, committed_ms));
-        supervisor.add(STAGE_OUT, integrity::worker(store.clone(), board.clone(), clock.clone()));
+        supervisor.add(STAGE_OUT, integrity::worker(store.clone(), board.clone(), clock.clone()).on(chores.clone()));
         let moved = self.config.gps.iter().map(|gps| gps.asset.clone()).collect();
         let confirm = self.config.uplink.as_ref().is_some_and(|uplink| uplink.confirm);
         let retention = Retention::new(store, board, keeper, &self.config.store, moved, needed).confirmed(confirm);
-        supervisor.add(STAGE_OUT, retention.worker());
+        supervisor.add(STAGE_OUT, retention.worker().on(chores.clone()));
         note_restarts(supervisor, tell);
     }
 
@@ -237,15 +250,15 @@ impl App {
         rings
     }
 
-    fn add_uplink(
+    /// The uplink; none where no platform is configured.
+    fn uplink(
         &self,
-        supervisor: &mut Supervisor,
         store: &Store,
         board: &Board,
         tally: &Tally,
         keeper: &Keeper,
         published: Arc<AtomicI64>,
-    ) {
+    ) -> Option<Worker> {
         let Some(config) = self.config.uplink.clone() else {
             board.post(State::Uplink(UplinkState {
                 configured: false,
@@ -258,7 +271,7 @@ impl App {
                 budget_left_kib: None,
                 certificate_not_after_s: None,
             }));
-            return;
+            return None;
         };
         let names = uplink::NodeNames {
             site: self.config.node.site.clone(),
@@ -269,8 +282,7 @@ impl App {
             quota_mib: Some(self.config.store.max_mib),
         };
         let ties = uplink::Ties { published, archives: Arc::new(Archive(Archived::of(store.path()))) };
-        let worker = uplink::worker(config, names, store.clone(), board.clone(), keeper.clone(), tally.clone(), ties);
-        supervisor.add(STAGE_OUT, worker);
+        Some(uplink::worker(config, names, store.clone(), board.clone(), keeper.clone(), tally.clone(), ties))
     }
 
     /// The asset that the node's first receiver moves: where the node itself is.
@@ -334,8 +346,26 @@ impl Node {
             End::GaveUp(gave_up) => tracing::error!(worker = gave_up.worker, reason = gave_up.reason, "giving up"),
         }
         self.runtime.shutdown_timeout(Duration::from_millis(200));
+        self.chores.shutdown_timeout(Duration::from_millis(200));
         Ok(ExitCode::from(if in_trouble { EXIT_STORE } else { end.exit_code() }))
     }
+}
+
+/// Where what can wait runs: the uplink, and the sweeps through the store. Its threads give way to those that take in and
+/// show, whatever the backlog; on a processor of their own they lose nothing.
+fn chores() -> std::io::Result<tokio::runtime::Runtime> {
+    let give_way = || {
+        // SAFETY: of the calling thread alone (`who` 0), and nothing but a number goes in.
+        if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, GIVES_WAY) } != 0 {
+            tracing::warn!(error = %std::io::Error::last_os_error(), "sending and sweeping run with the priority of intake");
+        }
+    };
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("chores")
+        .on_thread_start(give_way)
+        .enable_all()
+        .build()
 }
 
 /// Has each restart written down.

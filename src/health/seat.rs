@@ -115,7 +115,7 @@ impl Seat {
         let stop = CancellationToken::new();
         let ctx = Ctx { beat: self.beat.clone(), stop: stop.clone() };
         let limb = match &self.worker.body {
-            Body::Task(run) => start_task(runtime, || run(ctx)),
+            Body::Task(run) => start_task(self.worker.runtime.as_ref().unwrap_or(runtime), || run(ctx)),
             Body::Thread(run) => {
                 let run = Arc::clone(run);
                 start_thread(&self.worker.name, waker.clone(), move || run(ctx))

@@ -123,7 +123,7 @@ impl Roster {
 }
 
 impl Supervisor {
-    /// A supervisor without workers. Tasks run on `runtime`.
+    /// A supervisor without workers. Tasks run on `runtime`, but for those that name another.
     #[must_use]
     pub fn new(clock: Clock, board: Board, tally: Tally, runtime: Handle, notify: Notify) -> Self {
         let now_us = clock.now().mono_us;

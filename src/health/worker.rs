@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::Beat;
@@ -36,6 +37,8 @@ pub struct Worker {
     pub name: String,
     /// How it runs.
     pub body: Body,
+    /// Where its task runs, if not with the others.
+    pub(super) runtime: Option<Handle>,
 }
 
 impl Worker {
@@ -45,11 +48,17 @@ impl Worker {
         F: Fn(Ctx) -> Fut + Send + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
-        Self { name: name.into(), body: Body::Task(Box::new(move |ctx| Box::pin(run(ctx)))) }
+        Self { name: name.into(), body: Body::Task(Box::new(move |ctx| Box::pin(run(ctx)))), runtime: None }
     }
 
     /// A worker that is a thread.
     pub fn thread(name: impl Into<String>, run: impl Fn(Ctx) -> Outcome + Send + Sync + 'static) -> Self {
-        Self { name: name.into(), body: Body::Thread(std::sync::Arc::new(run)) }
+        Self { name: name.into(), body: Body::Thread(std::sync::Arc::new(run)), runtime: None }
+    }
+
+    /// The same worker with its task on a runtime of the caller's choice, whose threads have another priority.
+    #[must_use]
+    pub fn on(self, runtime: Handle) -> Self {
+        Self { runtime: Some(runtime), ..self }
     }
 }

@@ -118,3 +118,65 @@ fn an_event_that_ends_connections_late_is_found_and_taken_for_no_other_client() 
     assert_eq!((closed, letters.as_slice()), (3, [(POISON, Reason::Poison)].as_slice()));
     assert!(!session.rival().is_there(), "{:?}", session.rival());
 }
+
+#[test]
+fn an_event_after_which_the_broker_answers_nothing_is_found_and_the_others_arrive() {
+    const POISON: Seq = Seq(2);
+    let mut head = 40;
+    let mut session = Session::new(RULES, policy(1), Seq(head), Seq(0), Seq(head));
+    let (mut now_us, mut drops, mut letters, mut taken) = (0, 0, Vec::new(), Vec::new());
+    let mut wire: Vec<(u64, Option<Seq>)> = Vec::new();
+    while !(session.is_drained() && session.is_quiet()) {
+        assert!(now_us < 600_000_000, "{drops} {letters:?} {taken:?}");
+        let mut effects = Vec::new();
+        session.plan(now_us, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Connect => {
+                    session.step(Input::Connected { receive_max: 10, packet_max: 1000, retains: true }, now_us);
+                    session.step(Input::Say(Message { topic: "status".into(), ..Message::default() }), now_us);
+                }
+                Effect::Publish { ticket, event, .. } => wire.push((ticket, event.map(|(_, seq)| seq))),
+                Effect::Read { track, after, limit } => {
+                    let row = |seq| Queued {
+                        seq: Seq(seq),
+                        message: Message { topic: "t".into(), payload: "p".into(), ..Message::default() },
+                        is_damaged: false,
+                        patient_until_us: None,
+                    };
+                    let is_scan = track == Track::first(Lane::Scan);
+                    let rows: Vec<Queued> =
+                        if is_scan { (after.0 + 1..=head).take(limit).map(row).collect() } else { Vec::new() };
+                    let seen = rows.last().map_or(Seq(head), |row| row.seq);
+                    session.step(Input::Read { track, rows, seen }, now_us);
+                }
+                Effect::Commit(batch) => {
+                    letters.extend(batch.graves.iter().map(|grave| (grave.seq, grave.reason)));
+                    session.step(Input::Committed(batch.track), now_us);
+                }
+                Effect::Drop(_) => {
+                    drops += 1;
+                    wire.clear();
+                    session.step(Input::Lost { by_peer: false, code: None, barred: false, taken: false }, now_us);
+                    // Life goes on: a scan now and then.
+                    head += 1;
+                    session.step(Input::Head(Seq(head)), now_us);
+                }
+            }
+        }
+        // It answers in order, and once it has the one, nothing any more.
+        match wire.first().copied().filter(|(_, seq)| *seq != Some(POISON)) {
+            Some((ticket, seq)) => {
+                now_us += 1_000;
+                wire.remove(0);
+                taken.extend(seq);
+                session.step(Input::Answered { ticket, code: 0 }, now_us);
+            }
+            None => now_us = session.due_us().map_or(now_us + 1_000_000, |at| at.max(now_us + 1_000)),
+        }
+    }
+    assert_eq!(letters, [(POISON, Reason::Poison)]);
+    taken.sort_unstable();
+    assert_eq!(taken, (1..=head).map(Seq).filter(|seq| *seq != POISON).collect::<Vec<_>>());
+    assert!(drops <= 6, "{drops} connections given up");
+}

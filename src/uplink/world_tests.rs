@@ -139,7 +139,7 @@ pub(super) struct World {
     refusals: BTreeMap<i64, u32>,
     ended_alone: BTreeMap<i64, u32>,
     given_up_on: BTreeMap<i64, u32>,
-    outgrew: BTreeSet<i64>,
+    was_narrow: bool,
 }
 
 impl World {
@@ -171,7 +171,7 @@ impl World {
             refusals: BTreeMap::new(),
             ended_alone: BTreeMap::new(),
             given_up_on: BTreeMap::new(),
-            outgrew: BTreeSet::new(),
+            was_narrow: false,
         }
     }
 
@@ -302,13 +302,18 @@ impl World {
         self.step(Input::Committed(batch.track));
     }
 
+    /// Whether an event was ever too large for the broker.
+    fn outgrew(&self, seq: i64) -> bool {
+        self.was_narrow && size_of(seq) > 300
+    }
+
     /// A letter is made only of what the world has seen of that very event.
     fn letter(&mut self, seq: i64, reason: Reason) {
         let seen = |of: &BTreeMap<i64, u32>| of.get(&seq).copied().unwrap_or(0);
         let just = match reason {
             Reason::BadFormat => vice_of(seq) == Some(Vice::Refuses(0x99)),
             Reason::TopicRefused => vice_of(seq) == Some(Vice::Refuses(0x90)),
-            Reason::TooLarge => self.outgrew.contains(&seq) || vice_of(seq) == Some(Vice::Disconnects(0x95)),
+            Reason::TooLarge => self.outgrew(seq) || vice_of(seq) == Some(Vice::Disconnects(0x95)),
             Reason::BrokerRefused => seen(&self.refusals) >= RULES.attempts,
             Reason::Poison => seen(&self.ended_alone) >= 3 || seen(&self.given_up_on) >= 3,
             _ => false,
@@ -338,10 +343,7 @@ impl World {
         self.wire.clear();
         self.window = 1 + self.pick(10);
         self.packet_max = if self.chance(0.3) { 300 } else { 1000 };
-        if self.packet_max == 300 {
-            // It may be read from now on.
-            self.outgrew.extend((1..=1000).filter(|seq| size_of(*seq) > 300));
-        }
+        self.was_narrow |= self.packet_max == 300;
         let told = self.window + if self.bug == Bug::Overrun { 3 } else { 0 };
         self.step(Input::Connected { receive_max: told, packet_max: self.packet_max, retains: true });
         let hello = Message { topic: "status".into(), payload: "on".into(), retain: true, about: 0 };
@@ -481,7 +483,7 @@ fn play(seed: u64, bug: Bug) -> i64 {
     assert!(world.waiting.is_empty(), "{:?}", world.waiting);
     for (lane, firsts) in &world.first {
         let all: Vec<i64> = (1..=world.head).filter(|seq| lane_of(*seq).as_str() == *lane).collect();
-        let left_out = |seq: &&i64| !firsts.contains(seq) && !world.outgrew.contains(seq);
+        let left_out = |seq: &&i64| !firsts.contains(seq) && !world.outgrew(**seq);
         assert_eq!(all.iter().find(left_out), None, "{lane}: none is left out");
     }
     world.resent.0

@@ -164,6 +164,28 @@ pub fn the_centre_has_every_scan_after_every_blow_and_nothing_is_sent_without_it
 }
 
 #[test]
+fn what_sends_and_sweeps_gives_way_to_what_takes_in_and_shows() {
+    let Some(broker) = Broker::start() else { return };
+    let (site, port) = (Site::new(), free_port());
+    site.configure(&(Site::uplink(broker.port, "accept") + &Site::dock(port)));
+    let node = site.start();
+    let threads: Vec<(String, i64)> = std::fs::read_dir(format!("/proc/{}/task", node.child.id()))
+        .unwrap()
+        .map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap())
+        .map(|stat| {
+            let (head, rest) = stat.rsplit_once(") ").unwrap();
+            let name = head.split_once('(').unwrap().1.to_owned();
+            (name, rest.split(' ').nth(16).unwrap().parse().unwrap())
+        })
+        .collect();
+    let of = |name: &str| threads.iter().filter(|(one, _)| one == name).map(|(_, nice)| *nice).collect::<Vec<_>>();
+    let (chores, others) = (of("chores"), [of("writer"), of("tokio-rt-worker")].concat());
+    assert!(!chores.is_empty() && others.len() > 2, "{threads:?}");
+    assert!(chores.iter().all(|nice| *nice == (others[0] + 10).min(19)), "{threads:?}");
+    assert!(others.iter().all(|nice| *nice == others[0]), "{threads:?}");
+}
+
+#[test]
 pub fn a_stop_under_load_keeps_what_was_answered_and_says_offline() {
     let Some(broker) = Broker::start() else { return };
     let (site, port) = (Site::new(), free_port());

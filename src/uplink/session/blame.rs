@@ -7,7 +7,7 @@ use crate::health::publish_code;
 use super::{End, Hold, Session, Stand, letter_of};
 
 /// Connections that an event ends before it is a letter: alone in flight, while the broker took others in between; or left
-/// unanswered while those after it were not.
+/// unanswered while those after it were not, or, alone in flight, those before it.
 const STRIKES: u32 = 3;
 /// The connections after one on which a publish was passed over are given up in this part of the time.
 const HUSHED: i64 = 4;
@@ -38,13 +38,26 @@ impl Session {
                 self.careful = flying.len();
                 if letter.is_some() { End::Blamed } else { End::Lost }
             }
+            [one] if conn.dropped && conn.answers > 0 => self.unanswered(one, conn.passed > 0),
+            // It took none of them, and had answered before they came: one of them may have silenced it.
+            [_, ..] if conn.dropped && conn.answers > 0 && conn.passed == 0 => {
+                self.careful = flying.len();
+                End::Lost
+            }
             _ => End::Lost,
         };
         self.lines.iter_mut().for_each(|line| line.advance(now_us));
         Some(end)
     }
 
-    /// The broker answered those after this one and not it, until we gave the connection up.
+    /// The broker left this event without an answer, alone in flight, until we gave the connection up; `others` whether it had
+    /// taken any on it before. Others go first on the next connection: their answers tell it from a line that is dead.
+    fn unanswered(&mut self, event: (usize, u64), others: bool) -> End {
+        self.suspect = Some(event);
+        if others { self.passed_over(event) } else { End::Lost }
+    }
+
+    /// The broker answered others and not this one, until we gave the connection up.
     fn passed_over(&mut self, event: (usize, u64)) -> End {
         if let Some(item) = self.lines[event.0].item(event.1) {
             item.silences += 1;
