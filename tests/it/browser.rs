@@ -244,6 +244,13 @@ fn the_operator_draws_the_plan_on_the_page_and_is_told_when_somebody_else_does()
     assert_eq!(browser.run("return document.querySelectorAll('.zones .zone').length"), 1);
     assert_eq!(browser.run("return window.hurt === undefined && !document.querySelector('main img')"), true);
 
+    click(".zform .dang");
+    browser.says("editor", &["No zone yet"]);
+    assert_eq!(browser.run("return document.activeElement.textContent"), "Undo", "what brings it back has the focus");
+    click(".ztools button:nth-of-type(2)");
+    browser.says("editor", &["Dock, dock-1"]);
+    click(".zlist .pick");
+
     let other = site.path("other.geojson");
     std::fs::write(&other, "{\"type\":\"FeatureCollection\",\"features\":[]}").unwrap();
     assert!(site.ask(&["plan", "import", other.to_str().unwrap()]).status.success());

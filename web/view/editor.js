@@ -177,10 +177,10 @@ export function editor(page, map, done) {
   }
 
   function remove() {
-    const gone = now().zones[picked];
-    change("", (zones) => without(zones, picked));
+    const at = picked;
+    const gone = now().zones[at];
     picked = -1;
-    redraw();
+    change("", (zones) => without(zones, at));
     page.say(t("{place} is taken out. Undo brings it back.", { place: plain(gone.name || gone.id, 40) }), false);
     undo.focus();
   }
@@ -267,6 +267,7 @@ export function editor(page, map, done) {
           left = read.left;
           picked = -1;
           change("", () => read.zones);
+          map.whole();
           return null;
         } catch (error) {
           return t("That is no JSON: {why}", { why: plain(String(/** @type {Error} */ (error).message), 160) });
@@ -284,7 +285,9 @@ export function editor(page, map, done) {
     await ask({
       title: t("Trace from positions"), text: said, label: zones.length ? t("Put them into the editor") : t("OK"), only: zones.length === 0,
       run: async () => {
-        if (zones.length) change("", (all) => [...all, ...zones]);
+        if (zones.length === 0) return null;
+        change("", (all) => [...all, ...zones]);
+        map.whole();
         return null;
       },
     });

@@ -91,10 +91,7 @@ export function plan({ pick = () => {}, place = () => {}, over = () => {}, type 
     };
     tool("plus", () => zoomBy(ZOOM.step));
     tool("minus", () => zoomBy(1 / ZOOM.step));
-    tool(null, () => {
-      hand = { x: 0, y: 0, zoom: 1 };
-      redraw();
-    });
+    tool(null, whole);
     svg.addEventListener("wheel", (event) => {
       event.preventDefault();
       zoomBy(event.deltaY < 0 ? 1.2 : 1 / 1.2, event.offsetX, event.offsetY);
@@ -108,6 +105,13 @@ export function plan({ pick = () => {}, place = () => {}, over = () => {}, type 
     const next = Math.min(ZOOM.in, Math.max(ZOOM.out, hand.zoom * by));
     const real = next / hand.zoom;
     hand = { zoom: next, x: px - size.w / 2 - (px - size.w / 2 - hand.x) * real, y: py - size.h / 2 - (py - size.h / 2 - hand.y) * real };
+    redraw();
+  }
+
+  /** Shows the whole yard. */
+  function whole() {
+    hand = { x: 0, y: 0, zoom: 1 };
+    base.scale = 0;
     redraw();
   }
 
@@ -446,6 +450,7 @@ export function plan({ pick = () => {}, place = () => {}, over = () => {}, type 
       held_still = still;
       if (!still) planOf = null;
     },
+    whole,
     /** Whether there is a frame to draw in. */
     framed: () => base.scale > 0 && size.w > 0 && !node.classList.contains("bare"),
     /** Where a place of the earth is in the picture, px. @param {[number, number]} at longitude, latitude @returns {[number, number]} */
