@@ -31,7 +31,7 @@ check: ## format, lints, documentation, house rules, the page's own tests, the u
 	$(CARGO) test --locked --quiet --test tidy
 	@$(MAKE) --no-print-directory web unit
 
-faults: ## every fault of docs/faults.md in full size, and a table at the end (20 minutes; power cuts need root; WAYPOST_FAULT=F05: only those)
+faults: ## every fault of docs/faults.md in full size, and a table at the end (35 minutes; power cuts need root; WAYPOST_FAULT=F05: only those)
 	@scripts/ready faults
 	WAYPOST_FAULTS=full $(CARGO) test --locked --test it faults:: -- --nocapture --test-threads 1
 

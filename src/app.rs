@@ -44,7 +44,7 @@ use yard::Yard;
 const STOP_WITHIN: Duration = Duration::from_secs(9);
 /// The store has to be opened anew: EX_IOERR of sysexits(3).
 const EXIT_STORE: u8 = 74;
-/// The nice value of what gives way.
+/// How much nicer what gives way is than the rest, whatever nice value the node was started with.
 const GIVES_WAY: i32 = 10;
 /// Stages of the stop: what reads first, then what takes in, then what goes out, the writer last.
 const STAGE_SOURCE: u8 = 0;
@@ -355,10 +355,8 @@ impl Node {
 /// show, whatever the backlog; on a processor of their own they lose nothing.
 fn chores() -> std::io::Result<tokio::runtime::Runtime> {
     let give_way = || {
-        // SAFETY: of the calling thread alone (`who` 0), and nothing but a number goes in.
-        if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, GIVES_WAY) } != 0 {
-            tracing::warn!(error = %std::io::Error::last_os_error(), "sending and sweeping run with the priority of intake");
-        }
+        // SAFETY: of the calling thread alone, and nothing but a number goes in. To ask for less is refused to nobody.
+        unsafe { libc::nice(GIVES_WAY) };
     };
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

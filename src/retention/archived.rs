@@ -1,6 +1,7 @@
 //! Events that have left the log and stand in the archive, for whoever wants them once more. A file that is not as it was written
-//! tells nothing.
+//! tells nothing. One that stayed in the log when its file was written, for an uplink that came, stands in two files and is told once.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -31,12 +32,12 @@ impl Archived {
     /// # Errors
     /// As the disk says.
     pub fn count(&self, epoch: Epoch, from: Seq, to: Seq) -> io::Result<i64> {
-        let mut n = 0;
+        let mut found = BTreeSet::new();
         for entry in self.holding(epoch, from, to)? {
             let numbers = numbers(&self.folder, &entry.file)?.unwrap_or_default();
-            n += numbers.iter().filter(|seq| (from.0..=to.0).contains(*seq)).count();
+            found.extend(numbers.into_iter().filter(|seq| (from.0..=to.0).contains(seq)));
         }
-        Ok(i64::try_from(n).unwrap_or(i64::MAX))
+        Ok(i64::try_from(found.len()).unwrap_or(i64::MAX))
     }
 
     /// Those after a place and up to another as they were sent, each with its seq and in that order, at most `limit`.
@@ -45,9 +46,11 @@ impl Archived {
     /// As the disk says.
     pub fn after(&self, epoch: Epoch, after: Seq, upto: Seq, limit: usize) -> io::Result<Vec<(Seq, String)>> {
         let wanted = after.0.saturating_add(1)..=upto.0;
-        let mut found = Vec::new();
+        let mut found = BTreeMap::new();
         for entry in self.holding(epoch, Seq(*wanted.start()), upto)? {
-            if found.len() >= limit {
+            // One that was held back stands in a later file than its neighbours.
+            let is_full = found.len() >= limit;
+            if is_full && found.last_key_value().is_none_or(|(last, _)| entry.from > *last) {
                 break;
             }
             let Some(numbers) = numbers(&self.folder, &entry.file)? else {
@@ -56,11 +59,16 @@ impl Archived {
             };
             let mut numbers = numbers.into_iter();
             each(&self.folder.join(&entry.file), |line| {
-                let seq = numbers.next().filter(|seq| wanted.contains(seq) && found.len() < limit);
-                found.extend(seq.map(|seq| (Seq(seq), String::from_utf8_lossy(line).into_owned())));
+                let Some(seq) = numbers.next().filter(|seq| wanted.contains(seq)) else { return };
+                if found.len() < limit || found.last_key_value().is_some_and(|(last, _)| seq < *last) {
+                    found.insert(seq, String::from_utf8_lossy(line).into_owned());
+                }
+                if found.len() > limit {
+                    found.pop_last();
+                }
             })?;
         }
-        Ok(found)
+        Ok(found.into_iter().map(|(seq, event)| (Seq(seq), event)).collect())
     }
 
     /// An event by its name, as it was sent. Looked for in the files of the days around the time that its name tells; none where it

@@ -1,9 +1,11 @@
 //! What goes for room and what stays, on real stores: the rest tells the same, and no unsent event is among what went.
 
 use super::*;
-use crate::domain::{Kind, TimeQuality};
+use crate::domain::{Kind, Lane, Loss, Reason, Seq, Stage, TimeQuality};
 use crate::ingest::history_tests::{Read, take_reads};
+use crate::retention::Archived;
 use crate::retention::tests::{Log, after, all, archived, assert_rebuilt, ctx, days, ledger, read, yard};
+use crate::store::{Acknowledged, Act, Group, Txn};
 
 /// So many bytes of rows.
 fn rows(bytes: u64) -> Need {
@@ -62,6 +64,62 @@ async fn what_is_not_sent_stays_however_much_room_is_wanted() {
     assert_eq!((cleared.passed.events, cleared.passed.files), (300, 0));
     let counts = ledger(&local.store).await;
     assert_eq!((counts.events["total"], counts.imbalance()), (300, 0));
+}
+
+#[tokio::test]
+async fn what_was_on_its_way_out_when_an_uplink_came_stays_for_it_and_leaves_once_when_it_is_gone() {
+    let mut log = Log::open(false);
+    log.append(300, Kind::Scan, TimeQuality::Ntp).await;
+    let days = days(30, 365);
+    let cut = ctx(&log.clock);
+    cut.stop.cancel();
+    assert_eq!(log.retention(&days).make_room(&cut, rows(1 << 40)).await, None, "stopped before the first is removed");
+    assert_eq!((archived(&log.store).len(), log.seqs().await.len()), (300, 300));
+    // Stopped, given a platform, started: what is still in the log is to be sent now.
+    log.reopen(true);
+    assert_eq!(ledger(&log.store).await.unsent["scan"], 300);
+    let ctx = ctx(&log.clock);
+    log.retention(&days).make_room(&ctx, rows(1 << 40)).await.unwrap();
+    assert_eq!((log.seqs().await.len(), ledger(&log.store).await.unsent["scan"]), (300, 300));
+    // And with the platform taken off again nothing counts as unsent for ever, which would hold all else back.
+    log.reopen(false);
+    let cleared = log.retention(&days).make_room(&ctx, rows(1 << 40)).await.unwrap();
+    assert_eq!((cleared.passed.events, log.seqs().await.len()), (300, 0));
+    assert_eq!(ledger(&log.store).await.unsent.get("scan").copied().unwrap_or(0), 0);
+    let (archived, epoch) = (Archived::of(log.store.path()), log.store.epoch());
+    assert_eq!(archived.count(epoch, Seq(1), Seq(300)).unwrap(), 300);
+    assert_eq!(archived.after(epoch, Seq(0), Seq(300), 1_000).unwrap().len(), 300);
+}
+
+#[tokio::test]
+async fn an_archived_event_that_left_later_than_its_neighbours_is_told_in_its_place() {
+    let mut log = Log::open(true);
+    let mut retention = log.retention(&days(30, 365));
+    let ctx = ctx(&log.clock);
+    let act = Act { who: "test", what: "discard", note: "" };
+    for at in [0, 100] {
+        log.append(100, Kind::Scan, TimeQuality::Ntp).await;
+        let work = move |txn: &mut Txn<'_>| {
+            let loss = Loss { stage: Stage::Uplink, ..Loss::decoder(Reason::TooLarge, b"", 256) };
+            if at == 0 {
+                txn.bury(Lane::Scan, Seq(2), &loss, "")?;
+            } else {
+                txn.discard(1, &act)?;
+            }
+            let sent = if at == 0 { 99 } else { 100 };
+            txn.acknowledge(Lane::Scan, &Acknowledged { from: Seq(at), through: Seq(at + 100), sent, unheard: 0 })
+        };
+        assert!(log.store.submit(Group::Now, work).await.unwrap());
+        retention.make_room(&ctx, rows(1 << 40)).await.unwrap();
+    }
+    assert_eq!((log.seqs().await.len(), archived(&log.store).len()), (0, 200));
+    let (archived, epoch) = (Archived::of(log.store.path()), log.store.epoch());
+    let (mut told, mut at) = (Vec::new(), Seq(0));
+    while let Some((last, _)) = archived.after(epoch, at, Seq(200), 7).unwrap().last() {
+        told.extend(archived.after(epoch, at, Seq(200), 7).unwrap().iter().map(|(seq, _)| seq.0));
+        at = *last;
+    }
+    assert_eq!(told, (1..=200).collect::<Vec<_>>());
 }
 
 #[tokio::test]

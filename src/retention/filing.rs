@@ -6,7 +6,7 @@ use crate::health::{Ctx, wedge};
 use crate::store::StoreError;
 
 use super::archive::{self, Goods};
-use super::{Halt, Passed, Retention, blocking};
+use super::{Halt, Passed, Retention, blocking, may_leave};
 
 /// How far the archive in hand is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +59,12 @@ impl Retention {
                 match (numbers.as_deref(), shelf) {
                     (Some(numbers), Some(shelf)) => self.unshelve(ctx, shelf, numbers, passed).await?,
                     (Some(&[first, .., last] | &[first @ last]), None) => {
-                        let seqs = numbers.into_iter().flatten().map(Seq).collect();
-                        self.remove(ctx, Seq(first - 1), Seq(last), seqs, passed).await?;
+                        // An uplink that was configured meanwhile wants what is still in the log: that stays, and leaves with another file.
+                        let confirm = self.confirm;
+                        let may_leave = self.store.read(move |reader| may_leave(reader, confirm)).await?;
+                        let through = Seq(last).min(may_leave.sent);
+                        let seqs = numbers.into_iter().flatten().map(Seq).filter(|seq| *seq <= through).collect();
+                        self.remove(ctx, Seq(first - 1), through, seqs, passed).await?;
                     }
                     // What it was meant to hold and is still in the log goes into the next one.
                     _ => {

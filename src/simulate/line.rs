@@ -29,8 +29,11 @@ const STUCK_MAX: Duration = Duration::from_secs(1);
 /// How often a frame tries again.
 const STUCK_LOOK: Duration = Duration::from_millis(2);
 
-/// How long the port stays after the last byte before it is pulled: a pulled pty takes unread bytes with it.
+/// How long the port stays after its last byte was read before it is pulled: a pulled pty takes unread bytes with it.
 const LAST_WORD: Duration = Duration::from_millis(300);
+
+/// How long it stays for a reader that has it open and has not read all of it.
+const LAST_READ_MAX: Duration = Duration::from_secs(10);
 
 /// What becomes of the port when all is played.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -174,7 +177,7 @@ impl Session {
             }
         }
         match self.at_end {
-            AtEnd::Unplug => sleep(LAST_WORD).await,
+            AtEnd::Unplug => self.line.await_last_read().await,
             AtEnd::Hold => {
                 if self.line.is_out() {
                     self.line.turn_once(start).await?;
@@ -222,6 +225,18 @@ impl Line {
         let deadline = Instant::now() + max;
         while !pty.has_reader() && Instant::now() < deadline {
             sleep(FIRST_READER_LOOK).await;
+        }
+    }
+
+    /// Waits until what was sent has been read for a while.
+    async fn await_last_read(&self) {
+        let begun = Instant::now();
+        let mut pull = begun + LAST_WORD;
+        while Instant::now() < pull {
+            sleep(STUCK_LOOK).await;
+            if self.pty.as_ref().is_some_and(Pty::has_unread) {
+                pull = (Instant::now() + LAST_WORD).min(begun + LAST_READ_MAX);
+            }
         }
     }
 

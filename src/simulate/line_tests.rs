@@ -105,6 +105,31 @@ fn a_reader_that_comes_after_the_start_gets_every_byte() {
 }
 
 #[test]
+fn a_reader_that_is_behind_at_the_end_gets_every_byte_before_the_plug_is_pulled() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorded = log(dir.path(), 20);
+    let expect = std::fs::read(&recorded).unwrap();
+    let session = Gps { time: Time::Recorded, ..gps(dir.path(), recorded, "") }.plug(clock()).unwrap();
+    let link = session.link().to_owned();
+    let reader = thread::spawn(move || {
+        let mut port = open(&link).unwrap();
+        // As one that the machine gives no turn: all of it is sent long before.
+        let until = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < until {
+            thread::park_timeout(Duration::from_millis(100));
+        }
+        let mut bytes = Vec::new();
+        // A pulled pty ends with an error, not with an end.
+        drop(port.read_to_end(&mut bytes));
+        bytes
+    });
+    let played = runtime().block_on(session.run(CancellationToken::new())).unwrap();
+    let bytes = reader.join().unwrap();
+    assert_eq!(played.unread, 0, "{played}");
+    assert!(bytes == expect, "{} of {} bytes", bytes.len(), expect.len());
+}
+
+#[test]
 fn the_present_time_comes_with_valid_checksums_and_one_time_an_epoch() {
     let dir = tempfile::tempdir().unwrap();
     let recorded = log(dir.path(), 200);

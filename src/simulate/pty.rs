@@ -47,6 +47,16 @@ impl Pty {
         ready >= 0 && poll.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) == 0
     }
 
+    /// Whether somebody has the line open and has not read all that was sent. False where only a reader may look, because it
+    /// holds the line alone and we are not root.
+    pub(super) fn has_unread(&self) -> bool {
+        let Some(line) = self.has_reader().then(|| self.open_line().ok()).flatten() else { return false };
+        let mut unread: libc::c_int = 0;
+        // SAFETY: an open terminal descriptor and a valid place for the answer.
+        let asked = unsafe { libc::ioctl(line.as_raw_fd(), libc::FIONREAD, &raw mut unread) };
+        asked == 0 && unread > 0
+    }
+
     /// Sends what fits now and says how much that was; `WouldBlock` when nothing does.
     pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.swallow();

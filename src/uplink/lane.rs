@@ -122,9 +122,9 @@ pub(super) struct Item {
     pub passed: u64,
     /// Connections that the broker ended while it alone was in flight.
     pub strikes: u32,
-    /// How many events had passed at the first of them.
+    /// How many events had passed before the first of them, or of the silences.
     pub struck_at: u64,
-    /// Connections on which the broker answered what was sent after it and not it.
+    /// Connections on which the broker answered others and not it, until they were given up.
     pub silences: u32,
     /// Publish to acknowledgement. µs.
     pub took_us: i64,

@@ -158,9 +158,11 @@ fn an_event_after_which_the_broker_answers_nothing_is_found_and_the_others_arriv
                     drops += 1;
                     wire.clear();
                     session.step(Input::Lost { by_peer: false, code: None, barred: false, taken: false }, now_us);
-                    // Life goes on: a scan now and then.
-                    head += 1;
-                    session.step(Input::Head(Seq(head)), now_us);
+                    // One scan more, as in a quiet hour; it need not wait for others.
+                    if drops == 2 {
+                        head += 1;
+                        session.step(Input::Head(Seq(head)), now_us);
+                    }
                 }
             }
         }

@@ -23,7 +23,7 @@ const LOSES: &str = "loses what it acknowledged; `cmd/replay` mends";
 const REORDERS: &str = "not what it sends again";
 const SOMETIMES: &str = "not each time";
 /// A broker has settled by then.
-const SETTLED: Duration = Duration::from_secs(120);
+const SETTLED: Duration = Duration::from_secs(180);
 
 /// A row: its name, the program, the protocol, and how the node reaches it.
 const ROWS: [(&str, Make, &str, Line); 8] = [

@@ -259,10 +259,8 @@ fn run(cases: &[Case], at_once: usize) {
     assert_eq!(red, 0, "red rows; see the table");
 }
 
-/// Cases that run beside each other, with every `make test` …
+/// Cases that run beside each other: most wait for most of their time.
 const AT_ONCE: usize = 2;
-/// … and in full size, where most wait for most of their time.
-const AT_ONCE_FULL: usize = 3;
 
 /// `WAYPOST_FAULT=F05` runs the cases whose ids begin so, in the size of `WAYPOST_FAULTS`.
 fn chosen(case: &Case) -> bool {
@@ -275,7 +273,7 @@ fn chosen(case: &Case) -> bool {
 #[test]
 fn no_fault_of_the_list_loses_what_was_acknowledged() {
     let cases: Vec<Case> = cases().into_iter().filter(chosen).collect();
-    run(&cases, if full() { AT_ONCE_FULL } else { AT_ONCE });
+    run(&cases, AT_ONCE);
 }
 
 #[test]

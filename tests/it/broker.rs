@@ -169,20 +169,26 @@ fn what_sends_and_sweeps_gives_way_to_what_takes_in_and_shows() {
     let (site, port) = (Site::new(), free_port());
     site.configure(&(Site::uplink(broker.port, "accept") + &Site::dock(port)));
     let node = site.start();
-    let threads: Vec<(String, i64)> = std::fs::read_dir(format!("/proc/{}/task", node.child.id()))
-        .unwrap()
-        .map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap())
-        .map(|stat| {
-            let (head, rest) = stat.rsplit_once(") ").unwrap();
-            let name = head.split_once('(').unwrap().1.to_owned();
-            (name, rest.split(' ').nth(16).unwrap().parse().unwrap())
-        })
-        .collect();
-    let of = |name: &str| threads.iter().filter(|(one, _)| one == name).map(|(_, nice)| *nice).collect::<Vec<_>>();
-    let (chores, others) = (of("chores"), [of("writer"), of("tokio-rt-worker")].concat());
-    assert!(!chores.is_empty() && others.len() > 2, "{threads:?}");
-    assert!(chores.iter().all(|nice| *nice == (others[0] + 10).min(19)), "{threads:?}");
-    assert!(others.iter().all(|nice| *nice == others[0]), "{threads:?}");
+    let threads = || -> Vec<(String, i64)> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", node.child.id())).unwrap();
+        let stats = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+        stats
+            .map(|stat| {
+                let (head, rest) = stat.rsplit_once(") ").unwrap();
+                let name = head.split_once('(').unwrap().1.to_owned();
+                (name, rest.split(' ').nth(16).unwrap().parse().unwrap())
+            })
+            .collect()
+    };
+    // A thread has its name before it gives way.
+    wait_for("chores that give way to all others", || {
+        let threads = threads();
+        let of = |name: &str| threads.iter().filter(|(one, _)| one == name).map(|(_, nice)| *nice).collect::<Vec<_>>();
+        let (chores, others) = (of("chores"), [of("writer"), of("tokio-rt-worker")].concat());
+        let all = |some: &[i64], is: i64| some.iter().all(|nice| *nice == is);
+        let are_there = !chores.is_empty() && others.len() > 2;
+        (are_there && all(&others, others[0]) && all(&chores, (others[0] + 10).min(19))).then_some(())
+    });
 }
 
 #[test]

@@ -34,7 +34,9 @@ impl Sky {
 
 impl Drop for Sky {
     fn drop(&mut self) {
-        self.0.kill().unwrap();
+        // It takes its link with it: a node that found that later would open whatever has the number of its pty by then.
+        // SAFETY: a signal to our own child, which is not yet waited for.
+        unsafe { libc::kill(i32::try_from(self.0.id()).unwrap(), libc::SIGTERM) };
         self.0.wait().unwrap();
     }
 }

@@ -282,3 +282,16 @@ fn a_file_is_read_to_its_end_and_that_is_no_fault() {
     assert_eq!(site.ask(&["status"]).status.code(), Some(0), "a source that is done is no fault");
     assert!(node.stop().success());
 }
+
+#[test]
+fn a_simulated_port_takes_its_link_with_it_so_that_no_node_finds_the_next_one_of_its_number() {
+    let site = Site::new();
+    let link = site.path("gps0");
+    let port = Pty::new(&link);
+    drop(port);
+    assert!(link.symlink_metadata().is_err(), "the next pty of any program may have its number");
+    let port = Pty::new(&link);
+    let other = Pty::new(&link);
+    drop(port);
+    assert_eq!(std::fs::read_link(&link).unwrap(), other.path(), "a link that is another's by now stays");
+}

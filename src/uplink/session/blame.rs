@@ -6,8 +6,8 @@ use crate::health::publish_code;
 
 use super::{End, Hold, Session, Stand, letter_of};
 
-/// Connections that an event ends before it is a letter: alone in flight, while the broker took others in between; or left
-/// unanswered while those after it were not, or, alone in flight, those before it.
+/// Connections that an event ends before it is a letter, while the broker took others in between: alone in flight, ended by the
+/// broker or left without an answer; or left without one while those after it had theirs.
 const STRIKES: u32 = 3;
 /// The connections after one on which a publish was passed over are given up in this part of the time.
 const HUSHED: i64 = 4;
@@ -30,7 +30,7 @@ impl Session {
         self.hushed = conn.dropped && conn.overtaken_us.is_some();
         let oldest = conn.flights.front().copied().flatten().and_then(|flight| flight.event);
         let end = match flying[..] {
-            _ if self.hushed => oldest.map_or(End::Lost, |event| self.passed_over(event)),
+            _ if self.hushed => oldest.map_or(End::Lost, |event| self.unanswered(event, true)),
             [one] if by_peer && conn.answers > 0 => {
                 self.strike(one, conn.passed > 0, letter, publish_code(code.unwrap_or_default()))
             }
@@ -38,7 +38,11 @@ impl Session {
                 self.careful = flying.len();
                 if letter.is_some() { End::Blamed } else { End::Lost }
             }
-            [one] if conn.dropped && conn.answers > 0 => self.unanswered(one, conn.passed > 0),
+            [one] if conn.dropped && conn.answers > 0 => {
+                // The next time others go first: their answers tell it from a line that is dead.
+                self.suspect = Some(one);
+                self.unanswered(one, conn.passed > 0)
+            }
             // It took none of them, and had answered before they came: one of them may have silenced it.
             [_, ..] if conn.dropped && conn.answers > 0 && conn.passed == 0 => {
                 self.careful = flying.len();
@@ -50,22 +54,19 @@ impl Session {
         Some(end)
     }
 
-    /// The broker left this event without an answer, alone in flight, until we gave the connection up; `others` whether it had
-    /// taken any on it before. Others go first on the next connection: their answers tell it from a line that is dead.
+    /// The broker left this event without an answer until we gave the connection up; `others` whether it answered any on it.
     fn unanswered(&mut self, event: (usize, u64), others: bool) -> End {
-        self.suspect = Some(event);
-        if others { self.passed_over(event) } else { End::Lost }
-    }
-
-    /// The broker answered others and not this one, until we gave the connection up.
-    fn passed_over(&mut self, event: (usize, u64)) -> End {
-        if let Some(item) = self.lines[event.0].item(event.1) {
-            item.silences += 1;
-            if item.silences >= STRIKES {
-                self.bury(event, Reason::Poison, "the broker never acknowledged it");
-            }
+        let passed = self.passed;
+        let Some(item) = self.lines[event.0].item(event.1) else { return End::Lost };
+        if item.silences == 0 {
+            item.struck_at = passed.saturating_sub(u64::from(others));
         }
-        End::Blamed
+        item.silences += 1;
+        let between = others || passed > item.struck_at;
+        if between && item.silences >= STRIKES {
+            self.bury(event, Reason::Poison, "the broker never acknowledged it");
+        }
+        if between { End::Blamed } else { End::Lost }
     }
 
     /// The broker ended the connection while this event alone was in flight; `others` whether it had taken any on it. One that
