@@ -175,6 +175,16 @@ create table carriers (
   receiver text not null              -- the receiver that does now
 ) strict, without rowid;
 
+create table zones (
+  rev integer primary key,            -- the plan of the yard where no file gives it: 1, 2, 3 …; the last is in force, some before it are kept
+  at_ms integer not null,             -- when it was put here
+  boot integer not null,
+  mono_ms integer not null,
+  who text not null,                  -- as in the audit
+  after_ms integer not null,          -- fixes up to this time stood to the zones of a plan before: they are not judged anew
+  text text not null                  -- GeoJSON, as it was given
+) strict;
+
 create table assets (
   asset text primary key,             -- the register: things that people name
   name text not null,                 -- for people; '' when it has none
@@ -313,7 +323,7 @@ create table audit (
   boot integer not null,
   mono_ms integer not null,
   who text not null,                  -- uid of the caller on the control socket or of the command
-  what text not null,                 -- register, delete, import, place, scan, retry, discard, restore, stop, accept, rename, retire
+  what text not null,                 -- register, delete, import, place, scan, retry, discard, restore, stop, accept, rename, retire, plan
   detail text not null
 ) strict;
 

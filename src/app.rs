@@ -103,12 +103,12 @@ impl App {
         let mut supervisor =
             Supervisor::new(clock.clone(), board.clone(), tally.clone(), runtime.handle().clone(), notify.clone());
         let published = Arc::new(AtomicI64::new(0));
-        let yard = Yard::open(&self.config);
+        let yard = runtime.block_on(Yard::open(&self.config, &store))?;
         let carriers = runtime.block_on(yard.carriers(&self.config, &store, clock.now()))?;
         let node = self.intake_node(&store, &board, &tally, &keeper, &published, &carriers);
         let rings = self.add_inputs(&mut supervisor, &node);
         let (desk, orders) = mpsc::channel(ingest::orders::ORDERS_MAX);
-        let clerk = desk::clerk(&self.config, store.clone(), board.clone(), keeper.clone(), carriers);
+        let clerk = desk::clerk(&self.config, store.clone(), board.clone(), keeper.clone(), carriers, yard.ground);
         supervisor.add(STAGE_INGEST, ingest::orders::worker(clerk, orders));
         let (screen, addresses) = Screen::new(Parts {
             http: self.config.http.clone(),
@@ -136,8 +136,11 @@ impl App {
         if let Some(why) = self.kept_because {
             raise_kept(&board, &clock, why);
         }
-        if let Some(trouble) = yard.trouble {
-            raise_plan(&board, &clock, trouble);
+        if let Some(state) = yard.state {
+            board.post(State::Zones(state));
+        }
+        if let Some((why, advice)) = yard.trouble {
+            raise_plan(&board, &clock, &why, advice);
         }
         let running = supervisor.start()?;
         Ok(Node { running, addresses, notify, runtime, chores, trouble })
@@ -427,14 +430,14 @@ fn raise_finding(board: &Board, finding: &Finding) {
     board.raise(Alarm { name: name.into(), severity: alarms::worst(name), since_ms: at_ms, text, advice, count: 1 });
 }
 
-fn raise_plan(board: &Board, clock: &Clock, why: String) {
+fn raise_plan(board: &Board, clock: &Clock, why: &str, advice: &str) {
     tracing::error!(%why, "the plan cannot be used");
     board.raise(Alarm {
         name: "plan_invalid".into(),
         severity: Severity::Warn,
         since_ms: clock.now().wall_ms,
         text: format!("The plan cannot be used: {why}."),
-        advice: "Mend the file; `waypost check` names the line. Then restart waypost.".into(),
+        advice: advice.into(),
         count: 1,
     });
 }

@@ -14,6 +14,7 @@ mod order;
 mod owner;
 mod papers;
 mod pin;
+mod plan;
 mod progress;
 mod purge;
 mod rebuild;
@@ -117,6 +118,9 @@ enum Command {
     /// The register of assets, and the yard by hand
     #[command(subcommand)]
     Assets(assets::Assets),
+    /// The plan of the yard that is kept in the store, as GeoJSON
+    #[command(subcommand)]
+    Plan(plan::Plan),
     /// Print the last 10 minutes of raw bytes of a source: `simulate` plays them, `decode` reads them
     Capture {
         /// The source's id, or its port
@@ -262,6 +266,7 @@ fn dispatch(cli: Cli) -> Done {
         Command::Doctor(args) => doctor::doctor(&cli.config, &args),
         Command::Letters(command) => letters::letters(&cli.config, command),
         Command::Assets(command) => assets::assets(&cli.config, command),
+        Command::Plan(command) => plan::plan(&cli.config, command),
         Command::Capture { port } => offline::capture(&cli.config, &port),
         Command::Purge(args) => purge::purge(&cli.config, args),
         Command::Rebuild(args) => rebuild::rebuild(&cli.config, &args),

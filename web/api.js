@@ -7,6 +7,7 @@
  * @property {boolean} ok
  * @property {number} status 0 when the gateway could not be reached
  * @property {any} body what it said; null when nothing, or an error
+ * @property {string} tag names what it said: whoever changes that sends it as `match`; empty when it has none
  * @property {{code: string, message: string, hint: string, now?: number, findings?: string[]}|null} error
  */
 
@@ -23,7 +24,7 @@ export function sessionBy(ask) {
 
 /**
  * @param {string} path below /api/v1
- * @param {{method?: string, json?: unknown, text?: string, type?: string, key?: string, ms?: number}} [what]
+ * @param {{method?: string, json?: unknown, text?: string, type?: string, key?: string, match?: string, ms?: number}} [what]
  * @returns {Promise<Answer>}
  */
 export async function call(path, what = {}) {
@@ -33,13 +34,14 @@ export async function call(path, what = {}) {
 }
 
 /** @param {string} path @param {NonNullable<Parameters<typeof call>[1]>} what @returns {Promise<Answer>} */
-async function once(path, { method = "GET", json, text, type, key, ms = WAIT_MS }) {
+async function once(path, { method = "GET", json, text, type, key, match, ms = WAIT_MS }) {
   /** @type {Record<string, string>} */
   const headers = { accept: "application/json" };
   if (method !== "GET") headers["x-waypost"] = "1";
   if (json !== undefined) headers["content-type"] = "application/json";
   if (type) headers["content-type"] = type;
   if (key) headers["idempotency-key"] = key;
+  if (match) headers["if-match"] = match;
   const stop = new AbortController();
   const timer = setTimeout(() => stop.abort(), ms);
   try {
@@ -53,9 +55,9 @@ async function once(path, { method = "GET", json, text, type, key, ms = WAIT_MS 
       // No JSON: a text to be saved, or the page of a proxy. Who asked for it knows.
       read = words;
     }
-    return { ok: said.ok, status: said.status, body: said.ok ? read : null, error: said.ok ? null : errorOf(said.status, read) };
+    return { ok: said.ok, status: said.status, body: said.ok ? read : null, tag: said.headers.get("etag") ?? "", error: said.ok ? null : errorOf(said.status, read) };
   } catch {
-    return { ok: false, status: 0, body: null, error: { code: "unreachable", message: "The gateway did not answer.", hint: "Is it switched on and on this network?" } };
+    return { ok: false, status: 0, body: null, tag: "", error: { code: "unreachable", message: "The gateway did not answer.", hint: "Is it switched on and on this network?" } };
   } finally {
     clearTimeout(timer);
   }

@@ -73,7 +73,7 @@ const listener = {
   },
   delta(delta) {
     const kinds = store.delta(delta, elapsed());
-    if (kinds.has("zones")) void readPlan();
+    if (kinds.has("zones") && store.state.planRev !== plan.rev) void readPlan();
     const calm = CALM.some((kind) => kinds.has(kind));
     // A verdict and what is wrong are drawn at once.
     if (kinds.has("scan") || URGENT.some((kind) => kinds.has(kind))) drawNow();
@@ -95,6 +95,7 @@ const link = new Far(() => (alone ? null : worker()), async () => {
 /** @type {Page} */
 const page = {
   store,
+  plan: () => plan,
   prefs: () => prefs,
   set(name, value) {
     keep(name, value);
@@ -110,7 +111,7 @@ const page = {
   open,
 };
 
-/** The plan changes with a restart of the gateway, and after one there is a new snapshot. Without it the grid remains. */
+/** A plan that is a file changes with a restart of the gateway, and after one there is a new snapshot; of a kept one the stream tells. Without it the grid remains. */
 async function readPlan() {
   try {
     const answer = await fetch("/api/v1/zones", { cache: "no-store" });

@@ -28,6 +28,7 @@ const STILL = new Set(["future", "jump", "frozen"]);
  * @property {import("./types").Ledger|null} ledger
  * @property {import("./types").Letters|null} letters
  * @property {Map<string, import("./types").Job>} jobs what is being done with letters, and chores
+ * @property {number|null} planRev which plan the gateway keeps
  * @property {{at: number, gap: number}|null} restart when the gateway was last seen with another boot
  */
 
@@ -37,7 +38,7 @@ function empty() {
     node: { id: "", site: "", name: "", tz: "UTC", version: "", boot: null },
     assets: new Map(), more: 0, scans: [], fix: null, doubtful: null,
     sources: new Map(), workers: new Map(), alarms: new Map(),
-    uplink: null, disk: null, clock: null, ledger: null, letters: null, jobs: new Map(), restart: null,
+    uplink: null, disk: null, clock: null, ledger: null, letters: null, jobs: new Map(), planRev: null, restart: null,
   };
 }
 
@@ -137,6 +138,10 @@ export class Store {
       case "alarm": return keyed(s.alarms, v.name, gone ? null : v, k);
       case "job": return keyed(s.jobs, String(v.job ?? v.key), gone ? null : v, k);
       case "uplink": s.uplink = gone ? null : { ...v, at: this.heard?.t ?? 0 }; return k;
+      case "zones":
+        if (gone || typeof v.rev !== "number") return "";
+        s.planRev = v.rev;
+        return k;
       case "disk": s.disk = gone ? null : v; return k;
       case "clock": s.clock = gone ? null : v; return k;
       case "ledger": s.ledger = gone ? null : v; return k;

@@ -66,6 +66,10 @@ export interface Zone {
 export interface Plan {
   zones: Zone[];
   by: Map<string, Zone>;
+  /** Whether the gateway keeps it in its store: then it is changed on the page. */
+  kept: boolean;
+  /** Which one, of a kept plan. */
+  rev: number | null;
   /** How far the picture is turned, degrees clockwise. */
   bearing: number;
   /** How long something may stand at a dock before it stands too long, ms; null when nobody says. */
@@ -313,6 +317,8 @@ export interface View {
 /** What a screen can ask of the page around it. */
 export interface Page {
   store: import("./store.js").Store;
+  /** The plan as it was last read. */
+  plan(): Plan;
   prefs(): import("./prefs.js").Prefs;
   set(name: keyof import("./prefs.js").Prefs, value: string): void;
   select(asset: string | null): void;

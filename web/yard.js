@@ -12,7 +12,7 @@ import { t } from "./i18n.js";
 const ZONES_MAX = 500;
 
 /** No plan at all. @type {Plan} */
-export const NO_PLAN = { zones: [], by: new Map(), bearing: 0, overstayMs: null };
+export const NO_PLAN = { zones: [], by: new Map(), kept: false, rev: null, bearing: 0, overstayMs: null };
 
 /** The plan in an answer of `GET /api/v1/zones`. @param {any} answer @returns {Plan} */
 export function planOf(answer) {
@@ -21,6 +21,8 @@ export function planOf(answer) {
   return {
     zones,
     by: new Map(zones.map((zone) => [zone.id, zone])),
+    kept: answer?.kept === "store",
+    rev: isNum(answer?.rev) ? answer.rev : null,
     bearing: isNum(answer?.bearing_deg) ? answer.bearing_deg : 0,
     overstayMs: isNum(long) && long > 0 ? long * 60_000 : null,
   };
@@ -135,6 +137,14 @@ export function flat(lat0, lon0, bearing = 0) {
     const y = (lat - lat0) * 110_574;
     return [x * cos - y * sin, x * sin + y * cos];
   };
+}
+
+/** The way back from such a picture: longitude and latitude of a point in it. @param {number} lat0 @param {number} lon0 @param {number} [bearing] */
+export function unflat(lat0, lon0, bearing = 0) {
+  const east = Math.max(1e-6, Math.cos((lat0 * Math.PI) / 180)) * 111_320;
+  const [sin, cos] = [Math.sin((bearing * Math.PI) / 180), Math.cos((bearing * Math.PI) / 180)];
+  /** @param {number} x @param {number} y @returns {[number, number]} */
+  return (x, y) => [lon0 + (x * cos + y * sin) / east, lat0 + (y * cos - x * sin) / 110_574];
 }
 
 /** The smallest window that holds all points. @param {[number, number][]} points */

@@ -8,21 +8,30 @@ use crate::clock::{Clock, Keeper};
 use crate::config::Config;
 use crate::domain::{Carried, Done, Job, JobState, Order, Refused};
 use crate::health::{Beat, Board, Ctx};
-use crate::ingest::Carriers;
 use crate::ingest::orders::Clerk;
+use crate::ingest::{Carriers, Ground};
 use crate::retention::{Purge, PurgeError, remove_captures};
 use crate::store::{self, Restoring, Store};
 
 use super::yard::Yard;
 
 /// Who carries out orders on a store.
-pub(super) fn clerk(config: &Config, store: Store, board: Board, keeper: Keeper, carriers: Carriers) -> Clerk {
+pub(super) fn clerk(
+    config: &Config,
+    store: Store,
+    board: Board,
+    keeper: Keeper,
+    carriers: Carriers,
+    ground: Ground,
+) -> Clerk {
     Clerk {
         node: config.node.id.clone(),
         boot_id: super::boot_id(),
         unknown: config.assets.unknown,
         scanners: config.scanners.clone(),
         carriers,
+        ground,
+        plan_file: config.plan.zones.clone(),
         store,
         board,
         keeper,
@@ -36,8 +45,9 @@ pub(super) fn clerk(config: &Config, store: Store, board: Board, keeper: Keeper,
 pub fn carry_out(config: &Config, order: Order, who: &str) -> anyhow::Result<Result<Carried, Refused>> {
     on_closed(config, async |store, clock| {
         let keeper = Keeper::new(clock, store.newest_trusted_ms());
-        let carriers = Yard::open(config).carriers(config, &store, keeper.clock().now()).await?;
-        let clerk = clerk(config, store, Board::default(), keeper, carriers);
+        let yard = Yard::open(config, &store).await?;
+        let carriers = yard.carriers(config, &store, keeper.clock().now()).await?;
+        let clerk = clerk(config, store, Board::default(), keeper, carriers, yard.ground);
         Ok(to_its_end(&clerk, clerk.carry_out(order, who).await).await?)
     })
 }

@@ -1,4 +1,4 @@
-//! The plan of the yard and the assets that receivers move on it, made once at the start.
+//! The plan of the yard, from a file or from the store, and the assets that receivers move on it, made once at the start.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,41 +7,67 @@ use std::time::Duration;
 
 use crate::config::{self, Config};
 use crate::domain::Stamp;
-use crate::ingest::{Carrier, Carriers};
+use crate::health::ZonesState;
+use crate::ingest::{Carrier, Carriers, Ground};
 use crate::plan::{FenceLimits, Plan};
-use crate::store::{Store, StoreError};
+use crate::store::{KeptPlan, Store, StoreError};
 
 /// The last plan file that was good, beside the store.
 const KEPT_FILE: &str = "zones.kept.geojson";
 
-/// The plan, as parsed and as text, and what is wrong with its file.
+/// The plan that is in force, the text of its file, and what is wrong with it.
 pub(super) struct Yard {
-    pub(super) plan: Arc<Plan>,
+    pub(super) ground: Ground,
+    /// Of a file; one that is kept stands in the store.
     pub(super) text: Option<Arc<str>>,
-    pub(super) trouble: Option<String>,
+    /// What the screens are told of a plan that is kept.
+    pub(super) state: Option<ZonesState>,
+    /// What is wrong, and what to do.
+    pub(super) trouble: Option<(String, &'static str)>,
 }
 
 impl Yard {
-    /// Reads the plan file; when it cannot be used, the last good one.
-    pub(super) fn open(config: &Config) -> Self {
-        let Some(path) = &config.plan.zones else {
-            return Self { plan: Arc::new(Plan::empty()), text: None, trouble: None };
+    /// Reads the plan: from its file, and when that cannot be used from the last good one; without a file from the store.
+    pub(super) async fn open(config: &Config, store: &Store) -> Result<Self, StoreError> {
+        match &config.plan.zones {
+            Some(path) => Ok(Self::of_file(path, &config.store.dir.join(KEPT_FILE))),
+            None => Ok(Self::of_store(store.read(|reader| reader.plan(None)).await?)),
+        }
+    }
+
+    fn of_store(kept: Option<KeptPlan>) -> Self {
+        let (rev, after_ms) = kept.as_ref().map_or((0, 0), |kept| (kept.rev, kept.after_ms));
+        let read = kept.map_or_else(|| Ok(Plan::empty()), |kept| Plan::parse(&kept.text));
+        let (plan, trouble) = match read {
+            Ok(plan) => (plan, None),
+            // It was read when it was put there: a later version has another rule, or the row is damaged.
+            Err(invalid) => {
+                let first = invalid.findings.first().map(ToString::to_string).unwrap_or_default();
+                let why = format!("the plan in the store, revision {rev}: {first}; there are no zones");
+                (Plan::empty(), Some((why, "Save it again on the page, or `waypost plan import`.")))
+            }
         };
-        let kept = config.store.dir.join(KEPT_FILE);
+        let state = Some(ZonesState { rev, zones: plan.zones().len() });
+        Self { ground: Ground::new(plan, after_ms), text: None, state, trouble }
+    }
+
+    fn of_file(path: &Path, kept: &Path) -> Self {
         match Plan::read(path) {
             Ok((plan, text)) => {
-                if let Err(error) = keep(&kept, &text) {
+                if let Err(error) = keep(kept, &text) {
                     tracing::warn!(file = %kept.display(), %error, "the plan could not be kept for a start at which its file is bad");
                 }
-                Self { plan: Arc::new(plan), text: Some(text.into()), trouble: None }
+                Self { ground: Ground::new(plan, 0), text: Some(text.into()), state: None, trouble: None }
             }
             Err(invalid) => {
                 // What is wrong with the kept one helps nobody: it is the file of the configuration that is to be mended.
-                let last = Plan::read(&kept).ok();
+                let last = Plan::read(kept).ok();
                 let then = if last.is_some() { "the last good plan is used" } else { "there are no zones" };
-                let trouble = Some(format!("{}; {then}", invalid.first_in_file(path)));
+                let why = format!("{}; {then}", invalid.first_in_file(path));
+                let trouble = Some((why, "Mend the file; `waypost check` names the line. Then restart waypost."));
                 let (plan, text) = last.unzip();
-                Self { plan: Arc::new(plan.unwrap_or_else(Plan::empty)), text: text.map(Into::into), trouble }
+                let ground = Ground::new(plan.unwrap_or_else(Plan::empty), 0);
+                Self { ground, text: text.map(Into::into), state: None, trouble }
             }
         }
     }
@@ -59,7 +85,7 @@ impl Yard {
             let ids: Vec<String> = ranked.into_iter().map(|(_, id)| id.to_owned()).collect();
             let name = asset.to_owned();
             let left = store.read(move |reader| reader.carrier(&name)).await?;
-            let carrier = Carrier::new(asset, &ids, left, Arc::clone(&self.plan), limits(&config.plan), now);
+            let carrier = Carrier::new(asset, &ids, left, self.ground.clone(), limits(&config.plan), now);
             carriers.insert(asset.to_owned(), carrier);
         }
         Ok(Arc::new(carriers))

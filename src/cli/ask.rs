@@ -70,13 +70,13 @@ impl Running {
 
     /// As [`Running::get`], the answer as it stands.
     pub(super) fn text(&self, path: &str) -> Result<String, Failure> {
-        let request = Request { method: "GET", path: path.to_owned(), mime: "", body: Vec::new() };
+        let request = Request { method: "GET", path: path.to_owned(), mime: "", head: "", body: Vec::new() };
         self.exchange(&request, PATIENCE)
     }
 
     /// POSTs to a path below `/api/v1`, for work that takes as long as the log is, and tells a terminal how far the job is.
     pub(super) fn post<T: DeserializeOwned>(&self, path: &str, job: &str, unit: &'static str) -> Result<T, Failure> {
-        let request = Request { method: "POST", path: path.to_owned(), mime: "", body: Vec::new() };
+        let request = Request { method: "POST", path: path.to_owned(), mime: "", head: "", body: Vec::new() };
         let mut progress = Progress::new(unit);
         let answer = std::thread::scope(|threads| {
             let asked = threads.spawn(|| self.exchange(&request, WORK_PATIENCE));
@@ -130,8 +130,8 @@ impl Running {
         let mut stream = UnixStream::connect(&self.socket)?;
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
-        let Request { method, path, mime, body } = request;
-        let mut head = format!("{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+        let Request { method, path, mime, head: more, body } = request;
+        let mut head = format!("{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}");
         if !body.is_empty() {
             head.push_str(&format!("Content-Type: {mime}\r\nContent-Length: {}\r\n", body.len()));
         }

@@ -2,7 +2,9 @@
 //! nothing outlives it, and its data stays in one folder.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,11 +13,12 @@ use std::time::Duration;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::run::{LogFormat, log_to};
+use super::run::{LogFormat, log_to, not_opened};
 use super::{Done, Failure, exit};
-use crate::app::{App, control_path};
+use crate::app::{App, carry_out, control_path};
 use crate::clock::Clock;
-use crate::config::{self, Machine};
+use crate::config::{self, Config, Machine};
+use crate::domain::{Order, Why};
 use crate::simulate::{AtEnd, Device, Faults, Gps, Input, Model, Reads, Scanner, Time, Track};
 
 const ROUTE: &str = include_str!("../../hardware/demo/route.geojson");
@@ -81,9 +84,11 @@ pub(super) fn demo(args: &DemoArgs) -> Done {
     let loaded = config::load(&file, &Machine::read()).map_err(|invalid| {
         Failure::new(exit::INTERNAL, format!("the demo's own configuration is refused\n{invalid}"))
     })?;
+    draw(&loaded.config)?;
+    let pin = pin(&loaded.config.http.pin_file)?;
     let stop = CancellationToken::new();
     let devices = play(&folder.path, &stop)?;
-    say(&folder.path, &file, listen, broker.as_ref());
+    say(&folder.path, &file, listen, &pin, broker.as_ref());
     let store = loaded.config.store.dir.clone();
     let app = App { control: control_path(&store), config: loaded.config, kept_because: None };
     let ended = app
@@ -161,13 +166,11 @@ fn is_root() -> bool {
 }
 
 fn write_config(dir: &Path, listen: SocketAddr, broker: Option<&Broker>) -> Result<PathBuf, Failure> {
-    let zones = dir.join("zones.geojson");
-    fs::write(&zones, ZONES)?;
     let quoted = |path: PathBuf| format!("{:?}", path.display().to_string());
     let mut text = format!(
-        "[node]\nid = \"demo\"\nsite = \"yard\"\nname = \"Demo yard\"\n\n[store]\ndir = {}\n\n[http]\nlisten = [\"{listen}\"]\n\n[plan]\nzones = {}\n\n[[gps]]\nid = \"gps0\"\nport = {}\nbaud = 9600\nasset = \"TRK-07\"\n",
+        "[node]\nid = \"demo\"\nsite = \"yard\"\nname = \"Demo yard\"\n\n[store]\ndir = {}\n\n[http]\nlisten = [\"{listen}\"]\npin_file = {}\n\n[[gps]]\nid = \"gps0\"\nport = {}\nbaud = 9600\nasset = \"TRK-07\"\n",
         quoted(dir.join("store")),
-        quoted(zones),
+        quoted(dir.join("pin")),
         quoted(dir.join("dev/gps0")),
     );
     for (place, ..) in SCANNERS {
@@ -180,6 +183,28 @@ fn write_config(dir: &Path, listen: SocketAddr, broker: Option<&Broker>) -> Resu
     let file = dir.join("waypost.toml");
     fs::write(&file, text)?;
     Ok(file)
+}
+
+/// Puts the plan of the yard into the store, unless there is one that somebody has drawn.
+fn draw(config: &Config) -> Result<(), Failure> {
+    let order = Order::Plan { bytes: ZONES.as_bytes().to_vec(), expect: Some(0) };
+    match carry_out(config, order, "the demo").map_err(|error| not_opened(&error))? {
+        Ok(_) => Ok(()),
+        Err(refused) if refused.why == Why::PlanChanged => Ok(()),
+        Err(refused) => {
+            Err(Failure::new(exit::INTERNAL, format!("the demo's own plan is refused: {}", refused.message)))
+        }
+    }
+}
+
+/// A PIN of its own for this run.
+fn pin(file: &Path) -> Result<String, Failure> {
+    let mut random = [0; 4];
+    fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let pin = format!("{:06}", u32::from_ne_bytes(random) % 1_000_000);
+    let mut to = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?;
+    writeln!(to, "{pin}")?;
+    Ok(pin)
 }
 
 /// Plays the truck and the scanners on a thread of their own, until `stop`.
@@ -224,10 +249,11 @@ fn play(dir: &Path, stop: &CancellationToken) -> Result<std::thread::JoinHandle<
     })?)
 }
 
-fn say(dir: &Path, file: &Path, listen: SocketAddr, broker: Option<&Broker>) {
+fn say(dir: &Path, file: &Path, listen: SocketAddr, pin: &str, broker: Option<&Broker>) {
     // Who tries this has not installed it: the line must work as it stands.
     let program = std::env::current_exe().unwrap_or_else(|_| "waypost".into());
     println!("\n  screen   http://{listen}/");
+    println!("  PIN      {pin}, to change something there");
     println!("  store    {}", dir.join("store/waypost.db").display());
     println!("  ports    {}", dir.join("dev").display());
     println!("  status   {} --config {} status", program.display(), file.display());

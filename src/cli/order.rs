@@ -18,6 +18,8 @@ pub(super) struct Request {
     /// Below `/api/v1`.
     pub(super) path: String,
     pub(super) mime: &'static str,
+    /// Further lines of its head, each with its end.
+    pub(super) head: &'static str,
     pub(super) body: Vec<u8>,
 }
 
@@ -41,6 +43,7 @@ fn request(order: Order) -> Request {
         method,
         path,
         mime: "application/json",
+        head: "",
         body: body.to_string().into_bytes(),
     };
     match order {
@@ -50,24 +53,33 @@ fn request(order: Order) -> Request {
         }
         Order::Delete(asset) => {
             let path = format!("/assets/{}", encoded(&asset));
-            Request { method: "DELETE", path, mime: "", body: Vec::new() }
+            Request { method: "DELETE", path, mime: "", head: "", body: Vec::new() }
         }
         Order::Import { bytes, form, replace } => Request {
             method: "POST",
             path: format!("/assets/import?replace={}", u8::from(replace)),
             mime: if form == ListForm::Csv { "text/csv" } else { "application/json" },
+            head: "",
             body: bytes,
         },
         Order::Place { asset, place, note } => {
             call("POST", format!("/assets/{}/place", encoded(&asset)), json!({ "place": place, "note": note }))
         }
         Order::Scan { code, place } => call("POST", "/scans".to_owned(), json!({ "code": code, "place": place })),
+        // Who gives a file means that file, whatever is there.
+        Order::Plan { bytes, expect: _ } => Request {
+            method: "PUT",
+            path: "/zones".to_owned(),
+            mime: "application/geo+json",
+            head: "If-Match: *\r\n",
+            body: bytes,
+        },
         Order::Letters(bulk) => super::letters::request(&bulk),
         Order::Accept => call("POST", "/identity/accept".to_owned(), json!({})),
         Order::Retire => call("POST", "/identity/retire".to_owned(), json!({})),
         Order::Renamed(was, is) => call("POST", "/identity/rename".to_owned(), json!({ "was": was, "is": is })),
         Order::Stop(job) => {
-            Request { method: "DELETE", path: format!("/letters/actions/{job}"), mime: "", body: Vec::new() }
+            Request { method: "DELETE", path: format!("/letters/actions/{job}"), mime: "", head: "", body: Vec::new() }
         }
     }
 }

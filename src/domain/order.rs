@@ -1,6 +1,6 @@
 //! What a person asks of a running node, and what became of it.
 
-use super::{Bulk, EventId, Job, Standing};
+use super::{Bulk, EventId, Job, Standing, UnixMs};
 
 /// An asset as it stands in the register: a thing that people name, and the codes it can be known by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +55,13 @@ pub enum Order {
         code: String,
         /// Where it is.
         place: Option<String>,
+    },
+    /// To put another plan of the yard in the place of the one that is kept.
+    Plan {
+        /// GeoJSON as it was sent.
+        bytes: Vec<u8>,
+        /// The revision that the person has seen; none: whatever is there.
+        expect: Option<i64>,
     },
     /// To do something with letters; what becomes of it is a [`Job`].
     Letters(Bulk),
@@ -115,6 +122,15 @@ pub enum Done {
         /// Its canonical key.
         key: String,
     },
+    /// A plan is in force.
+    Planned {
+        /// Its revision, from 1.
+        rev: i64,
+        /// How many zones it has.
+        zones: usize,
+        /// Fixes up to this time stood to the zones of a plan before it.
+        after_ms: UnixMs,
+    },
     /// Something is being done with letters.
     Letters(Job),
     /// How the node stands to the platform now.
@@ -156,6 +172,10 @@ pub enum Why {
     Conflict,
     /// There are more or fewer than the person believes.
     CountChanged,
+    /// Somebody else changed the plan meanwhile.
+    PlanChanged,
+    /// The plan is a file: it is not changed here.
+    PlanIsFile,
     /// No asset has this key, and new ones are held.
     UnknownTag,
     /// Too many orders wait already.
@@ -173,6 +193,8 @@ impl Why {
             Self::NotFound => "not_found",
             Self::Conflict => "conflict",
             Self::CountChanged => "count_changed",
+            Self::PlanChanged => "plan_changed",
+            Self::PlanIsFile => "plan_is_file",
             Self::UnknownTag => "unknown_tag",
             Self::Busy => "busy",
             Self::Store => "store_unavailable",

@@ -179,8 +179,8 @@ pub const ALARMS: &[Kind] = &[
     kind(
         "plan_invalid",
         Severity::Warn,
-        "The plan of the zones cannot be used; the last good one is.",
-        "`waypost check` names the line; then restart waypost.",
+        "The plan of the zones cannot be used; of a file the last good one is.",
+        "A file: `waypost check` names the line; then restart waypost. One that is kept: save it again on the page.",
     ),
     kind(
         "protocol_311",

@@ -216,6 +216,15 @@ pub struct Alarm {
     pub count: u32,
 }
 
+/// The plan of the yard that is kept in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ZonesState {
+    /// Which one: grows with each change; 0 before the first.
+    pub rev: i64,
+    /// How many zones it has.
+    pub zones: usize,
+}
+
 /// One value on the board.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
@@ -237,6 +246,8 @@ pub enum State {
     Job(Job),
     /// A chore of the node's own that runs.
     Chore(ChoreState),
+    /// The plan of the yard that is kept in the store.
+    Zones(ZonesState),
 }
 
 impl State {
@@ -252,6 +263,7 @@ impl State {
             Self::Alarm(_) => "alarm",
             Self::Asset(_) => "asset",
             Self::Job(_) | Self::Chore(_) => "job",
+            Self::Zones(_) => "zones",
         }
     }
 
@@ -264,7 +276,7 @@ impl State {
             Self::Alarm(v) => &v.name,
             Self::Asset(v) => &v.asset,
             Self::Chore(v) => v.job,
-            Self::Uplink(_) | Self::Disk(_) | Self::Clock(_) | Self::Job(_) => "",
+            Self::Uplink(_) | Self::Disk(_) | Self::Clock(_) | Self::Job(_) | Self::Zones(_) => "",
         }
     }
 
@@ -277,7 +289,7 @@ impl State {
             Self::Disk(v) => !v.writable || v.used_pct >= 95 || v.intake == "refused",
             Self::Worker(v) => !matches!(v.state, "fresh" | "ended"),
             Self::Alarm(_) => true,
-            Self::Clock(_) | Self::Asset(_) | Self::Job(_) | Self::Chore(_) => false,
+            Self::Clock(_) | Self::Asset(_) | Self::Job(_) | Self::Chore(_) | Self::Zones(_) => false,
         }
     }
 }

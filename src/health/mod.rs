@@ -19,7 +19,7 @@ mod worker;
 pub use beat::{Beat, PARKED_MAX};
 pub use board::{
     Alarm, Board, ClockState, DiskState, Posted, Severity, SourceCondition, SourceState, State, UplinkState,
-    WorkerState,
+    WorkerState, ZonesState,
 };
 pub use chore::{AlreadyRunning, Chore, ChoreState};
 pub use labels::{

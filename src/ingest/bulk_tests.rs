@@ -12,7 +12,7 @@ use crate::store::Origin;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-fn clerk_of(bench: &Bench) -> Clerk {
+pub(super) fn clerk_of(bench: &Bench) -> Clerk {
     let node = &bench.node;
     Clerk {
         node: node.id.clone(),
@@ -20,6 +20,8 @@ fn clerk_of(bench: &Bench) -> Clerk {
         unknown: Unknown::Hold,
         scanners: Vec::new(),
         carriers: Arc::clone(&node.carriers),
+        ground: Ground::default(),
+        plan_file: None,
         store: node.store.clone(),
         board: node.board.clone(),
         keeper: node.keeper.clone(),

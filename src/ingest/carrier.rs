@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::{Fix, Mode, PlaceSaid, Stamp, UnixMs};
-use crate::plan::{Fence, FenceLimits, Plan, Seen};
+use crate::plan::{Fence, FenceLimits, Seen};
 use crate::store::FenceMark;
 
+use super::ground::{Ground, InForce};
 use super::refence::statements;
 
 /// The leader is replaced when it has been worse than another for so long. µs (peers: 5 s of a bad fix is a lost one)
@@ -68,7 +69,7 @@ pub type Carriers = Arc<BTreeMap<String, Carrier>>;
 #[derive(Clone)]
 pub struct Carrier {
     asset: Arc<str>,
-    plan: Arc<Plan>,
+    pub(super) ground: Ground,
     limits: FenceLimits,
     inner: Arc<Mutex<Inner>>,
 }
@@ -88,7 +89,7 @@ impl Carrier {
         asset: &str,
         receivers: &[String],
         (fence, lead): (Option<String>, Option<String>),
-        plan: Arc<Plan>,
+        ground: Ground,
         limits: FenceLimits,
         now: Stamp,
     ) -> Self {
@@ -99,7 +100,7 @@ impl Carrier {
         let lead = lead.and_then(|lead| receivers.iter().position(|one| one.source == lead)).unwrap_or(0);
         let fence = fence.and_then(|text| Fence::from_text(&text)).unwrap_or_default();
         let inner = Inner { receivers, lead, began_us: now.mono_us, fence };
-        Self { asset: asset.into(), plan, limits, inner: Arc::new(Mutex::new(inner)) }
+        Self { asset: asset.into(), ground, limits, inner: Arc::new(Mutex::new(inner)) }
     }
 
     /// The asset.
@@ -108,9 +109,9 @@ impl Carrier {
         &self.asset
     }
 
-    /// The plan it moves on.
-    pub(super) fn plan(&self) -> &Plan {
-        &self.plan
+    /// The plan it moves on now.
+    pub(super) fn plan(&self) -> InForce {
+        self.ground.now()
     }
 
     /// How far a fence holds an asset.
@@ -125,11 +126,12 @@ impl Carrier {
 
     /// Moves the asset against the zones.
     pub(super) fn step(&self, fix: &Fix) -> Part {
+        let plan = self.plan().plan;
         let mut inner = self.lock();
         let before = inner.fence.clone();
         let left = before.place().map(str::to_owned);
         let seen = seen(fix.time_ms, fix.lat_deg, fix.lon_deg, fix.hdop);
-        let crossings = inner.fence.step(&self.plan, &self.limits, &seen);
+        let crossings = inner.fence.step(&plan, &self.limits, &seen);
         let fence = (inner.fence != before).then(|| inner.fence.to_text());
         let places = statements(left, crossings.into_iter().map(|crossing| crossing.place));
         Part::Leads { before: Box::new(before), places, fence }

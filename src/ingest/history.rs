@@ -95,7 +95,8 @@ pub(super) fn settle(txn: &mut Txn<'_>, state: &mut AssetState, carriers: &Carri
 /// Looks what GPS says against the place.
 fn contradict(txn: &Txn<'_>, state: &mut AssetState, carriers: &Carriers) -> Result<()> {
     // Only a zone of the plan can be contradicted, by a receiver that has seen the asset: else nothing is looked up.
-    let is_zone = |place: &&str| carriers.get(&state.asset).is_some_and(|carrier| carrier.plan().zone(place).is_some());
+    let is_zone =
+        |place: &&str| carriers.get(&state.asset).is_some_and(|carrier| carrier.plan().plan.zone(place).is_some());
     let place = state.place.as_deref().filter(|_| state.position.is_some()).filter(is_zone);
     state.gps_place = match place {
         Some(place) => contradiction(txn.fence_at(&state.asset, UnixMs::MAX, EventId([0xff; 16]))?.as_ref(), place),

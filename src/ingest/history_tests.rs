@@ -120,7 +120,7 @@ async fn present(bench: &Bench) -> Vec<String> {
     all
 }
 
-async fn rows(bench: &Bench) -> Vec<Row> {
+pub(super) async fn rows(bench: &Bench) -> Vec<Row> {
     let mut all: Vec<Row> = Vec::new();
     loop {
         let after = all.last().map_or(crate::domain::Seq(0), |row| row.seq);
@@ -145,7 +145,7 @@ async fn assert_rebuilt(bench: &Bench) {
     }
 }
 
-fn told(rows: &[Row]) -> Vec<String> {
+pub(super) fn told(rows: &[Row]) -> Vec<String> {
     let body = |row: &Row| serde_json::from_str::<serde_json::Value>(&row.body).unwrap();
     rows.iter()
         .filter(|row| row.kind == Kind::Place)
@@ -249,18 +249,28 @@ async fn a_word_that_changes_nothing_is_still_the_last_that_was_said() {
 
 /// Three zones along a road of 600 m to the north: a gate across it, a yard, and a dock in the yard.
 pub(crate) fn yard() -> Plan {
-    let zone = |id: &str, kind: &str, south: f64, north: f64, west: f64, east: f64| {
+    Plan::parse(&drawn(&YARD)).unwrap()
+}
+
+/// Id, kind, and where it reaches: south, north, west, east. Metres.
+pub(crate) type Drawn = (&'static str, &'static str, [f64; 4]);
+
+pub(crate) const YARD: [Drawn; 3] = [
+    ("gate", "gate", [100.0, 106.0, -20.0, 20.0]),
+    ("yard", "building", [200.0, 500.0, -50.0, 50.0]),
+    ("dock-3", "dock", [400.0, 420.0, -10.0, 10.0]),
+];
+
+/// A plan of rectangles along the road.
+pub(crate) fn drawn(zones: &[Drawn]) -> String {
+    let zone = |(id, kind, [south, north, west, east]): &Drawn| {
         let (s, n) = (59.0 + south / 111_195.0, 59.0 + north / 111_195.0);
         let (w, e) = (11.0 + west / 57_270.0, 11.0 + east / 57_270.0);
         serde_json::json!({"type":"Feature","properties":{"id":id,"kind":kind},"geometry":{"type":"Polygon",
             "coordinates":[[[w,s],[e,s],[e,n],[w,n],[w,s]]]}})
     };
-    let features = [
-        zone("gate", "gate", 100.0, 106.0, -20.0, 20.0),
-        zone("yard", "building", 200.0, 500.0, -50.0, 50.0),
-        zone("dock-3", "dock", 400.0, 420.0, -10.0, 10.0),
-    ];
-    Plan::parse(&serde_json::json!({"type":"FeatureCollection","features":features}).to_string()).unwrap()
+    let features: Vec<_> = zones.iter().map(zone).collect();
+    serde_json::json!({"type":"FeatureCollection","features":features}).to_string()
 }
 
 /// RMC and GGA of one second of the morning, so many metres north of the south end of the road.

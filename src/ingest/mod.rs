@@ -5,6 +5,7 @@ mod bulk;
 mod carrier;
 mod csv;
 mod ears;
+mod ground;
 mod hand;
 mod history;
 mod hold;
@@ -43,6 +44,7 @@ use crate::source::Input;
 use crate::store::{Group, Store, StoreError};
 
 pub use carrier::{Carrier, Carriers};
+pub use ground::{Ground, InForce};
 pub use ring::{Origin, Ring};
 
 use ears::{Ears, Heard};
@@ -467,6 +469,8 @@ async fn submit(store: Store, desk: Arc<Desk>, frames: Arc<Vec<Frame>>) -> Resul
 mod bulk_tests;
 #[cfg(test)]
 mod commit_tests;
+#[cfg(test)]
+mod ground_tests;
 #[cfg(test)]
 pub(crate) mod history_tests;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The worker `desk`: what people ask of the node, carried out one after the other, each in a transaction of its own.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::health::{Board, Ctx, Outcome, PARKED_MAX, Worker, wedge};
 use crate::store::{Group, Store, StoreError, Txn};
 
 use super::carrier::Carriers;
+use super::ground::Ground;
 use super::hand::{self, Hand};
 use super::list::{self, Row};
 use super::register;
@@ -45,6 +47,10 @@ pub struct Clerk {
     pub scanners: Vec<Scanner>,
     /// The assets that receivers move.
     pub carriers: Carriers,
+    /// The plan they move on.
+    pub ground: Ground,
+    /// The file of the plan; none: it is kept in the store, and changed here.
+    pub plan_file: Option<PathBuf>,
     /// The truth.
     pub store: Store,
     /// Where a job says how far it is.
@@ -165,6 +171,7 @@ impl Clerk {
                 let detail = format!("{code} at {}", place.as_deref().unwrap_or("no place"));
                 self.audited(who, "scan", detail, move |txn, hand| hand::scan(txn, hand, &code, place.as_deref())).await
             }
+            Order::Plan { bytes, expect } => self.draw(bytes, expect, who).await,
             Order::Letters(bulk) => self.begin(bulk, who).await,
             Order::Stop(job) => self.stop(job, who).await,
             Order::Accept => {
@@ -209,7 +216,7 @@ impl Clerk {
     }
 
     /// Runs `work` in a transaction with its audit row, unless it refuses.
-    async fn audited<F>(&self, who: &str, what: &'static str, detail: String, mut work: F) -> Answer
+    pub(super) async fn audited<F>(&self, who: &str, what: &'static str, detail: String, mut work: F) -> Answer
     where
         F: FnMut(&mut Txn<'_>, &Hand<'_>) -> crate::store::Result<Answer> + Send + 'static,
     {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::domain::{By, EventId, Fix, PlaceSaid, Said, SaidKey, UnixMs};
 use crate::identity;
-use crate::plan::{Fence, GAP_MAX_MS};
+use crate::plan::{Fence, GAP_MAX_MS, Plan};
 use crate::store::{Result, StoredFix, Txn};
 
 use super::carrier::{Carrier, seen};
@@ -41,6 +41,7 @@ struct Known {
 pub(super) fn refence(
     txn: &mut Txn<'_>,
     carrier: &Carrier,
+    plan: &Plan,
     fix: &Fix,
     state: &mut crate::domain::AssetState,
     word: &Word<'_>,
@@ -55,9 +56,9 @@ pub(super) fn refence(
     let before = known(txn.fixes_between(asset, behind, true, PAGE)?);
     // The newest that has a say: one beyond a zone that the asset has not left has none.
     let _resumed = before.iter().rev().filter(|one| (one.ts_ms, one.id) < (ts_ms, id)).any(|last| {
-        fence.resume(carrier.plan(), carrier.limits(), &seen(last.ts_ms, last.body.lat, last.body.lon, last.body.hdop))
+        fence.resume(plan, carrier.limits(), &seen(last.ts_ms, last.body.lat, last.body.lon, last.body.hdop))
     });
-    let mut telling = Telling { was: fence.clone(), fence, gone: Vec::new(), new: Vec::new() };
+    let mut telling = Telling { plan, was: fence.clone(), fence, gone: Vec::new(), new: Vec::new() };
     let late = Body { lat: fix.lat_deg, lon: fix.lon_deg, hdop: fix.hdop, doubt: Vec::new(), spare: false };
     telling.hear(txn, carrier, &Known { id, ts_ms, body: late }, word)?;
     let settled = telling.follow(txn, carrier, sent_s, word)?;
@@ -65,7 +66,9 @@ pub(super) fn refence(
     Ok((!settled).then_some(telling.fence))
 }
 
-struct Telling {
+struct Telling<'a> {
+    /// The plan that all of it is told by.
+    plan: &'a Plan,
     /// How it stood after the last fix in the old telling. The marks behind it are written anew already.
     was: Fence,
     /// And in the new one.
@@ -74,7 +77,7 @@ struct Telling {
     new: Vec<Said>,
 }
 
-impl Telling {
+impl Telling<'_> {
     /// Goes through the fixes that follow. Answers whether both tellings came to the same.
     fn follow(&mut self, txn: &mut Txn<'_>, carrier: &Carrier, sent_s: u32, word: &Word<'_>) -> Result<bool> {
         let mut last = (word.sighting.ts_ms, word.sighting.id);
@@ -108,7 +111,7 @@ impl Telling {
         let before = self.fence.clone();
         let at = seen(fix.ts_ms, fix.body.lat, fix.body.lon, fix.body.hdop);
         let left = before.place().map(str::to_owned);
-        let crossings = self.fence.step(carrier.plan(), carrier.limits(), &at);
+        let crossings = self.fence.step(self.plan, carrier.limits(), &at);
         let state = (self.fence != before).then(|| self.fence.to_text());
         txn.set_fence(asset, fix.ts_ms, fix.id, state.as_deref())?;
         let key = SaidKey { order_ms: fix.ts_ms, nudge: 0, cause: fix.id, nth: 0 };

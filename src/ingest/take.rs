@@ -233,7 +233,7 @@ fn move_asset(txn: &mut Txn<'_>, desk: &Desk, frame: &FixFrame, sighting: &Sight
 /// Whether the log agrees with how an asset stood to the zones before a fix. What it says of a time that has not come, by a
 /// receiver that began with a wrong date, it says of now: else that would be the newest for years.
 fn knows(txn: &mut Txn<'_>, carrier: &Carrier, before: &Fence, seen: &Sighting) -> Result<bool> {
-    if carrier.plan().is_empty() {
+    if carrier.plan().plan.is_empty() {
         return Ok(true);
     }
     let (at_ms, fence) = newest(txn, carrier)?;
@@ -262,14 +262,15 @@ fn late_fix(
     taken: &mut Taken,
 ) -> Result<Option<AssetState>> {
     let present = txn.asset(carrier.asset())?;
-    let Some(mut state) = present.filter(|_| frame.tq.is_trusted() && !carrier.plan().is_empty()) else {
+    let in_force = carrier.plan();
+    let Some(mut state) = present.filter(|_| frame.tq.is_trusted() && !in_force.plan.is_empty()) else {
         return Ok(None);
     };
-    if frame.fix.time_ms < txn.history_from()? {
-        // How it stood to the zones then is no longer there.
+    if frame.fix.time_ms < txn.history_from()? || frame.fix.time_ms <= in_force.after_ms {
+        // How it stood to the zones then is no longer there; or other zones held then, and what they said stays said.
         return Ok(None);
     }
-    let fence = refence(txn, carrier, &frame.fix, &mut state, word)?;
+    let fence = refence(txn, carrier, &in_force.plan, &frame.fix, &mut state, word)?;
     taken.fence = fence.or(taken.fence.take());
     settle(txn, &mut state, &desk.carriers)?;
     Ok(Some(state))

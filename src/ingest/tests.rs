@@ -155,7 +155,7 @@ fn run_writer(seat: WriterSeat, clock: &Clock, stop: &CancellationToken) -> std:
 /// The truck of the node, moved by these receivers.
 pub(super) fn carriers(receivers: &[&str], plan: Plan, now: Stamp) -> Carriers {
     let ids: Vec<String> = receivers.iter().map(|&id| id.to_owned()).collect();
-    let truck = Carrier::new("TRK-07", &ids, (None, None), Arc::new(plan), FenceLimits::default(), now);
+    let truck = Carrier::new("TRK-07", &ids, (None, None), Ground::new(plan, 0), FenceLimits::default(), now);
     Arc::new(BTreeMap::from([("TRK-07".to_owned(), truck)]))
 }
 

@@ -105,6 +105,14 @@ impl Plan {
         parse::parse(text)
     }
 
+    /// Reads a plan as it was sent or stands in a file, and answers its text without a byte order mark.
+    ///
+    /// # Errors
+    /// As [`Plan::parse`]; what is no UTF-8 is a finding too.
+    pub fn from_bytes(bytes: &[u8]) -> Result<(Self, String), Invalid> {
+        parse::from_bytes(bytes)
+    }
+
     /// Reads a plan from its file, no more of it than a plan may have, and its text.
     ///
     /// # Errors

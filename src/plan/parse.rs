@@ -34,14 +34,18 @@ pub(super) fn read(path: &Path) -> Result<(Plan, String), Invalid> {
             "name a GeoJSON file that the service may read in plan.zones",
         ));
     }
-    match std::str::from_utf8(&bytes) {
+    from_bytes(&bytes)
+}
+
+pub(super) fn from_bytes(bytes: &[u8]) -> Result<(Plan, String), Invalid> {
+    match std::str::from_utf8(bytes) {
         // A byte order mark is no part of the JSON that a page is given.
         Ok(text) => parse(text).map(|plan| (plan, text.trim_start_matches('\u{feff}').to_owned())),
         Err(_) if bytes.len() > BYTES_MAX => Err(too_long()),
         Err(error) => {
             let good = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
             let (line, column) = place(good, good.len());
-            let (message, remedy) = ("is no UTF-8 text".to_owned(), "save the file as UTF-8".to_owned());
+            let (message, remedy) = ("is no UTF-8 text".to_owned(), "save it as UTF-8".to_owned());
             Err(Invalid { findings: vec![Finding { line, column, feature: String::new(), message, remedy }] })
         }
     }

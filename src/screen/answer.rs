@@ -110,7 +110,8 @@ impl From<Refused> for Fault {
         let status = match refused.why {
             Why::Invalid => StatusCode::BAD_REQUEST,
             Why::NotFound => StatusCode::NOT_FOUND,
-            Why::Conflict | Why::CountChanged | Why::UnknownTag => StatusCode::CONFLICT,
+            Why::Conflict | Why::CountChanged | Why::UnknownTag | Why::PlanIsFile => StatusCode::CONFLICT,
+            Why::PlanChanged => StatusCode::PRECONDITION_FAILED,
             Why::Busy | Why::Store => StatusCode::SERVICE_UNAVAILABLE,
         };
         let fault = Self::new(status, refused.why.as_str(), refused.message, refused.hint);

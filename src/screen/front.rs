@@ -57,7 +57,7 @@ pub(super) struct Front {
     pub(super) tally: Tally,
     pub(super) roster: Roster,
     pub(super) clock: Clock,
-    /// The plan of the yard as it was given.
+    /// The plan of the yard as its file gives it.
     pub(super) plan: Option<Box<serde_json::value::RawValue>>,
     /// How it is to be shown.
     pub(super) yard: Plan,

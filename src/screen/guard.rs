@@ -23,10 +23,11 @@ use super::query::cut;
 
 /// A request's body, at most. Bytes.
 pub(super) const BODY_MAX: usize = 64 * 1024;
-/// A list of assets. Bytes.
+/// A list of assets, or a plan. Bytes.
 pub(super) const LIST_MAX: usize = 2 << 20;
-/// The call that takes one.
+/// The calls that take one.
 pub(super) const IMPORT: &str = "/api/v1/assets/import";
+const ZONES: &str = "/api/v1/zones";
 /// The call that makes an operator of who has the PIN.
 const SESSION: &str = "/api/v1/session";
 
@@ -100,7 +101,7 @@ fn check(front: &Front, request: &Request) -> Result<(), Fault> {
             ));
         }
     }
-    let most = if request.uri().path() == IMPORT { LIST_MAX } else { BODY_MAX };
+    let most = if [IMPORT, ZONES].contains(&request.uri().path()) { LIST_MAX } else { BODY_MAX };
     let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if let Some(length) = length.filter(|length| usize::try_from(*length).map_or(true, |length| length > most)) {
         return Err(too_large(&format!("the body has {length} bytes"), most));

@@ -1,11 +1,10 @@
-//! The calls on places: the plan of the yard, and where one asset has been.
+//! Where one asset has been.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::Uri;
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::domain::{Change, UnixMs};
 use crate::store::Told;
@@ -13,24 +12,6 @@ use crate::store::Told;
 use super::answer::{Answer, json, text};
 use super::front::Front;
 use super::query::Asked;
-
-#[derive(Serialize)]
-struct Zones<'a> {
-    /// What is up on the page.
-    bearing_deg: f64,
-    /// A stay at a dock longer than this is too long; 0: none is.
-    overstay_min: u32,
-    /// The plan as it was given, GeoJSON; absent when there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    plan: Option<&'a RawValue>,
-}
-
-/// Answers the plan of the yard.
-pub(super) async fn zones(State(front): State<Arc<Front>>, uri: Uri) -> Answer {
-    Asked::of(&uri, &[])?;
-    let (bearing_deg, overstay_min) = (front.yard.bearing_deg, front.yard.overstay_min);
-    Ok(json(text(&Zones { bearing_deg, overstay_min, plan: front.plan.as_deref() })))
-}
 
 #[derive(Serialize)]
 struct History<'a> {

@@ -31,6 +31,7 @@ mod session;
 mod sheet;
 mod stream;
 mod tail;
+mod zones;
 #[cfg(test)]
 mod api_tests;
 #[cfg(test)]
@@ -79,7 +80,7 @@ pub struct Parts {
     pub roster: Roster,
     /// The time.
     pub clock: Clock,
-    /// The plan of the yard, GeoJSON that has been checked, and how it is to be shown.
+    /// The plan of the yard where a file gives it, GeoJSON that has been checked, and how a plan is to be shown.
     pub plan: (Option<Arc<str>>, Plan),
     /// Who carries out what people ask for.
     pub desk: Desk,

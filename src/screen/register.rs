@@ -16,7 +16,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::domain::{ListForm, Order, Refused, Thing, UnixMs, Why};
+use crate::domain::{Carried, ListForm, Order, Refused, Thing, UnixMs, Why};
 use crate::store::Listed;
 use crate::wire;
 
@@ -199,6 +199,11 @@ pub(super) fn parsed<T: DeserializeOwned>(bytes: &[u8], shape: &str) -> Result<T
 
 /// Hands an order to the desk and answers what became of it.
 pub(super) async fn order(front: &Front, caller: &Caller, order: Order) -> Answer {
+    Ok(json(wire::carried(&carried(front, caller, order).await?)))
+}
+
+/// Hands an order to the desk and waits for what became of it.
+pub(super) async fn carried(front: &Front, caller: &Caller, order: Order) -> Result<Carried, Fault> {
     caller.operator()?;
     let who = caller.who().to_owned();
     let (reply, answer) = oneshot::channel();
@@ -210,7 +215,7 @@ pub(super) async fn order(front: &Front, caller: &Caller, order: Order) -> Answe
     let answer = timeout(ORDER_WAIT, answer).await.map_err(|_| lost("the order takes long"))?;
     let carried = answer.map_err(|_| lost("the desk was started anew"))??;
     tell(front, &carried.touched).await;
-    Ok(json(wire::carried(&carried)))
+    Ok(carried)
 }
 
 /// Tells the streams of assets that changed or are gone without an event that says so.

@@ -94,6 +94,7 @@ pub(super) fn state(state: &State, counts: Option<&Counts>, boot: i64, now: Stam
         State::Asset(v) => wire::asset(v),
         State::Job(v) => wire::job(v),
         State::Chore(v) => text(v),
+        State::Zones(v) => text(v),
     }
 }
 

@@ -17,7 +17,7 @@ use super::bind::Doors;
 use super::front::Front;
 use super::{
     api, assets, conn, delivery, events, guard, history, identity, letters, probes, purge, rebuild, records, recount,
-    register, session, stream,
+    register, session, stream, zones,
 };
 
 /// What one turn of the accept loop may take.
@@ -96,7 +96,7 @@ pub(super) fn router(front: &Arc<Front>) -> Router {
         .route("/assets/{id}", get(register::one).put(register::put).delete(register::delete))
         .route("/assets/{id}/place", post(register::place))
         .route("/assets/{id}/history", get(history::history))
-        .route("/zones", get(history::zones))
+        .route("/zones", get(zones::show).put(zones::put))
         .route("/scans", post(register::scan))
         .route("/sources", get(api::sources))
         .route("/sheets", get(records::sheets))

@@ -44,6 +44,7 @@ mod trouble;
 mod txn;
 mod walk;
 mod writer;
+mod zones;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -85,6 +86,7 @@ pub use told::Named;
 pub use txn::{Append, Draft, Txn};
 pub use walk::{Closing, LetterCount, Mark, Stretch};
 pub use writer::{Commit, Group, WriterSeat};
+pub use zones::KeptPlan;
 
 use quota::Quota;
 use readers::Readers;

@@ -45,6 +45,7 @@ fn in_words(torn: &[String]) -> String {
     let mut words: Vec<&str> = Vec::new();
     for table in torn {
         let word = match table.as_str() {
+            "zones" => "the plan of the yard",
             "assets" | "asset_keys" => "the register of assets",
             "letters" | "steps" | "jobs" => "letters",
             "places" | "said" | "turns" | "voids" | "fences" | "base" | "carriers" => "places and their history",

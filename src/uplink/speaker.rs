@@ -117,7 +117,7 @@ impl Speaker {
                     self.is_clock_new |= self.clock.as_ref().is_none_or(|old| old.rev != clock.rev);
                     self.clock = Some(clock);
                 }
-                Some(State::Uplink(_) | State::Worker(_) | State::Job(_) | State::Chore(_)) => {}
+                Some(State::Uplink(_) | State::Worker(_) | State::Job(_) | State::Chore(_) | State::Zones(_)) => {}
                 None => self.over(posted.kind, &posted.key),
             }
         }

@@ -147,6 +147,7 @@ pub fn carried(carried: &Carried) -> String {
             json!({ "asset": asset, "was": was, "moved": id.is_some(), "id": id.map(|id| id.to_string()) })
         }
         Done::Scanned { id, asset, key } => json!({ "id": id.to_string(), "asset": asset, "key": key }),
+        Done::Planned { rev, zones, .. } => json!({ "rev": rev, "zones": zones }),
         Done::Letters(job) => return super::job(job),
         Done::Stands(standing) => json!({ "standing": standing.as_str() }),
     };

@@ -51,3 +51,4 @@ mod uart;
 mod upstream;
 mod wedge;
 mod wire;
+mod zones;

@@ -37,7 +37,7 @@ export function steps(scene) {
   }
   found.push(plan.zones.length > 0
     ? { key: "plan", shape: "ok", what: t("Yard plan"), text: few(plan.zones.length, "{n} zone", "{n} zones") }
-    : { key: "plan", shape: "stale", what: t("No yard plan yet"), text: t("Draw zones as GeoJSON, in geojson.io or QGIS, and name the file:"), code: "[plan] zones = \"/etc/waypost/zones.geojson\"" });
+    : { key: "plan", shape: "stale", what: t("No yard plan yet"), text: t("Draw it on the screen Live with “Edit plan”, or load zones as GeoJSON there.") });
   const up = state.uplink;
   found.push(!up?.configured
     ? { key: "upstream", shape: "stale", what: t("Upstream is not set up"), text: t("Events stay here until a broker is given:"), code: "[uplink] url = \"mqtts:…\"" }

@@ -21,32 +21,72 @@ export const COMPARE = new Intl.Collator("en", { numeric: true }).compare;
 /** @param {import("../types").Page} page @returns {import("../types").View} */
 export function view(page) {
   const title = h("h1", "vh");
-  const map = plan({ pick: page.select, place: (place) => look(place) });
+  const map = plan({ pick: page.select, place: (place) => look(place), over: () => editing?.over() });
+  /** Somebody draws the plan. @type {ReturnType<typeof import("./editor.js").editor>|null} */
+  let editing = null;
+  const edit = button("btn sm zbegin", "", () => void begin());
   const ticker = tickerRow();
   const card = cardOf(page);
   const list = listOf(page);
   const look = list.look;
-  const node = h("div", "yard", title, h("div", "ground", map.node, ticker.node), h("section", "side", card.node, list.node));
+  const side = h("section", "side", card.node, list.node);
+  const node = h("div", "yard", title, h("div", "ground", map.node, ticker.node), side);
   let frozen = false;
+  map.node.append(edit);
+
+  /** Opens the editor, or says why there is none. */
+  async function begin() {
+    const loaded = await import("./editor.js").catch(() => null);
+    if (!loaded) return page.say(t("The gateway did not answer."), true);
+    const { begin: read, editor, notNow, readOnly } = loaded;
+    if (!page.plan().kept) return void readOnly();
+    const wrong = await read();
+    if (wrong) return void notNow(wrong);
+    if (editing) return;
+    edit.hidden = true;
+    editing = editor(page, map, end);
+    node.classList.add("drawing");
+    card.node.hidden = list.node.hidden = true;
+    side.append(editing.node);
+    page.redraw();
+    editing.focus();
+  }
+
+  function end() {
+    editing?.node.remove();
+    editing?.off();
+    editing = null;
+    edit.hidden = false;
+    node.classList.remove("drawing");
+    card.node.hidden = list.node.hidden = false;
+    page.redraw();
+    edit.focus();
+  }
+
   return {
     node,
+    leave: () => editing?.off(),
     get title() { return t("Live"); },
     move(scene) {
+      if (editing) return editing.draw(scene);
       if (!frozen) map.draw(scene);
       card.draw(scene);
     },
     draw(scene) {
       put(title, t("Live"));
+      put(edit, t("Edit plan"));
+      ticker.draw(scene);
+      if (editing) return editing.draw(scene);
       if (!frozen) map.draw(scene);
       card.draw(scene);
       list.draw(scene);
-      ticker.draw(scene);
     },
     scan(text) {
       list.look(text);
       return true;
     },
     key(key) {
+      if (editing) return editing.key(key);
       if (key === "/") list.focus();
       else if (key === "p") {
         frozen = !frozen;

@@ -6,7 +6,7 @@ import { attr, button, h, hide, icon, put, s } from "../dom.js";
 import { isNum, metres, plain, roundLengths } from "../fmt.js";
 import { few, t } from "../i18n.js";
 import { deed, moves } from "../judge.js";
-import { apart, bounds, called, carriedBy, flat, lie, middle, plateOf, shortly, where, within } from "../yard.js";
+import { apart, bounds, called, carriedBy, flat, lie, middle, plateOf, shortly, unflat, where, within } from "../yard.js";
 
 /** @typedef {import("../types").Scene} Scene */
 /** @typedef {import("../types").Zone} Zone */
@@ -23,10 +23,10 @@ const ZOOM = { out: 0.5, in: 40, step: 1.5 };
 const meet = (a, b) => a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h && b.y < a.y + a.h;
 
 /**
- * @param {{pick?: (asset: string|null) => void, place?: (place: string) => void, type?: number, still?: boolean}} how
- *   `type` is the size of its letters, `still` a picture that nobody touches
+ * @param {{pick?: (asset: string|null) => void, place?: (place: string) => void, over?: () => void, type?: number, still?: boolean}} how
+ *   `over` is called when all is drawn, `type` is the size of its letters, `still` a picture that nobody touches
  */
-export function plan({ pick = () => {}, place = () => {}, type = 13, still = false }) {
+export function plan({ pick = () => {}, place = () => {}, over = () => {}, type = 13, still = false }) {
   const grid = s("path", { class: "grid" });
   const ground = s("g", { class: "zones" });
   const loads = s("g", { class: "loads" });
@@ -67,6 +67,8 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
   /** @type {Scene|null} */
   let last = null;
   let spoken = "";
+  /** The frame stays where it is: somebody draws. */
+  let held_still = false;
   const redraw = () => last && self.draw(last);
 
   new ResizeObserver(() => {
@@ -91,10 +93,7 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
     };
     tool("plus", () => zoomBy(ZOOM.step));
     tool("minus", () => zoomBy(1 / ZOOM.step));
-    tool(null, () => {
-      hand = { x: 0, y: 0, zoom: 1 };
-      redraw();
-    });
+    tool(null, whole);
     svg.addEventListener("wheel", (event) => {
       event.preventDefault();
       zoomBy(event.deltaY < 0 ? 1.2 : 1 / 1.2, event.offsetX, event.offsetY);
@@ -108,6 +107,13 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
     const next = Math.min(ZOOM.in, Math.max(ZOOM.out, hand.zoom * by));
     const real = next / hand.zoom;
     hand = { zoom: next, x: px - size.w / 2 - (px - size.w / 2 - hand.x) * real, y: py - size.h / 2 - (py - size.h / 2 - hand.y) * real };
+    redraw();
+  }
+
+  /** Shows the whole yard. */
+  function whole() {
+    hand = { x: 0, y: 0, zoom: 1 };
+    base.scale = 0;
     redraw();
   }
 
@@ -164,6 +170,7 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
    * @param {{lat: number, lon: number}[]} points @param {number} bearing
    */
   function fit(points, bearing) {
+    if (held_still && base.scale > 0) return;
     const [{ lat: lat0, lon: lon0 }] = points;
     const edge = Math.min(size.w, size.h) < 420 ? 14 : type * 2.4;
     const [w, hgt] = [Math.max(40, size.w - 2 * edge), Math.max(40, size.h - 2 * edge)];
@@ -207,7 +214,8 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
   function take(scene) {
     if (planOf === scene.plan) return;
     planOf = scene.plan;
-    base.scale = 0;
+    if (!held_still) base.scale = 0;
+    ground_of = "";
     // Large things lie below small ones, so that a dock is not under its building.
     const depth = { building: 1, road: 0, service: 2, gate: 3, bay: 4, dock: 5 };
     const order = [...scene.plan.zones].sort((a, b) => (depth[/** @type {keyof typeof depth} */ (a.kind)] ?? 2) - (depth[/** @type {keyof typeof depth} */ (b.kind)] ?? 2));
@@ -439,6 +447,21 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
 
   const self = {
     node,
+    /** Lets the frame stay while somebody draws in it, or follow the yard again. @param {boolean} still */
+    hold(still) {
+      held_still = still;
+      if (!still) planOf = null;
+    },
+    whole,
+    /** Whether there is a frame to draw in. */
+    framed: () => base.scale > 0 && size.w > 0 && !node.classList.contains("bare"),
+    /** Where a place of the earth is in the picture, px. @param {[number, number]} at longitude, latitude @returns {[number, number]} */
+    pixelOf: ([lon, lat]) => pixel({ lat, lon }),
+    /** What place of the earth a point of the picture is. @param {number} px @param {number} py @returns {[number, number]} longitude, latitude */
+    placeOf: (px, py) => unflat(base.lat0, base.lon0, base.bearing)(base.x + (px - size.w / 2 - hand.x) / scale(), base.y - (py - size.h / 2 - hand.y) / scale()),
+    /** Pixels of a metre. */
+    scale,
+    size: () => size,
     /** @param {Scene} scene */
     draw(scene) {
       last = scene;
@@ -465,13 +488,15 @@ export function plan({ pick = () => {}, place = () => {}, type = 13, still = fal
       if (frame.length === 0) {
         attr(grid, "d", "");
         attr(trail, "d", "");
-        return put_marks([]);
+        put_marks([]);
+        return over();
       }
       fit(frame, scene.plan.bearing);
       paper();
       site(scene);
       follow(scene.selected === null ? undefined : assets.get(scene.selected));
       put_marks([...standing(scene), ...moving(placed, scene)]);
+      over();
     },
   };
   return self;

@@ -179,7 +179,7 @@ fn a_file_is_read_no_further_than_a_plan_goes_and_says_what_is_wrong_by_its_name
     let said = |path: &Path| read(path).unwrap_err().in_file(path);
     assert!(said(&path).contains("zones.geojson: cannot be read: "), "{}", said(&path));
     std::fs::write(&path, b"{\n  \"a\xff").unwrap();
-    assert!(said(&path).ends_with("zones.geojson:2:5: is no UTF-8 text; save the file as UTF-8"), "{}", said(&path));
+    assert!(said(&path).ends_with("zones.geojson:2:5: is no UTF-8 text; save it as UTF-8"), "{}", said(&path));
     std::fs::write(&path, vec![0xff; BYTES_MAX + 10]).unwrap();
     assert!(said(&path).contains("zones.geojson: is longer than 2 MiB"), "{}", said(&path));
     std::fs::write(&path, plan_of(&[polygon("a", &square(11.0, 59.0))])).unwrap();

@@ -1,6 +1,7 @@
 // What a person may change on the page, and what keeps everybody else from it: failures, the PIN, the keyboard.
 
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
 import { after, test } from "node:test";
 import { close, givePin, open, PIN, says, text, until, yard, YARD } from "./rig.mjs";
 
@@ -116,6 +117,50 @@ test("the PIN: a wrong one is told, the right one holds, a new one on the gatewa
   assert.ok(told);
   assert.equal((await gateway.json("/api/v1/assets/raw:TRL-1041")).place, "dock-2");
   assert.ok((await gateway.metric("waypost_pin_refused_total")) >= 0);
+});
+
+test("the operator draws the plan on the page, and is told when somebody else has saved another meanwhile", async (t) => {
+  const { gateway, gps } = await yard(t);
+  gateway.setPin();
+  await gps.fix(59.1240, 11.3880);
+  const page = await open(t, `${gateway.url}/?view=live`);
+  await says(page, "#facts", "TRK-07");
+  const zones = () => gateway.json("/api/v1/zones");
+  const revised = (rev) => until(`plan ${rev}`, async () => (await zones()).rev === rev);
+  await page.locator(".zbegin").click();
+  await says(page, "#editor", "Edit the plan", "No zone yet");
+  await page.locator(".ztools button").first().click();
+  await says(page, "#editor", "Dock, dock-1");
+  const name = "<img src=x onerror=window.hurt=1>";
+  await page.locator(".zform input").first().fill(name);
+  await page.locator("#editor .pri").click();
+  await givePin(page);
+  await revised(1);
+  const [zone] = (await zones()).plan.features;
+  assert.deepEqual(zone.properties, { id: "dock-1", name, kind: "dock" });
+  const [ring] = zone.geometry.coordinates;
+  assert.equal(ring.length, 5);
+  assert.deepEqual(ring[0], ring[4], "a ring is closed");
+  await until("the zone drawn", async () => (await page.locator(".zones .zone").count()) === 1);
+  assert.equal(await page.evaluate(() => "hurt" in window || document.querySelector("main img") !== null), false);
+
+  await page.locator(".zform .dang").click();
+  await says(page, "#editor", "No zone yet");
+  assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Undo", "what brings it back has the focus");
+  await page.keyboard.press("Enter");
+  await says(page, "#editor", "Dock, dock-1");
+  await page.locator(".zlist .pick").click();
+
+  writeFileSync(gateway.path("other.geojson"), "{\"type\":\"FeatureCollection\",\"features\":[]}");
+  gateway.command(["plan", "import", gateway.path("other.geojson")]);
+  await says(page, "#editor", "Somebody else has saved another plan meanwhile.");
+  await page.locator(".zform input").first().fill("Mine");
+  await page.locator("#editor .pri").click();
+  await until("the question", async () => (await page.locator("dialog .dang").count()) === 1);
+  assert.equal((await zones()).rev, 2, "nothing is put in the place of what was not seen");
+  await page.locator("dialog .dang").click();
+  await revised(3);
+  assert.equal((await zones()).plan.features[0].properties.name, "Mine");
 });
 
 test("everything goes without a pointer: screens by number, marks by arrows, a search, a move, and the way out of each", async (t) => {

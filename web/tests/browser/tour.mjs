@@ -16,8 +16,21 @@ const folder = "target/look/screens";
 
 const SIZES = { wall: [1920, 1080], desk: [1280, 800], phone: [390, 844], tablet: [800, 1280] };
 const THEMES = ["light", "dark", "night"];
-const SCREENS = { live: "/?view=live", picked: "/?view=live&asset=TRK-07", scans: "/scans", assets: "/assets", failures: "/failures", health: "/health", about: "/about", first: "/first", board: "/?view=board", cab: "/?view=cab" };
+const SCREENS = { live: "/?view=live", edit: "/?view=live", geojson: "/?view=live", picked: "/?view=live&asset=TRK-07", scans: "/scans", assets: "/assets", failures: "/failures", health: "/health", about: "/about", first: "/first", board: "/?view=board", cab: "/?view=cab" };
 const MIN = 60_000;
+
+/** What a person does before a picture. */
+const draws = async (page) => {
+  await page.click(".zbegin");
+  await page.click(".zlist li:nth-child(4) .pick");
+};
+const ACTS = {
+  edit: draws,
+  geojson: async (page) => {
+    await draws(page);
+    await page.click(".ztools button:nth-of-type(3)");
+  },
+};
 
 /** What the gateway would say in each state of the state matrix, from a moment on. */
 const states = (now) => ({
@@ -115,6 +128,7 @@ for (const { screen, theme, size, state, lang, name } of tours) {
   for (const [key, value] of Object.entries({ theme, lang, alone: "1" })) at.searchParams.set(key, value);
   await page.goto(at.href);
   await page.waitForTimeout(state === "lost" ? 16_000 : 1500);
+  await ACTS[screen]?.(page);
   await page.screenshot({ path: `${folder}/${name}.png` });
   for (const what of await page.evaluate(cut)) wrong(name, what);
   if (state === "lost") {
