@@ -165,7 +165,8 @@ fn what_the_first_screen_loads_stays_under_its_budget_of_bytes_and_requests() {
     let font = size("fonts/overpass.woff2");
     assert!(font <= 40 * 1024, "{font} bytes");
     let whole: usize = TREE.iter().filter(|file| file.name.ends_with(".js")).map(|file| size(file.name)).sum();
-    assert!(whole <= 100 * 1024, "{whole} bytes of scripts in all");
+    // What is loaded when it is asked for, the plan's editor and German with it.
+    assert!(whole <= 110 * 1024, "{whole} bytes of scripts in all");
 }
 
 #[tokio::test]
