@@ -44,8 +44,9 @@ use yard::Yard;
 const STOP_WITHIN: Duration = Duration::from_secs(9);
 /// The store has to be opened anew: EX_IOERR of sysexits(3).
 const EXIT_STORE: u8 = 74;
-/// How much nicer what gives way is than the rest, whatever nice value the node was started with.
-const GIVES_WAY: i32 = 10;
+/// How much nicer what gives way is than the rest, whatever nice value the node was started with: a third of a processor that
+/// others want whole, so that it gets on there too.
+const GIVES_WAY: i32 = 5;
 /// Stages of the stop: what reads first, then what takes in, then what goes out, the writer last.
 const STAGE_SOURCE: u8 = 0;
 const STAGE_INGEST: u8 = 1;
@@ -354,9 +355,12 @@ impl Node {
 /// Where what can wait runs: the uplink, and the sweeps through the store. Its threads give way to those that take in and
 /// show, whatever the backlog; on a processor of their own they lose nothing.
 fn chores() -> std::io::Result<tokio::runtime::Runtime> {
-    let give_way = || {
-        // SAFETY: of the calling thread alone, and nothing but a number goes in. To ask for less is refused to nobody.
-        unsafe { libc::nice(GIVES_WAY) };
+    // SAFETY: of the calling thread alone, and nothing but numbers go in; it cannot fail for oneself.
+    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) } + GIVES_WAY;
+    // Not "nicer by so much": a thread begins with the value of the one that starts it, and that may give way already.
+    let give_way = move || {
+        // SAFETY: as above. To ask for less is refused to nobody.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
     };
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

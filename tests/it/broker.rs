@@ -187,7 +187,7 @@ fn what_sends_and_sweeps_gives_way_to_what_takes_in_and_shows() {
         let (chores, others) = (of("chores"), [of("writer"), of("tokio-rt-worker")].concat());
         let all = |some: &[i64], is: i64| some.iter().all(|nice| *nice == is);
         let are_there = !chores.is_empty() && others.len() > 2;
-        (are_there && all(&others, others[0]) && all(&chores, (others[0] + 10).min(19))).then_some(())
+        (are_there && all(&others, others[0]) && all(&chores, (others[0] + 5).min(19))).then_some(())
     });
 }
 
