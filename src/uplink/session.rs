@@ -49,8 +49,8 @@ pub(super) struct Session {
     suspect: Option<(usize, u64)>,
     /// Events that were in flight when the broker ended the connection: so many go one by one, for one of them may be why.
     careful: usize,
-    /// Whether the last connection was given up for a publish unanswered while later ones were.
-    hushed: bool,
+    /// Connections in a row that were given up for a publish unanswered while later ones were.
+    hushed: u32,
     /// What the broker passed over on the connection before, and its place on it.
     overtaken: Option<((usize, u64), u64)>,
     rate: Ration,
@@ -80,7 +80,7 @@ impl Session {
             refused: false,
             suspect: None,
             careful: 0,
-            hushed: false,
+            hushed: 0,
             overtaken: None,
             rate: Ration::new(per_s, 1e6, per_s.max(1.0)),
             replay_rate: Ration::new(per_s / turns::REPLAY_SHARE, 1e6, 1.0),

@@ -9,8 +9,10 @@ use super::{End, Hold, Session, Stand, letter_of};
 /// Connections that an event ends before it is a letter, while the broker took others in between: alone in flight, ended by the
 /// broker or left without an answer; or left without one while those after it had theirs.
 const STRIKES: u32 = 3;
-/// The connections after one on which a publish was passed over are given up in this part of the time.
+/// The connection after one on which a publish was passed over is given up in this part of the time, each further one in half
+/// of that, but not sooner than the least. µs
 const HUSHED: i64 = 4;
+const HUSHED_LEAST_US: i64 = 1_000_000;
 
 impl Session {
     /// The connection is gone; answers how it ended, none when there was none.
@@ -27,11 +29,12 @@ impl Session {
             }
         }
         let letter = code.and_then(letter_of);
-        self.hushed = conn.dropped && conn.overtaken_us.is_some();
+        let is_hushed = conn.dropped && conn.overtaken_us.is_some();
+        self.hushed = if is_hushed { self.hushed.saturating_add(1) } else { 0 };
         let oldest = conn.flights.front().copied().flatten().and_then(|flight| flight.event);
-        self.overtaken = oldest.filter(|_| self.hushed).map(|event| (event, conn.oldest_place()));
+        self.overtaken = oldest.filter(|_| is_hushed).map(|event| (event, conn.oldest_place()));
         let end = match flying[..] {
-            _ if self.hushed => match oldest {
+            _ if is_hushed => match oldest {
                 Some(event) => self.unanswered(event, true),
                 // A word of the node's own is said again on each connection.
                 None if conn.passed > 0 => End::Blamed,
@@ -104,7 +107,10 @@ impl Session {
         let conn = self.conn.as_ref().filter(|conn| !conn.flights.is_empty())?;
         let no_ack_us = self.rules.no_ack_us;
         // Brokers answer in order: what was passed over will hardly be answered, least of all on a second connection.
-        let patience_us = if self.hushed { no_ack_us / HUSHED } else { no_ack_us };
+        let patience_us = match self.hushed {
+            0 => no_ack_us,
+            n => (no_ack_us / HUSHED).unbounded_shr(n - 1).max(HUSHED_LEAST_US.min(no_ack_us / HUSHED)),
+        };
         let passed_over = conn.overtaken_us.map(|since| since + patience_us);
         Some(passed_over.unwrap_or(i64::MAX).min(conn.heard_us + no_ack_us))
     }
