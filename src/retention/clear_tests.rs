@@ -92,6 +92,22 @@ async fn what_was_on_its_way_out_when_an_uplink_came_stays_for_it_and_leaves_onc
 }
 
 #[tokio::test]
+async fn what_was_on_its_way_out_leaves_once_though_an_event_of_another_lane_waits_behind_it() {
+    let mut log = Log::open(true);
+    log.append(300, Kind::Scan, TimeQuality::Ntp).await;
+    let acked = Acknowledged { from: Seq(0), through: Seq(300), sent: 300, unheard: 0 };
+    assert!(log.store.submit(Group::Now, move |txn| txn.acknowledge(Lane::Scan, &acked)).await.unwrap());
+    let days = days(30, 365);
+    let cut = ctx(&log.clock);
+    cut.stop.cancel();
+    assert_eq!(log.retention(&days).make_room(&cut, rows(1 << 40)).await, None, "stopped before the first is removed");
+    // The cursor of its lane stands before all of them.
+    log.append(1, Kind::Fix, TimeQuality::Ntp).await;
+    log.retention(&days).make_room(&ctx(&log.clock), rows(1 << 40)).await.unwrap();
+    assert_eq!((archived(&log.store).len(), log.seqs().await.len()), (300, 1));
+}
+
+#[tokio::test]
 async fn an_archived_event_that_left_later_than_its_neighbours_is_told_in_its_place() {
     let mut log = Log::open(true);
     let mut retention = log.retention(&days(30, 365));

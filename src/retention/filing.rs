@@ -3,10 +3,10 @@
 
 use crate::domain::{Epoch, Seq, UnixMs};
 use crate::health::{Ctx, wedge};
-use crate::store::StoreError;
+use crate::store::{Reader, StoreError};
 
 use super::archive::{self, Goods};
-use super::{Halt, Passed, Retention, blocking, may_leave};
+use super::{Halt, Passed, Retention, blocking};
 
 /// How far the archive in hand is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +59,14 @@ impl Retention {
                 match (numbers.as_deref(), shelf) {
                     (Some(numbers), Some(shelf)) => self.unshelve(ctx, shelf, numbers, passed).await?,
                     (Some(&[first, .., last] | &[first @ last]), None) => {
-                        // An uplink that was configured meanwhile wants what is still in the log: that stays, and leaves with another file.
+                        // What an uplink that was configured meanwhile wants stays, and leaves with another file.
                         let confirm = self.confirm;
-                        let may_leave = self.store.read(move |reader| may_leave(reader, confirm)).await?;
-                        let through = Seq(last).min(may_leave.sent);
+                        let may_leave = move |reader: &Reader<'_>| {
+                            let before = reader.first_unsent(Seq(first), Seq(last))?.map(|unsent| Seq(unsent.0 - 1));
+                            let confirmed = if confirm { reader.confirmed()? } else { Seq(last) };
+                            Ok(before.unwrap_or(Seq(last)).min(confirmed).min(Seq(last)))
+                        };
+                        let through = self.store.read(may_leave).await?;
                         let seqs = numbers.into_iter().flatten().map(Seq).filter(|seq| *seq <= through).collect();
                         self.remove(ctx, Seq(first - 1), through, seqs, passed).await?;
                     }

@@ -103,6 +103,20 @@ fn span(conn: &Connection) -> rusqlite::Result<Span> {
     Ok(Span { base: base(conn)?, sent: sent.map_or(head, Seq), head })
 }
 
+/// The first event of a stretch that waits to be sent.
+fn first_unsent(conn: &Connection, from: Seq, upto: Seq) -> rusqlite::Result<Option<Seq>> {
+    let first: Option<i64> = conn
+        .prepare_cached(
+            "select min(o.seq) from outbox o
+             join ledger l on l.scope = 'events' and l.outcome = 'unsent' and l.n > 0
+              and l.detail = case when o.kind <= 1 then 'fix' else 'scan' end
+             left join cursors c on c.name = l.detail
+             where o.seq between ?1 and ?2 and o.seq > coalesce(c.seq, 0)",
+        )?
+        .query_row((from.0, upto.0), |row| row.get(0))?;
+    Ok(first.map(Seq))
+}
+
 /// Receipts after a place in the log, in the order of `seq`.
 fn receipts(conn: &Connection, after: Seq, upto: Seq, limit: usize) -> rusqlite::Result<Vec<Receipt>> {
     conn.prepare_cached(
@@ -168,6 +182,14 @@ impl Reader<'_> {
     /// As SQLite says.
     pub fn span(&self) -> Look<Span> {
         span(self.conn)
+    }
+
+    /// The first event of a stretch that waits to be sent; none where all of it was, or nobody is there to send it to.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn first_unsent(&self, from: Seq, upto: Seq) -> Look<Option<Seq>> {
+        first_unsent(self.conn, from, upto)
     }
 
     /// When the events after a place in the log were received, in the order of `seq`, at most `limit`.
