@@ -54,12 +54,12 @@ fn put(site: &Site, if_match: &str, text: &str) -> Said {
     talk(UnixStream::connect(site.path("store/control.sock")).unwrap(), "PUT /api/v1/zones", &head, text)
 }
 
-/// The next word on the plan that a stream says.
-fn zones_on(stream: &mut Stream) -> Value {
+/// The next word on the plan that a stream says, other than what it said already: what stands may be told twice at the start.
+fn zones_on(stream: &mut Stream, said: &Value) -> Value {
     loop {
         let message = stream.next().expect("the stream goes on");
         let items = message.data["items"].as_array().into_iter().flatten();
-        if let Some(item) = items.into_iter().find(|item| item["k"] == "zones") {
+        if let Some(item) = items.into_iter().find(|item| item["k"] == "zones" && item["v"] != *said) {
             return item["v"].clone();
         }
     }
@@ -86,12 +86,12 @@ fn a_plan_that_is_put_holds_at_once_for_what_comes_and_is_told_to_every_page_and
     assert_eq!(place(&node), Value::Null);
 
     let mut stream = node.stream(None);
-    assert_eq!(zones_on(&mut stream), json!({ "rev": 0, "zones": 0 }), "what stands is told first");
+    assert_eq!(zones_on(&mut stream, &Value::Null), json!({ "rev": 0, "zones": 0 }), "what stands is told first");
     let hostile = "<img src=x onerror=alert(1)> ' ); drop table zones; -- \u{202e}";
     let drawn = plan(&[zone("road", hostile, "road", ROAD)]);
     let done = put(&site, &empty.tag, &drawn);
     assert_eq!((done.status, &done.body), (200, &json!({ "rev": 1, "zones": 1 })));
-    assert_eq!(zones_on(&mut stream), json!({ "rev": 1, "zones": 1 }));
+    assert_eq!(zones_on(&mut stream, &json!({ "rev": 0, "zones": 0 })), json!({ "rev": 1, "zones": 1 }));
     (5..10).for_each(|second| port.write(&epoch(second)));
     wait_for("the place", || (place(&node) == "road").then_some(()));
 
