@@ -17,6 +17,7 @@ use super::history::Told;
 use super::ledger::Count;
 use super::letters;
 use super::outbox::Damaged;
+use super::purge::unsent;
 use super::txn::Txn;
 use super::{Look, Reader, chain, history};
 
@@ -28,7 +29,8 @@ pub type Moved = Arc<BTreeSet<String>>;
 pub struct Span {
     /// What the events up to here tell is in `base`. Those of them that are still there are exceptions.
     pub base: Seq,
-    /// Nothing up to here waits to be sent.
+    /// Nothing up to here waits to be sent. A bound, told at no cost: it falls back when an event comes whose lane sent its last
+    /// one long ago; [`Reader::first_unsent`] looks.
     pub sent: Seq,
     /// The newest event.
     pub head: Seq,
@@ -105,16 +107,16 @@ fn span(conn: &Connection) -> rusqlite::Result<Span> {
 
 /// The first event of a stretch that waits to be sent.
 fn first_unsent(conn: &Connection, from: Seq, upto: Seq) -> rusqlite::Result<Option<Seq>> {
-    let first: Option<i64> = conn
-        .prepare_cached(
-            "select min(o.seq) from outbox o
-             join ledger l on l.scope = 'events' and l.outcome = 'unsent' and l.n > 0
-              and l.detail = case when o.kind <= 1 then 'fix' else 'scan' end
-             left join cursors c on c.name = l.detail
-             where o.seq between ?1 and ?2 and o.seq > coalesce(c.seq, 0)",
-        )?
-        .query_row((from.0, upto.0), |row| row.get(0))?;
-    Ok(first.map(Seq))
+    let waiting = unsent(conn)?;
+    let mut stmt = conn.prepare_cached("select seq, kind from outbox where seq between ?1 and ?2 order by seq")?;
+    let mut rows = stmt.query((from.0, upto.0))?;
+    while let Some(row) = rows.next()? {
+        let seq = row.get(0)?;
+        if waiting.is_after(seq, row.get(1)?) {
+            return Ok(Some(Seq(seq)));
+        }
+    }
+    Ok(None)
 }
 
 /// Receipts after a place in the log, in the order of `seq`.

@@ -166,7 +166,7 @@ impl Reader<'_> {
 }
 
 /// What waits for the platform and therefore stays.
-struct Waiting {
+pub(super) struct Waiting {
     /// After these cursors, in the order of [`Lane::ALL`]; none when nothing has to stay.
     after: Option<[i64; 2]>,
     /// Behind the cursors, those that a person wants sent again.
@@ -174,7 +174,8 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn is_after(&self, seq: i64, kind: i64) -> bool {
+    /// Whether an event is among it.
+    pub(super) fn is_after(&self, seq: i64, kind: i64) -> bool {
         let lane = usize::from(kind == Kind::Fix as i64);
         self.again.contains(&seq) || self.after.is_some_and(|cursors| seq > cursors[lane])
     }
@@ -188,7 +189,7 @@ fn waiting(conn: &Connection, target: &Target) -> rusqlite::Result<Waiting> {
 }
 
 /// What is unsent: after the cursors, with an uplink.
-fn unsent(conn: &Connection) -> rusqlite::Result<Waiting> {
+pub(super) fn unsent(conn: &Connection) -> rusqlite::Result<Waiting> {
     let on: Option<i64> = conn
         .prepare_cached("select n from ledger where scope = 'head' and outcome = 'uplink'")?
         .query_row([], |row| row.get(0))
