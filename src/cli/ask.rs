@@ -70,13 +70,13 @@ impl Running {
 
     /// As [`Running::get`], the answer as it stands.
     pub(super) fn text(&self, path: &str) -> Result<String, Failure> {
-        let request = Request { method: "GET", path: path.to_owned(), mime: "", head: "", body: Vec::new() };
+        let request = Request { method: "GET", path: path.to_owned(), ..Request::default() };
         self.exchange(&request, PATIENCE)
     }
 
     /// POSTs to a path below `/api/v1`, for work that takes as long as the log is, and tells a terminal how far the job is.
     pub(super) fn post<T: DeserializeOwned>(&self, path: &str, job: &str, unit: &'static str) -> Result<T, Failure> {
-        let request = Request { method: "POST", path: path.to_owned(), mime: "", head: "", body: Vec::new() };
+        let request = Request { method: "POST", path: path.to_owned(), ..Request::default() };
         let mut progress = Progress::new(unit);
         let answer = std::thread::scope(|threads| {
             let asked = threads.spawn(|| self.exchange(&request, WORK_PATIENCE));

@@ -2,9 +2,8 @@
 //! nothing outlives it, and its data stays in one folder.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,7 +13,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::run::{LogFormat, log_to, not_opened};
-use super::{Done, Failure, exit};
+use super::{Done, Failure, exit, pin};
 use crate::app::{App, carry_out, control_path};
 use crate::clock::Clock;
 use crate::config::{self, Config, Machine};
@@ -85,7 +84,7 @@ pub(super) fn demo(args: &DemoArgs) -> Done {
         Failure::new(exit::INTERNAL, format!("the demo's own configuration is refused\n{invalid}"))
     })?;
     draw(&loaded.config)?;
-    let pin = pin(&loaded.config.http.pin_file)?;
+    let pin = set_pin(&loaded.config.http.pin_file)?;
     let stop = CancellationToken::new();
     let devices = play(&folder.path, &stop)?;
     say(&folder.path, &file, listen, &pin, broker.as_ref());
@@ -198,12 +197,11 @@ fn draw(config: &Config) -> Result<(), Failure> {
 }
 
 /// A PIN of its own for this run.
-fn pin(file: &Path) -> Result<String, Failure> {
+fn set_pin(file: &Path) -> Result<String, Failure> {
     let mut random = [0; 4];
     fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
     let pin = format!("{:06}", u32::from_ne_bytes(random) % 1_000_000);
-    let mut to = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?;
-    writeln!(to, "{pin}")?;
+    pin::write(file, &pin)?;
     Ok(pin)
 }
 

@@ -396,7 +396,7 @@ pub(super) fn request(bulk: &Bulk) -> Request {
         method: "POST",
         path: "/letters/actions".to_owned(),
         mime: "application/json",
-        head: "",
         body: body.to_string().into_bytes(),
+        ..Request::default()
     }
 }

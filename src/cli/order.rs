@@ -12,7 +12,8 @@ use crate::app;
 use crate::domain::{ListForm, Order, Refused, Why};
 use crate::wire;
 
-/// A request of the running node.
+/// A request of the running node; by default without a body.
+#[derive(Default)]
 pub(super) struct Request {
     pub(super) method: &'static str,
     /// Below `/api/v1`.
@@ -43,8 +44,8 @@ fn request(order: Order) -> Request {
         method,
         path,
         mime: "application/json",
-        head: "",
         body: body.to_string().into_bytes(),
+        ..Request::default()
     };
     match order {
         Order::Register(thing) => {
@@ -53,14 +54,14 @@ fn request(order: Order) -> Request {
         }
         Order::Delete(asset) => {
             let path = format!("/assets/{}", encoded(&asset));
-            Request { method: "DELETE", path, mime: "", head: "", body: Vec::new() }
+            Request { method: "DELETE", path, ..Request::default() }
         }
         Order::Import { bytes, form, replace } => Request {
             method: "POST",
             path: format!("/assets/import?replace={}", u8::from(replace)),
             mime: if form == ListForm::Csv { "text/csv" } else { "application/json" },
-            head: "",
             body: bytes,
+            ..Request::default()
         },
         Order::Place { asset, place, note } => {
             call("POST", format!("/assets/{}/place", encoded(&asset)), json!({ "place": place, "note": note }))
@@ -78,9 +79,7 @@ fn request(order: Order) -> Request {
         Order::Accept => call("POST", "/identity/accept".to_owned(), json!({})),
         Order::Retire => call("POST", "/identity/retire".to_owned(), json!({})),
         Order::Renamed(was, is) => call("POST", "/identity/rename".to_owned(), json!({ "was": was, "is": is })),
-        Order::Stop(job) => {
-            Request { method: "DELETE", path: format!("/letters/actions/{job}"), mime: "", head: "", body: Vec::new() }
-        }
+        Order::Stop(job) => Request { method: "DELETE", path: format!("/letters/actions/{job}"), ..Request::default() },
     }
 }
 

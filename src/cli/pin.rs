@@ -103,7 +103,7 @@ impl Drop for Hidden {
 }
 
 /// Writes the file whole or not at all, for root and the group of its folder.
-fn write(file: &Path, pin: &str) -> io::Result<()> {
+pub(super) fn write(file: &Path, pin: &str) -> io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("/"));
     if !folder.exists() {
         fs::create_dir_all(folder)?;

@@ -73,7 +73,8 @@ pub(super) fn purge(config: &Path, args: PurgeArgs) -> Done {
 fn running(node: &Running, mut purge: Purge, mut told: impl FnMut(&Purge)) -> Result<Purge, Failure> {
     while !purge.is_done() {
         let body = serde_json::to_vec(&purge).map_err(|error| Failure::new(exit::INTERNAL, error.to_string()))?;
-        let request = Request { method: "POST", path: "/purge".to_owned(), mime: "application/json", head: "", body };
+        let request =
+            Request { method: "POST", path: "/purge".to_owned(), mime: "application/json", body, ..Request::default() };
         purge = serde_json::from_value(node.ask(&request)?).map_err(|error| {
             Failure::new(exit::INTERNAL, format!("the node's answer cannot be understood: {error}"))
         })?;
