@@ -358,9 +358,15 @@ fn chores() -> std::io::Result<tokio::runtime::Runtime> {
     // SAFETY: of the calling thread alone, and nothing but numbers go in; it cannot fail for oneself.
     let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) } + GIVES_WAY;
     // Not "nicer by so much": a thread begins with the value of the one that starts it, and that may give way already.
+    let told = std::sync::Once::new();
     let give_way = move || {
-        // SAFETY: as above. To ask for less is refused to nobody.
-        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+        // SAFETY: as above.
+        if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } != 0 {
+            let error = std::io::Error::last_os_error();
+            told.call_once(|| {
+                tracing::warn!(%error, "sending and sweeping keep the priority of intake: the service may not lower it");
+            });
+        }
     };
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
