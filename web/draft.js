@@ -13,7 +13,7 @@ export const KINDS = ["building", "dock", "bay", "gate", "road", "service"];
 /** How large a zone of a kind is when it is new: along the bearing and across it, metres. @type {Record<string, [number, number]>} */
 const SIZES = { building: [30, 60], dock: [18, 4.5], bay: [18, 4.5], gate: [6, 12], road: [60, 10], service: [15, 15] };
 /** The id of a place, as the gateway has it. */
-const ID = /^[A-Za-z0-9 ._-]{1,64}$/;
+export const ID = /^[A-Za-z0-9 ._-]{1,64}$/;
 /** Characters of a name at most. */
 export const NAME_MAX = 128;
 /** Where a coordinate ends: a centimetre. */
@@ -58,12 +58,16 @@ export function textOf(zones) {
   return `{"type":"FeatureCollection","features":[\n${lines.join(",\n")}\n]}\n`;
 }
 
-/** What of a zone the gateway would refuse at once, as a word; the rest it says itself. @param {Shape[]} zones @param {number} at @returns {"id"|"twice"|"kind"|null} */
-export function fault(zones, at) {
-  const { id, kind } = zones[at];
-  if (!ID.test(id)) return "id";
-  if (zones.some((other, n) => n !== at && other.id === id)) return "twice";
-  return KINDS.includes(kind) ? null : "kind";
+/** What of each zone the gateway would refuse at once, as a word; the rest it says itself. @param {Shape[]} zones @returns {("id"|"twice"|"kind"|null)[]} */
+export function faults(zones) {
+  /** @type {Map<string, number>} */
+  const times = new Map();
+  for (const { id } of zones) times.set(id, (times.get(id) ?? 0) + 1);
+  return zones.map(({ id, kind }) => {
+    if (!ID.test(id)) return "id";
+    if ((times.get(id) ?? 0) > 1) return "twice";
+    return KINDS.includes(kind) ? null : "kind";
+  });
 }
 
 /** Which zone a finding of the gateway is about: "4:12: feature 3 …" is the third. @param {string} finding @returns {number|null} */

@@ -3,7 +3,7 @@
 // scanner that read it there. No more is known: roads and buildings are for a person to draw.
 
 import { call } from "./api.js";
-import { freshId, rectangle } from "./draft.js";
+import { freshId, ID, rectangle } from "./draft.js";
 import { isNum, when } from "./fmt.js";
 import { few, t } from "./i18n.js";
 import { flat } from "./yard.js";
@@ -26,8 +26,6 @@ const BOX = /** @type {[number, number]} */ ([20, 8]);
 const ZONES_MAX = 100;
 /** Answers of the log that are read, each of 500 events. */
 const PAGES = 10;
-
-const PLACE = /^[A-Za-z0-9 ._-]{1,64}$/;
 
 /** @param {{lat: number, lon: number}} a @param {{lat: number, lon: number}} b */
 const apart = (a, b) => Math.hypot(...flat(a.lat, a.lon)(b.lat, b.lon));
@@ -73,7 +71,7 @@ export function boxes(all, scans, known) {
   /** @type {Shape[]} */
   const zones = [];
   for (const spot of spots.filter((one) => !known.some((zone) => zone.polygons.some(([ring]) => inside(ring, [one.lon, one.lat])))).slice(0, ZONES_MAX)) {
-    const read = scans.find((scan) => typeof scan.place === "string" && PLACE.test(scan.place)
+    const read = scans.find((scan) => typeof scan.place === "string" && ID.test(scan.place)
       && spot.stays.some((stay) => scan.asset === stay.asset && scan.ts_ms >= stay.from && scan.ts_ms <= stay.to))?.place;
     const taken = [...known, ...zones];
     const id = read && !taken.some((zone) => zone.id === read) ? read : freshId(taken, "stand");

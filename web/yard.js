@@ -31,6 +31,12 @@ export function planOf(answer) {
 /** What a place is called: the name of its zone, else its own id. @param {string} place @param {Plan} plan */
 export const nameOf = (place, plan) => plain(plan.by.get(place)?.name || place, 64);
 
+/** What a kind of zone is called; empty for one that is none. @param {string} kind @returns {string} */
+export function kindWord(kind) {
+  const words = { building: t("Building"), dock: t("Dock"), bay: t("Bay"), gate: t("Gate"), road: t("Road"), service: t("Service") };
+  return new Map(Object.entries(words)).get(kind) ?? "";
+}
+
 const KIND_WORDS = /^(dock|door|gate|bay|tor|rampe|ladetor|platz|muelle|quai)[\s_.-]*(?=[a-z]?\d)/i;
 
 /** What an asset is called where it is shown: its id; of a code that nobody named the code alone. @param {string} asset */

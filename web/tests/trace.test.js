@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { fault } from "../draft.js";
+import { faults } from "../draft.js";
 import { boxes, inside, stays, STAY_MS } from "../trace.js";
 import { unflat } from "../yard.js";
 
@@ -34,7 +34,7 @@ test("one spot is one zone however often, called as the scanner that read the tr
   const scans = [{ asset: "TRK-07", place: "dock-3", ts_ms: 55 * 60_000 }, { asset: "TRK-09", place: "dock-9", ts_ms: 35 * 60_000 }, { asset: "TRK-08", place: "<b>", ts_ms: 60_000 }];
   const zones = boxes(all, scans, []);
   assert.deepEqual(zones.map((zone) => [zone.id, zone.kind]), [["dock-3", "dock"], ["stand-1", "bay"], ["stand-2", "bay"]]);
-  zones.forEach((_, n) => assert.equal(fault(zones, n), null));
+  assert.deepEqual(faults(zones), zones.map(() => null));
   assert.ok(inside(zones[0].polygons[0][0], at(1, 0)) && !inside(zones[0].polygons[0][0], at(30, 0)));
   assert.deepEqual(boxes(all, scans, zones), [], "where a zone is there is no other one");
 });

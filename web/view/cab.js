@@ -7,7 +7,7 @@ import { ago, clock, count, hm, isNum, plain, speed, words } from "../fmt.js";
 import { t } from "../i18n.js";
 import { condition, lastScan, missing, newest, quality, unsent, verdict } from "../judge.js";
 import { isNight } from "../sun.js";
-import { called, carrierOf, nameOf, plateOf, shortly } from "../yard.js";
+import { called, carrierOf, kindWord, nameOf, plateOf, shortly } from "../yard.js";
 
 /** @typedef {import("../types").Scene} Scene */
 /** @typedef {import("../types").Shape} Shape */
@@ -118,8 +118,7 @@ function atPlace(where, asset, fix, scene) {
   // The longer it is the smaller it stands (screen.css).
   where.plate.style.setProperty("--n", String(Math.max(2, plate.length)));
   const zone = scene.plan.by.get(place);
-  const kinds = { building: t("Building"), dock: t("Dock"), bay: t("Bay"), gate: t("Gate"), road: t("Road"), service: t("Service") };
-  put(where.name, !place ? (asset ? t("On the way") : t("Not known")) : zone ? kinds[/** @type {keyof typeof kinds} */ (zone.kind)] ?? "" : "");
+  put(where.name, !place ? (asset ? t("On the way") : t("Not known")) : zone ? kindWord(zone.kind) : "");
   const full = place ? nameOf(place, scene.plan) : asset ? called(asset.asset) : t("No position yet.");
   put(where.of, full === plate ? called(asset?.asset ?? "") : full);
   const gps = [...scene.state.sources.values()].filter((one) => one.kind === "gps");

@@ -3,10 +3,11 @@
 // as a whole. Everything can be done by keyboard; what is not saved stays here when another screen is opened.
 
 import { call } from "../api.js";
-import { attr, button, h, put, rows, s } from "../dom.js";
+import { attr, button, h, hide, put, rows, s } from "../dom.js";
 import { plain } from "../fmt.js";
 import { few, t } from "../i18n.js";
-import { added, copied, draftOf, drawn, extent, fault, heart, KINDS, merged, moved, NAME_MAX, reshaped, split, textOf, told, turned, without, zoneOf } from "../draft.js";
+import { added, copied, draftOf, drawn, extent, faults, heart, KINDS, merged, moved, NAME_MAX, reshaped, split, textOf, told, turned, without, zoneOf } from "../draft.js";
+import { kindWord } from "../yard.js";
 import { ask, faultText, field, textField } from "./dialog.js";
 
 /** @typedef {import("../types").Scene} Scene */
@@ -22,16 +23,22 @@ const GRIP = 44;
 /** How far an arrow key goes, with and without the shift key. Metres */
 const STEP = { fine: 0.5, far: 5 };
 
-const KIND_WORDS = { building: () => t("Building"), dock: () => t("Dock"), bay: () => t("Bay"), gate: () => t("Gate"), road: () => t("Road"), service: () => t("Service") };
 /** @param {string} kind */
-const kindWord = (kind) => KIND_WORDS[/** @type {keyof typeof KIND_WORDS} */ (kind)]?.() ?? plain(kind, 20);
+const kindOf = (kind) => kindWord(kind) || plain(kind, 20);
 
 /**
  * What is drawn and not saved, while the page lives.
  * @type {{zones: Shape[], saved: string, tag: string, rev: number|null, undo: {zones: Shape[], what: string}[]}|null}
  */
 let work = null;
-const isChanged = () => work !== null && textOf(work.zones) !== work.saved;
+/** What was last made out of a list of zones, which never changes: a page draws far more often than a person does. */
+const made = { zones: /** @type {Shape[]|null} */ (null), text: "", faults: /** @type {ReturnType<typeof faults>} */ ([]) };
+/** @param {Shape[]} zones */
+function of(zones) {
+  if (made.zones !== zones) Object.assign(made, { zones, text: textOf(zones), faults: faults(zones) });
+  return made;
+}
+const isChanged = () => work !== null && of(work.zones).text !== work.saved;
 addEventListener("beforeunload", (event) => {
   if (isChanged()) event.preventDefault();
 });
@@ -111,7 +118,7 @@ export function editor(page, map, done) {
 
   /** @param {string} one */
   function option(one) {
-    const node = h("option", "", kindWord(one));
+    const node = h("option", "", kindOf(one));
     node.value = one;
     return node;
   }
@@ -127,7 +134,7 @@ export function editor(page, map, done) {
     row.set(n);
     put(row.label, plain(zone.name || zone.id || t("no name yet"), 48));
     const wrong = wrongWith(n);
-    put(row.small, wrong || `${kindWord(zone.kind)}, ${plain(zone.id, 64)}`);
+    put(row.small, wrong || `${kindOf(zone.kind)}, ${plain(zone.id, 64)}`);
     attr(row.small, "class", wrong ? "warn" : null);
     attr(row.node, "class", n === picked ? "sel" : null);
     attr(row.one, "aria-pressed", String(n === picked));
@@ -135,7 +142,7 @@ export function editor(page, map, done) {
 
   /** What is wrong with a zone, in words; empty when nothing is known. @param {number} n */
   function wrongWith(n) {
-    const why = fault(now().zones, n);
+    const why = of(now().zones).faults[n];
     if (why) return { id: t("It needs an id: letters, digits, space . _ -"), twice: t("Another zone has this id"), kind: t("Choose a kind") }[why];
     return findings.find((one) => one.at === n)?.text ?? "";
   }
@@ -199,7 +206,7 @@ export function editor(page, map, done) {
 
   /** Sends the plan as it is drawn. @param {string} match @returns {Promise<boolean>} */
   async function put_there(match) {
-    const sent = textOf(now().zones);
+    const sent = of(now().zones).text;
     save.disabled = true;
     const answer = await call("/zones", { method: "PUT", text: sent, type: "application/geo+json", match });
     save.disabled = false;
@@ -244,7 +251,7 @@ export function editor(page, map, done) {
     const area = h("textarea");
     area.rows = 14;
     area.spellcheck = false;
-    area.value = textOf(now().zones);
+    area.value = of(now().zones).text;
     const file = h("input");
     file.type = "file";
     file.accept = ".geojson,.json,application/geo+json,application/json";
@@ -459,12 +466,12 @@ export function editor(page, map, done) {
   function redraw() {
     if (scene) map.draw({ ...scene, plan: planNow(scene) });
     fill(now().zones.map((zone, n) => ({ zone, n })), ({ n }) => String(n));
-    none.hidden = now().zones.length > 0;
-    form.hidden = picked < 0;
+    hide(none, now().zones.length > 0);
+    hide(form, picked < 0);
     undo.disabled = now().undo.length === 0;
-    save.disabled = !isChanged() || now().zones.some((_, n) => fault(now().zones, n));
+    save.disabled = !isChanged() || of(now().zones).faults.some(Boolean);
     const said = words();
-    state.hidden = said === "";
+    hide(state, said === "");
     put(state, said);
   }
 
