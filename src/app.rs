@@ -24,7 +24,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, Keeper};
-use crate::config::{Config, Port, SendFrom};
+use crate::config::{Config, Http, Port, SendFrom};
 use crate::health::{
     Alarm, Board, End, Light, Notify, Restart, Running, Severity, State, Supervisor, Tally, UplinkState, Worker,
     alarms, wedge,
@@ -71,6 +71,7 @@ pub struct Node {
     pub running: Running,
     /// Where its screen listens, as soon as it does.
     pub addresses: watch::Receiver<Vec<SocketAddr>>,
+    http: Http,
     notify: Notify,
     runtime: tokio::runtime::Runtime,
     chores: tokio::runtime::Runtime,
@@ -144,7 +145,8 @@ impl App {
             raise_plan(&board, &clock, &why, advice);
         }
         let running = supervisor.start()?;
-        Ok(Node { running, addresses, notify, runtime, chores, trouble })
+        let http = self.config.http.clone();
+        Ok(Node { running, addresses, http, notify, runtime, chores, trouble })
     }
 
     /// Opens the store, when its disk takes something again if need be.
@@ -304,7 +306,7 @@ impl Node {
     pub fn wait(self) -> anyhow::Result<ExitCode> {
         let (running, over) = (self.running.clone(), self.running.over());
         let mut addresses = self.addresses.clone();
-        let (notify, mut trouble) = (self.notify.clone(), self.trouble.clone());
+        let (notify, http, mut trouble) = (self.notify.clone(), self.http.clone(), self.trouble.clone());
         let in_trouble = self.runtime.block_on(async move {
             use tokio::signal::unix::{SignalKind, signal};
             let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -324,7 +326,7 @@ impl Node {
                         // A closed channel is a screen that gave up; the supervisor tells of it.
                         ready = true;
                         if changed.is_ok() {
-                            let urls: Vec<String> = addresses.borrow().iter().map(|addr| format!("http://{addr}/")).collect();
+                            let urls: Vec<String> = addresses.borrow().iter().map(|at| http.url(*at)).collect();
                             notify.ready(&format!("screen at {}", urls.join(" ")));
                             tracing::info!(screen = urls.join(" "), "ready");
                         }

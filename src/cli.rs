@@ -302,7 +302,7 @@ fn check(file: &Path) -> Done {
     papers.warnings.iter().for_each(|warning| eprintln!("{}: {warning}", file.display()));
     if !papers.errors.is_empty() {
         let all: Vec<String> = papers.errors.iter().map(ToString::to_string).collect();
-        return Err(Failure::new(exit::CONFIG, format!("the files for mqtts:// cannot be used\n{}", all.join("\n"))));
+        return Err(Failure::new(exit::CONFIG, format!("certificates or keys cannot be used\n{}", all.join("\n"))));
     }
     let warnings = match loaded.warnings.len() + papers.warnings.len() {
         0 => String::new(),

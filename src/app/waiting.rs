@@ -34,7 +34,7 @@ pub(super) async fn store<T>(
     let why = error.to_string();
     tracing::error!(%error, "the store cannot be opened; the screen says so, and it is tried again");
     let closed = Closed::open(&config.http, control, &why);
-    let urls: Vec<String> = closed.addresses.iter().map(|at| format!("http://{at}/")).collect();
+    let urls: Vec<String> = closed.addresses.iter().map(|at| config.http.url(*at)).collect();
     notify.ready(&format!("the store cannot be opened: {why}; see {}", urls.join(" ")));
     let mut said = Instant::now();
     loop {

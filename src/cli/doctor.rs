@@ -260,18 +260,18 @@ fn scanners(found: &mut Findings, file: &Path) {
     }
 }
 
-/// The files behind `mqtts://`.
+/// The files behind `mqtts://` and `https://`.
 fn certificates(found: &mut Findings, config: &Config) {
     let Some(look) = papers::look(config) else { return };
     for wrong in &look.errors {
-        found.fail("tls", format!("uplink.{}: {}", wrong.key, wrong.text), wrong.remedy.as_str());
+        found.fail("tls", format!("{}: {}", wrong.key, wrong.text), wrong.remedy.as_str());
     }
     for warning in &look.warnings {
         found.warn("tls", warning.as_str(), "");
     }
     if look.errors.is_empty() && look.warnings.is_empty() {
         let end = look.first.map(|term| format!(": {} ends first, on {}", term.of, term.end()));
-        found.ok("tls", format!("the files for mqtts:// can be used{}", end.unwrap_or_default()));
+        found.ok("tls", format!("the certificates and keys can be used{}", end.unwrap_or_default()));
     }
 }
 

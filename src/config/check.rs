@@ -185,10 +185,6 @@ fn http(doc: &MergedDoc, reader: &mut Reader) -> Http {
         ))
     });
     let tls = pair(&table, ["tls_cert_file", "tls_key_file"], reader);
-    if tls.is_some() {
-        let remedy = "leave both out and let a reverse proxy on this machine serve https";
-        reader.error(&table, "tls_cert_file", format!("https {LATER}"), remedy);
-    }
     // A node without a PIN is well: only a file that somebody named is missed.
     let usual = Http::default().pin_file;
     let pin_file = if table.is_changed("pin_file") || usual.exists() {

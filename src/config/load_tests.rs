@@ -538,10 +538,7 @@ fn keys_that_need_each_other_stand_together() {
         &format!("[http]\ntls_key_file = \"{file}\"\n"),
         &[("t.toml:2:16: http.tls_key_file:", "set tls_cert_file too")],
     );
-    check(
-        &format!("[http]\ntls_cert_file = \"{file}\"\ntls_key_file = \"{file}\"\n"),
-        &[("t.toml:2:17: http.tls_cert_file: https is not in this version yet", "reverse proxy")],
-    );
+    check(&format!("[http]\ntls_cert_file = \"{file}\"\ntls_key_file = \"{file}\"\n"), &[]);
 }
 
 #[test]

@@ -114,6 +114,14 @@ pub struct Http {
     pub tls: Option<(PathBuf, PathBuf)>,
 }
 
+impl Http {
+    /// The address of the screen at a socket, as a browser takes it.
+    #[must_use]
+    pub fn url(&self, at: SocketAddr) -> String {
+        format!("{}://{at}/", if self.tls.is_some() { "https" } else { "http" })
+    }
+}
+
 /// One listening address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {

@@ -1,5 +1,5 @@
-//! The papers behind `mqtts://`: whom the node trusts and who it says it is. Read and judged at each connect, and by
-//! `waypost check`; a key is never shown, not even in an error.
+//! The papers behind `mqtts://` and `https://`: whom the node trusts and who it says it is. Read and judged at each connect, when
+//! they were replaced, and by `waypost check`; a key is never shown, not even in an error.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -106,7 +106,7 @@ impl Term {
 /// A file that cannot be used, or not without a word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PaperFault {
-    /// The key of `[uplink]` that names it.
+    /// The key that names it, e.g. `uplink.ca_file`.
     pub key: &'static str,
     /// What is wrong, with the file.
     pub text: String,
@@ -118,7 +118,7 @@ pub struct PaperFault {
 
 impl fmt::Display for PaperFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "uplink.{}: {}; {}", self.key, self.text, self.remedy)
+        write!(f, "{}: {}; {}", self.key, self.text, self.remedy)
     }
 }
 
@@ -131,7 +131,16 @@ impl Marks {
     #[must_use]
     pub fn look(uplink: &Uplink) -> Self {
         let own = uplink.identity.as_ref().map(|(cert, key)| [cert, key]);
-        let files = uplink.ca_file.iter().chain(own.into_iter().flatten());
+        Self::of(uplink.ca_file.iter().chain(own.into_iter().flatten()))
+    }
+
+    /// Those of the screen's certificate and key.
+    #[must_use]
+    pub fn of_screen((cert, key): &(PathBuf, PathBuf)) -> Self {
+        Self::of([cert, key].into_iter())
+    }
+
+    fn of<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Self {
         let mark = |found: fs::Metadata| (found.ino(), found.len(), found.mtime(), found.mtime_nsec());
         Self(files.map(|file| fs::metadata(file).ok().map(mark)).collect())
     }
@@ -143,7 +152,8 @@ impl Papers {
     /// # Errors
     /// Every file that cannot be used; one at least.
     pub fn read(uplink: &Uplink) -> Result<Self, Vec<PaperFault>> {
-        let (roots, own) = (trusted(uplink.ca_file.as_deref()), uplink.identity.as_ref().map(own));
+        let roots = trusted(uplink.ca_file.as_deref());
+        let own = uplink.identity.as_ref().map(|files| own(files, ["uplink.cert_file", "uplink.key_file"]));
         let (mut wrong, mut terms, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
         let roots = roots.map(|(roots, term)| {
             terms.extend(term);
@@ -161,6 +171,17 @@ impl Papers {
             (roots, own) => wrong.extend([roots.err(), own.err()].into_iter().flatten()),
         }
         Err(wrong)
+    }
+
+    /// Reads the certificate and the key that the screen shows over `https://`. It asks nobody for theirs: it trusts none.
+    ///
+    /// # Errors
+    /// The file that cannot be used.
+    pub fn of_screen(files: &(PathBuf, PathBuf)) -> Result<Self, PaperFault> {
+        let (own, warning) = own(files, ["http.tls_cert_file", "http.tls_key_file"])?;
+        let terms = Term::of_chain("the screen's certificate", &own.cert).into_iter().collect();
+        let (roots, warnings) = (Arc::new(RootCertStore::empty()), warning.into_iter().collect());
+        Ok(Self { roots, own: Some(Arc::new(own)), terms, warnings })
     }
 }
 
@@ -216,35 +237,38 @@ fn trusted(file: Option<&Path>) -> Result<(RootCertStore, Option<Term>), PaperFa
         if roots.is_empty() {
             let why = found.errors.first().map_or_else(|| "nothing there".to_owned(), ToString::to_string);
             let text = format!("not set, and the system has no list of CAs in /etc/ssl/certs ({why})");
-            return Err(wrong("ca_file", text, "install ca-certificates, or name the file of your own CA"));
+            return Err(wrong("uplink.ca_file", text, "install ca-certificates, or name the file of your own CA"));
         }
         return Ok((roots, None));
     };
-    let certificates = certificates("ca_file", file)?;
+    let certificates = certificates("uplink.ca_file", file)?;
     for (at, certificate) in certificates.iter().enumerate() {
         roots.add(certificate.clone()).map_err(|error| {
             let text = format!("certificate {} in {} is no CA's: {error}", at + 1, file.display());
-            wrong("ca_file", text, "write the certificate of the CA that signed the broker's, as PEM")
+            wrong("uplink.ca_file", text, "write the certificate of the CA that signed the broker's, as PEM")
         })?;
     }
     Ok((roots, Term::of_any(format!("the CA in {}", file.display()), &certificates)))
 }
 
-fn own((cert_file, key_file): &(PathBuf, PathBuf)) -> Result<(CertifiedKey, Option<PaperFault>), PaperFault> {
-    let chain = certificates("cert_file", cert_file)?;
-    let (bytes, mode) = bytes("key_file", key_file)?;
+fn own(
+    (cert_file, key_file): &(PathBuf, PathBuf),
+    [cert_key, key_key]: [&'static str; 2],
+) -> Result<(CertifiedKey, Option<PaperFault>), PaperFault> {
+    let chain = certificates(cert_key, cert_file)?;
+    let (bytes, mode) = bytes(key_key, key_file)?;
     let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| {
         let sealed = bytes.windows(9).any(|part| part == b"ENCRYPTED");
         let why = if sealed { "holds a key behind a passphrase" } else { "holds no private key as PEM" };
         let remedy = "write the key without passphrase (PKCS#8, SEC1 or PKCS#1); openssl pkey -in OLD -out NEW does it";
-        wrong("key_file", format!("{} {why}", key_file.display()), remedy)
+        wrong(key_key, format!("{} {why}", key_file.display()), remedy)
     })?;
     let own = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| match error {
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             let text = format!("{} is not the key of the certificate in {}", key_file.display(), cert_file.display());
             let remedy =
                 "put both in place again: the node's own certificate first in its file, and the key it was made for";
-            wrong("key_file", text, remedy)
+            wrong(key_key, text, remedy)
         }
         Error::InvalidCertificate(why) => {
             let old = format!("{why:?}").contains("UnsupportedCertVersion");
@@ -256,16 +280,16 @@ fn own((cert_file, key_file): &(PathBuf, PathBuf)) -> Result<(CertifiedKey, Opti
             } else {
                 ("what is no certificate", "write the node's certificate first, then those that lead to the CA")
             };
-            wrong("cert_file", format!("{} begins with {what}", cert_file.display()), remedy)
+            wrong(cert_key, format!("{} begins with {what}", cert_file.display()), remedy)
         }
         error => {
             let text = format!("the key in {} cannot be used: {error}", key_file.display());
-            wrong("key_file", text, "take RSA of 2048 to 8192 bits, ECDSA P-256, P-384 or P-521, or Ed25519")
+            wrong(key_key, text, "take RSA of 2048 to 8192 bits, ECDSA P-256, P-384 or P-521, or Ed25519")
         }
     })?;
     let open = (mode & 0o007 != 0).then(|| {
         let text = format!("others may read or change {} (mode {:04o})", key_file.display(), mode & 0o7777);
-        wrong("key_file", text, format!("run chmod 0640 {0} and chown root:waypost {0}", key_file.display()))
+        wrong(key_key, text, format!("run chmod 0640 {0} and chown root:waypost {0}", key_file.display()))
     });
     Ok((own, open))
 }

@@ -135,6 +135,12 @@ pub const ALARMS: &[Kind] = &[
         "Move away what stands in its place in `store.dir`, give the folder back to the service; it is tried again each second.",
     ),
     kind(
+        "http_certificate",
+        Severity::Fault,
+        "The screen's certificate cannot be used, or ends soon. Without one that can be used nobody reaches the screen; intake goes on.",
+        "As the alarm says: put certificate and key in place; they are read again by themselves.",
+    ),
+    kind(
         "http_listen",
         Severity::Warn,
         "An address of `http.listen` cannot be listened on; intake goes on.",

@@ -35,6 +35,10 @@ pub(super) struct Doors {
     tcp: Vec<Option<TcpListener>>,
     control: Option<UnixListener>,
     tried_us: Option<i64>,
+    /// When the screen's certificate was looked at.
+    looked_us: Option<i64>,
+    /// Whether it was said where it listens.
+    is_told: bool,
     /// Whose turn it is to be asked first, so that one busy door does not shut the others.
     turn: usize,
 }
@@ -43,18 +47,21 @@ impl Doors {
     /// Doors that are all still closed.
     pub(super) fn new(front: Arc<Front>) -> Self {
         let tcp = front.http.listen.iter().map(|_| None).collect();
-        Self { front, tcp, control: None, tried_us: None, turn: 0 }
+        Self { front, tcp, control: None, tried_us: None, looked_us: None, is_told: false, turn: 0 }
     }
 
     /// Tries to open what is closed, at most once each retry.
     pub(super) async fn open(&mut self) {
-        let control_missing = self.front.control.is_some() && self.control.is_none();
-        if !control_missing && self.tcp.iter().all(Option::is_some) {
-            return;
-        }
         let now_us = self.front.clock.now().mono_us;
         let retry_us = i64::try_from(self.front.limits.retry.as_micros()).unwrap_or(i64::MAX);
-        if self.tried_us.is_some_and(|tried| now_us - tried < retry_us) {
+        let is_recent = |at: Option<i64>| at.is_some_and(|at| now_us - at < retry_us);
+        if let Some(tls) = self.front.tls.clone().filter(|_| !is_recent(self.looked_us)) {
+            self.looked_us = Some(now_us);
+            tls.look().await;
+            tls.judge(&self.front);
+        }
+        let control_missing = self.front.control.is_some() && self.control.is_none();
+        if is_recent(self.tried_us) || !control_missing && self.tcp.iter().all(Option::is_some) {
             return;
         }
         self.tried_us = Some(now_us);
@@ -62,7 +69,12 @@ impl Doors {
         if control_missing {
             self.open_control();
         }
-        self.open_tcp().await;
+        // Without a certificate the screen stays shut: in the clear it would be what nobody asked for.
+        if self.front.tls.as_ref().is_none_or(|tls| tls.is_ready()) {
+            self.open_tcp().await;
+        }
+        // The alarms first: who waits for the addresses finds them beside them.
+        self.tell();
     }
 
     async fn open_tcp(&mut self) {
@@ -80,11 +92,15 @@ impl Doors {
                 Err(error) => shut.push(why(listen, &error).await),
             }
         }
-        // The alarm first: who waits for the addresses finds it beside them.
         self.judge(&shut);
+    }
+
+    /// Says where it listens; the first time also when that is nowhere, for the node is ready all the same.
+    fn tell(&mut self) {
         let bound = self.tcp.iter().flatten().filter_map(|listener| listener.local_addr().ok()).collect();
+        let is_first = !std::mem::replace(&mut self.is_told, true);
         self.front.bound.send_if_modified(|known| {
-            let changed = *known != bound;
+            let changed = is_first || *known != bound;
             *known = bound;
             changed
         });

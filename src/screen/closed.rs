@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -14,6 +15,7 @@ use tokio::time::timeout;
 use crate::config::Http;
 
 use super::bind::{bind, bind_control};
+use super::tls::Tls;
 
 /// How long one who asks may take.
 const TURN: Duration = Duration::from_secs(2);
@@ -35,11 +37,12 @@ impl Closed {
     #[must_use]
     pub fn open(http: &Http, control: &Path, why: &str) -> Self {
         let (mut doors, mut addresses) = (JoinSet::new(), Vec::new());
+        let tls = http.tls.clone().map(|files| Arc::new(Tls::new(files)));
         for listen in &http.listen {
             match bind(listen) {
                 Ok(listener) => {
                     addresses.extend(listener.local_addr());
-                    doors.spawn(tcp(listener, why.to_owned()));
+                    doors.spawn(tcp(listener, tls.clone(), why.to_owned()));
                 }
                 Err(error) => tracing::warn!(?listen, %error, "the screen cannot be reached there"),
             }
@@ -60,11 +63,18 @@ impl Drop for Closed {
     }
 }
 
-async fn tcp(listener: TcpListener, why: String) {
+async fn tcp(listener: TcpListener, tls: Option<Arc<Tls>>, why: String) {
     loop {
-        match listener.accept().await {
-            Ok((socket, _)) => answer(socket, &why).await,
-            Err(_) => tokio::time::sleep(PAUSE).await,
+        match (listener.accept().await, &tls) {
+            (Ok((socket, _)), None) => answer(socket, &why).await,
+            (Ok((socket, _)), Some(tls)) => {
+                tls.look().await;
+                match tls.accept(socket, TURN).await {
+                    Ok(socket) => answer(socket, &why).await,
+                    Err(error) => tracing::debug!(%error, "who asked and the node did not agree on TLS"),
+                }
+            }
+            (Err(_), _) => tokio::time::sleep(PAUSE).await,
         }
     }
 }

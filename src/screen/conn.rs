@@ -19,10 +19,12 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Sleep;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::front::Front;
+use super::tls::{self, Tls};
 
 /// What the kernel may hold for a reader that does not read. Bytes; Linux doubles it for its own books, and 1,000 stalled
 /// readers held 91 MiB at 32 KiB.
@@ -104,11 +106,56 @@ pub(super) async fn talk(front: Arc<Front>, router: Router, socket: Socket, stop
             return;
         }
     };
-    let conn = Arc::new(Conn { local, peer, uid: socket.uid(), stop: stop.clone(), slow: AtomicBool::new(false) });
-    let pipe = Pipe { socket, stall: front.limits.stall, waits: None, conn: Arc::clone(&conn) };
+    let conn = Arc::new(Conn { local, peer, uid: socket.uid(), stop, slow: AtomicBool::new(false) });
+    let ended = tokio::select! {
+        ended = meet(&front, socket, &conn) => ended,
+        () = conn.stop.cancelled() => return,
+    };
+    let ended = match ended {
+        Ok(Met::Plain(pipe)) => serve(&front, router, &conn, pipe).await,
+        Ok(Met::Tls(pipe)) => serve(&front, router, &conn, *pipe).await,
+        Ok(Met::WithoutTls(pipe)) => serve(&front, tls::moved(&front), &conn, pipe).await,
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a connection ended early");
+    }
+}
+
+/// How the other end speaks.
+enum Met {
+    Plain(Pipe),
+    Tls(Box<TlsStream<Pipe>>),
+    WithoutTls(Pipe),
+}
+
+/// Finds out how the other end speaks, where the screen has a certificate.
+async fn meet(front: &Front, socket: Socket, conn: &Arc<Conn>) -> io::Result<Met> {
+    let within = front.limits.head;
+    let tls = front.tls.as_ref().filter(|_| !conn.is_control());
+    let is_spoken = match (tls, &socket) {
+        (Some(_), Socket::Tcp(tcp)) => Tls::is_spoken(tcp, within).await?,
+        _ => false,
+    };
+    let pipe = Pipe { socket, stall: front.limits.stall, waits: None, conn: Arc::clone(conn) };
+    match tls {
+        None => Ok(Met::Plain(pipe)),
+        Some(tls) if is_spoken => Ok(Met::Tls(Box::new(tls.accept(pipe, within).await?))),
+        Some(_) => Ok(Met::WithoutTls(pipe)),
+    }
+}
+
+type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// HTTP on a connection, until it ends or the node stops.
+async fn serve<I>(front: &Front, router: Router, conn: &Arc<Conn>, io: I) -> Ended
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
     let router = TowerToHyperService::new(router);
+    let known = Arc::clone(conn);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Arc::clone(&conn));
+        request.extensions_mut().insert(Arc::clone(&known));
         router.call(request)
     });
     let http = http1::Builder::new()
@@ -116,18 +163,16 @@ pub(super) async fn talk(front: Arc<Front>, router: Router, socket: Socket, stop
         .header_read_timeout(front.limits.head)
         .max_buf_size(HEAD_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(pipe), service);
+        .serve_connection(TokioIo::new(io), service);
     let mut http = pin!(http);
     let ended = tokio::select! {
         ended = http.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = conn.stop.cancelled() => {
             http.as_mut().graceful_shutdown();
             http.await
         }
     };
-    if let Err(error) = ended {
-        debug!(%error, "a connection ended early");
-    }
+    ended.map_err(Into::into)
 }
 
 /// A socket whose writes must get on.

@@ -15,6 +15,7 @@ use crate::store::{Look, Reader, Store, StoreError};
 
 use super::feed::Feed;
 use super::gate::Gate;
+use super::tls::Tls;
 use super::{Captures, Desk, Forget, Parts};
 
 /// Looks into the store that calls and lagging streams may take at once: the store has more readers than that, so
@@ -50,6 +51,8 @@ impl Default for Limits {
 
 pub(super) struct Front {
     pub(super) http: Http,
+    /// What https is spoken with; none is http.
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) node: Node,
     pub(super) control: Option<PathBuf>,
     pub(super) store: Store,
@@ -96,8 +99,10 @@ impl Front {
         let names = names(&Machine::read().hostname, &http.hosts);
         let feed = Feed::new(store.cursor_now());
         let gate = Gate::new(http.pin_file.clone(), clock.clone());
+        let tls = http.tls.clone().map(|files| Arc::new(Tls::new(files)));
         Self {
             http,
+            tls,
             node,
             control,
             store,

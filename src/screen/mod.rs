@@ -31,6 +31,7 @@ mod session;
 mod sheet;
 mod stream;
 mod tail;
+mod tls;
 mod zones;
 #[cfg(test)]
 mod api_tests;

@@ -54,7 +54,7 @@ pub(super) async fn open(State(front): Here, Extension(caller): Extension<Caller
     match said {
         Said::Open(secret) => {
             note(&front, &caller, "session", "opened").await;
-            Ok(with_cookie(&secret, SESSION_US / 1_000_000))
+            Ok(with_cookie(&front, &secret, SESSION_US / 1_000_000))
         }
         Said::Wrong(left) => {
             note(&front, &caller, "wrong_pin", "").await;
@@ -78,12 +78,13 @@ pub(super) async fn end(State(front): Here, Extension(caller): Extension<Caller>
         front.gate.end(secret);
         note(&front, &caller, "session", "ended").await;
     }
-    Ok(with_cookie("", 0))
+    Ok(with_cookie(&front, "", 0))
 }
 
 /// 204 with the cookie of a session.
-fn with_cookie(secret: &str, age_s: i64) -> Response {
-    let cookie = format!("{COOKIE_NAME}={secret}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age_s}");
+fn with_cookie(front: &Front, secret: &str, age_s: i64) -> Response {
+    let secure = if front.tls.is_some() { "; Secure" } else { "" };
+    let cookie = format!("{COOKIE_NAME}={secret}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age_s}{secure}");
     let mut response = StatusCode::NO_CONTENT.into_response();
     // Hexadecimal and our own words: always a header.
     if let Ok(value) = HeaderValue::from_str(&cookie) {

@@ -113,7 +113,7 @@ impl StoreError {
                 | Code::PermissionDenied
                 | Code::DatabaseBusy
                 | Code::DatabaseLocked,
-            ) => Self::Disk { path, cause },
+            ) => Self::Disk { path, cause: format!("{cause}{}", step(error)) },
             Some(Code::OperationInterrupted) => Self::CutOff,
             Some(Code::DatabaseCorrupt | Code::NotADatabase) => Self::Corrupt { path, cause },
             _ => Self::Statement { cause },
@@ -151,3 +151,9 @@ impl StoreError {
 
 /// The answer of the store.
 pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Which step of SQLite failed, as the number of sqlite.org/rescode.html; nothing where it is known by its words.
+fn step(error: &rusqlite::Error) -> String {
+    let step = error.sqlite_error().map(|error| error.extended_code).filter(|code| *code > 0xff);
+    step.map_or_else(String::new, |code| format!(" ({code})"))
+}

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -34,6 +34,13 @@ pub fn binary() -> Command {
 /// Runs a command of the binary to its end.
 pub fn run(args: &[&str]) -> std::process::Output {
     binary().args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// This machine's time. Seconds since 1970
+pub fn now_s() -> i64 {
+    #[expect(clippy::disallowed_methods, reason = "certificates are made for the time of this machine")]
+    let now = SystemTime::now();
+    i64::try_from(now.duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
 }
 
 /// A node's folder: configuration, store, ports. Removed at the end.
@@ -138,7 +145,7 @@ impl Node {
             assert!(Instant::now() < deadline, "never ready: {}", self.read_log());
             let Some(text) = self.hear() else { continue };
             if text.contains("READY=1") {
-                let url = text.split("http://").nth(1).expect("READY names the screen");
+                let url = text.split("://").nth(1).expect("READY names the screen");
                 let end = url.find('/').expect("a URL ends with a slash");
                 self.address = Some(url[..end].parse().unwrap());
             }

@@ -28,6 +28,7 @@ mod ear;
 mod faults;
 mod feeder;
 mod gpsd;
+mod https;
 mod identity;
 mod kill;
 mod ledger;

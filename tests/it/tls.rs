@@ -2,17 +2,11 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use crate::bench::{Broker, Node, Site, free_port, metric, stderr, stdout, wait_for, wait_within};
+use crate::bench::{Broker, Node, Site, free_port, metric, now_s, stderr, stdout, wait_for, wait_within};
 use crate::ca::{Ca, DAY_S};
 use crate::ear::Ear;
-
-fn now_s() -> i64 {
-    #[expect(clippy::disallowed_methods, reason = "certificates are made for the time of this machine")]
-    let now = SystemTime::now();
-    i64::try_from(now.duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
-}
 
 /// Valid from yesterday, for so many days more.
 fn days(days: i64) -> (i64, i64) {
