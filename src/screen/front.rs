@@ -15,7 +15,7 @@ use crate::store::{Look, Reader, Store, StoreError};
 
 use super::feed::Feed;
 use super::gate::Gate;
-use super::{Captures, Desk, Forget, Parts};
+use super::{Captures, Desk, Forget, KeysOf, Parts};
 
 /// Looks into the store that calls and lagging streams may take at once: the store has more readers than that, so
 /// whoever asks much holds up neither the live stream nor the uplink.
@@ -63,6 +63,7 @@ pub(super) struct Front {
     pub(super) yard: Plan,
     pub(super) captures: Captures,
     pub(super) forget: Forget,
+    pub(super) keys_of: KeysOf,
     pub(super) feed: Feed,
     /// Who has the PIN.
     pub(super) gate: Gate,
@@ -90,6 +91,7 @@ impl Front {
             desk,
             captures,
             forget,
+            keys_of,
         } = parts;
         // It has been parsed before: it is JSON.
         let plan = plan.and_then(|text| serde_json::value::RawValue::from_string(text.to_string()).ok());
@@ -109,6 +111,7 @@ impl Front {
             yard,
             captures,
             forget,
+            keys_of,
             feed,
             gate,
             desk,
