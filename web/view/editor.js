@@ -109,7 +109,7 @@ export function editor(page, map, done) {
   const tools = h("div", "acts ztools", what, button("btn sm", t("Add zone"), add), undo, redo,
     button("btn sm", t("As GeoJSON …"), () => void text()), button("btn sm", t("Trace …"), () => void trace()));
   const save = button("btn pri", t("Save"), () => void put_there(now().tag));
-  const node = h("section", "zedit", title, help, tools, state, form, h("div", "scroll", list, none), h("div", "zend", done_so, h("div", "acts", button("btn", t("Close"), () => void leave()), save)));
+  const node = h("section", "zedit", title, help, tools, form, h("div", "scroll", list, none), h("div", "zend", state, done_so, h("div", "acts", button("btn", t("Close"), () => void leave()), save)));
 
   node.id = "editor";
 
@@ -270,7 +270,7 @@ export function editor(page, map, done) {
     }
     if (answer.error?.code === "plan_changed") return overwrite();
     findings = (answer.error?.findings ?? []).map((text) => ({ at: zoneOf(text), text: plain(unplaced(text), 300), whole: plain(text, 300) }));
-    // The newest thing said stands above the list until something is changed.
+    // The newest thing said stands beside the button until something is changed.
     if (findings.length === 0 && answer.error) findings = [faultText(answer.error)].map((text) => ({ at: null, text, whole: text }));
     const first = findings.find((one) => one.at !== null && one.at < now().zones.length);
     if (first) pick(/** @type {number} */ (first.at));
@@ -502,7 +502,7 @@ export function editor(page, map, done) {
     });
   }
 
-  /** What is to be known above the list. */
+  /** What is to be known before it is saved. */
   function words() {
     const other = findings.filter((one) => one.at === null || one.at !== picked);
     const mine = picked >= 0 ? wrongWith(picked) : "";
