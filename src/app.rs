@@ -125,6 +125,7 @@ impl App {
             desk,
             captures: captures_of(rings.clone(), clock.clone()),
             forget: Arc::new(move |id| rings.get(id).map_or(Ok(()), Ring::forget)),
+            keys_of: ingest::keys_of,
         });
         for worker in screen.workers() {
             supervisor.add(STAGE_OUT, worker);
@@ -268,6 +269,7 @@ impl App {
                 state: "off",
                 url: String::new(),
                 since_ms: keeper.clock().now().wall_ms,
+                ever_connected: false,
                 last_error: String::new(),
                 next_try_ms: None,
                 inflight: 0,

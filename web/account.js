@@ -20,7 +20,7 @@ export const WAYS = /** @type {const} */ ([
 /**
  * What was received and what became of it.
  * @param {Ledger} ledger
- * @returns {{received: number, accounted: number, missing: number, parts: {way: string, colour: string, text: string, n: number}[]}}
+ * @returns {{received: number, accounted: number, missing: number, lost: number, parts: {way: string, colour: string, text: string, n: number}[]}}
  */
 export function account(ledger) {
   const sources = Object.values(ledger.sources ?? {});
@@ -28,8 +28,9 @@ export function account(ledger) {
   const parts = WAYS.map(([way, colour, text]) => ({ way, colour, text, n: sum(way) })).filter((part) => part.n > 0);
   const received = sum("frames");
   const accounted = parts.reduce((all, part) => all + part.n, 0);
-  // What the gateway itself finds out of balance counts too: between events and letters, not only frames.
-  return { received, accounted, missing: Math.max(Math.abs(received - accounted), Math.abs(ledger.balance ?? 0) + (ledger.events?.lost ?? 0)), parts };
+  // The gateway's own balance and nothing else: it is between events and letters too, and one verdict everywhere. What is
+  // known to be lost is accounted for: it is told as what happened.
+  return { received, accounted, missing: Math.abs(ledger.balance ?? 0), lost: ledger.events?.lost ?? 0, parts };
 }
 
 /**

@@ -16,6 +16,8 @@ const SIZES = { building: [30, 60], dock: [18, 4.5], bay: [18, 4.5], gate: [6, 1
 export const ID = /^[A-Za-z0-9 ._-]{1,64}$/;
 /** Characters of a name at most. */
 export const NAME_MAX = 128;
+/** How finely room for a new zone is looked for, from the middle to the edge of what is shown. */
+const RINGS = 16;
 /** Where a coordinate ends: a centimetre. */
 const DIGITS = 7;
 
@@ -58,15 +60,53 @@ export function textOf(zones) {
   return `{"type":"FeatureCollection","features":[\n${lines.join(",\n")}\n]}\n`;
 }
 
-/** What of each zone the gateway would refuse at once, as a word; the rest it says itself. @param {Shape[]} zones @returns {("id"|"twice"|"kind"|null)[]} */
+/** Rings with more corners are not looked at while they are drawn: the gateway looks at them. */
+const LOOKED_AT = 500;
+/** Whether a zone crosses itself; a zone never changes. @type {WeakMap<Shape, boolean>} */
+const crossed = new WeakMap();
+
+/** Whether a ring of a zone crosses or touches itself. @param {Shape} zone */
+function crosses(zone) {
+  const known = crossed.get(zone);
+  if (known !== undefined) return known;
+  const found = zone.polygons.flat().some((ring) => ring.length <= LOOKED_AT && knotted(ring.map(([lon, lat]) => [Math.round(lon * 10 ** DIGITS), Math.round(lat * 10 ** DIGITS)])));
+  crossed.set(zone, found);
+  return found;
+}
+
+/** Whether two sides of a ring meet anywhere but in the corner that they share. @param {[number, number][]} ring open, of whole numbers: of others "on the line" is a matter of luck */
+function knotted(ring) {
+  const n = ring.length;
+  const side = (/** @type {At} */ a, /** @type {At} */ b, /** @type {At} */ c) => Math.sign((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]));
+  const within = (/** @type {At} */ a, /** @type {At} */ b, /** @type {At} */ c) =>
+    Math.min(a[0], b[0]) <= c[0] && c[0] <= Math.max(a[0], b[0]) && Math.min(a[1], b[1]) <= c[1] && c[1] <= Math.max(a[1], b[1]);
+  for (let i = 0; i < n; i += 1) {
+    const [a, b] = [ring[i], ring[(i + 1) % n]];
+    if (a[0] === b[0] && a[1] === b[1]) return true;
+    for (let k = i + 1; k < n; k += 1) {
+      const [c, d] = [ring[k], ring[(k + 1) % n]];
+      const [abc, abd, cda, cdb] = [side(a, b, c), side(a, b, d), side(c, d, a), side(c, d, b)];
+      if (k === i + 1 || (i === 0 && k === n - 1)) {
+        // Neighbours meet in one corner; one that goes back over the other meets it all along.
+        const [far, at, other] = k === i + 1 ? [a, b, d] : [b, a, c];
+        const back = (far[0] - at[0]) * (other[0] - at[0]) + (far[1] - at[1]) * (other[1] - at[1]) > 0;
+        if (side(far, at, other) === 0 && back) return true;
+      } else if ((abc !== abd && cda !== cdb) || (abc === 0 && within(a, b, c)) || (abd === 0 && within(a, b, d)) || (cda === 0 && within(c, d, a)) || (cdb === 0 && within(c, d, b))) return true;
+    }
+  }
+  return false;
+}
+
+/** What of each zone the gateway would refuse at once, as a word; the rest it says itself. @param {Shape[]} zones @returns {("id"|"twice"|"kind"|"crosses"|null)[]} */
 export function faults(zones) {
   /** @type {Map<string, number>} */
   const times = new Map();
   for (const { id } of zones) times.set(id, (times.get(id) ?? 0) + 1);
-  return zones.map(({ id, kind }) => {
-    if (!ID.test(id)) return "id";
-    if ((times.get(id) ?? 0) > 1) return "twice";
-    return KINDS.includes(kind) ? null : "kind";
+  return zones.map((zone) => {
+    if (!ID.test(zone.id)) return "id";
+    if ((times.get(zone.id) ?? 0) > 1) return "twice";
+    if (!KINDS.includes(zone.kind)) return "kind";
+    return crosses(zone) ? "crosses" : null;
   });
 }
 
@@ -75,6 +115,9 @@ export function zoneOf(finding) {
   const n = /^(?:\d+:\d+: )?feature (\d+)\b/.exec(finding)?.[1];
   return n === undefined ? null : Number(n) - 1;
 }
+
+/** A finding for who has drawn the plan and has no file: without lines and columns. @param {string} finding */
+export const unplaced = (finding) => finding.replace(/^\d+:\d+: /, "").replace(/^feature \d+ (?=")/, "").replace(/: the edge from here and that from line \d+ column \d+/, "").replace(/,? (?:from|at|on|in) line \d+(?:,? column \d+)?/g, "").replace(/ that of feature \d+/, " another one's");
 
 /** An id that no zone has: dock-4 after dock-3. @param {Shape[]} zones @param {string} like */
 export function freshId(zones, like) {
@@ -140,10 +183,29 @@ export function rectangle([lon, lat], [long, wide], bearing) {
   return [back(-x, -y), back(x, -y), back(x, y), back(-x, y)];
 }
 
-/** A new zone of a kind around a point. @param {Shape[]} zones @param {string} kind @param {At} around @param {number} bearing */
-export function added(zones, kind, around, bearing) {
+/**
+ * A new zone of a kind at a point, or beside what is there already: as near as there is room.
+ * @param {Shape[]} zones @param {string} kind @param {At} around @param {number} bearing
+ * @param {number} [least] how long each of its sides is at least, metres
+ * @param {[number, number]} [reach] how far from the point it may be, across the bearing and along it, metres
+ */
+export function added(zones, kind, around, bearing, least = 0, reach = [0, 0]) {
   const ids = zones.filter((zone) => zone.kind === kind).map((zone) => zone.id);
-  return [...zones, { id: freshId(zones, ids[ids.length - 1] ?? kind), name: "", kind, polygons: [[rectangle(around, SIZES[kind] ?? [15, 15], bearing)]], more: {} }];
+  const [long, wide] = (SIZES[kind] ?? [15, 15]).map((side) => Math.max(side, least));
+  const at = roomFor(zones, around, [long, wide], bearing, reach);
+  return [...zones, { id: freshId(zones, ids[ids.length - 1] ?? kind), name: "", kind, polygons: [[rectangle(at, [long, wide], bearing)]], more: {} }];
+}
+
+/** Where a rectangle around a point or near it lies on no zone; the point when there is no room. @param {Shape[]} zones @param {At} around @param {[number, number]} size metres @param {number} bearing @param {[number, number]} reach metres @returns {At} */
+function roomFor(zones, [lon0, lat0], [long, wide], bearing, reach) {
+  const [there, back] = [flat(lat0, lon0, bearing), unflat(lat0, lon0, bearing)];
+  const boxes = zones.map((zone) => bounds(zone.polygons.flat(2).map(([lon, lat]) => there(lat, lon))));
+  const free = (/** @type {number} */ x, /** @type {number} */ y) => boxes.every((b) => x + wide / 2 < b.x0 || x - wide / 2 > b.x1 || y + long / 2 < b.y0 || y - long / 2 > b.y1);
+  // The near ones first; as many to each side as there are rings around the middle.
+  const steps = Array.from({ length: 2 * RINGS + 1 }, (_, n) => n / RINGS - 1);
+  const spots = steps.flatMap((x) => steps.map((y) => /** @type {[number, number]} */ ([x * Math.max(0, reach[0] - wide / 2), y * Math.max(0, reach[1] - long / 2)])));
+  const [x, y] = spots.sort((a, b) => Math.hypot(...a) - Math.hypot(...b)).find(([x, y]) => free(x, y)) ?? [0, 0];
+  return back(x, y);
 }
 
 /** The like of a zone beside it, on the side where its row goes on. @param {Shape[]} zones @param {number} at */

@@ -4,7 +4,7 @@
 
 import { about, bytes, clock, count, hm, isNum, lasting, plain, span, speed, when, words } from "./fmt.js";
 import { few, t } from "./i18n.js";
-import { contradiction, overstays } from "./yard.js";
+import { contradiction, isOffPlan, overstays } from "./yard.js";
 
 /** @typedef {import("./types").Scene} Scene */
 /** @typedef {import("./types").Chip} Chip */
@@ -157,6 +157,9 @@ export function waitingMs({ state, shown }) {
   return isNum(up.since_ms) ? shown - up.since_ms : null;
 }
 
+/** Whether upstream has not been reached since the gateway was started. @param {import("./types").Uplink} up */
+export const never = (up) => up.ever_connected === false;
+
 /** @param {Scene} scene @returns {Chip|null} */
 function upstream(scene) {
   const up = scene.state.uplink;
@@ -169,7 +172,7 @@ function upstream(scene) {
   if (up.state === "connected") return chip("ok", isNum(n) && n > 500 ? t("Upstream catching up") : t("Upstream sent"));
   if (up.state === "held") return chip("warn", t("Upstream held"));
   if (up.state === "connecting" && !up.last_error) return chip("wait", t("Upstream connecting"));
-  return chip("warn", t("Upstream offline"));
+  return chip("warn", never(up) ? t("Upstream not connected yet") : t("Upstream offline"));
 }
 
 /** @param {Scene} scene @returns {Chip|null} */
@@ -182,9 +185,9 @@ function disk({ state: { disk: d } }) {
   return { id: "disk", shape, word, small: room };
 }
 
-/** How many frames and events are unaccounted for; null while the ledger is not known. @param {Scene} scene */
+/** How many frames and events are unaccounted for, those that are known to be lost not among them; null while the ledger is not known. @param {Scene} scene */
 export function missing({ state: { ledger: l } }) {
-  return l ? Math.abs(l.balance ?? 0) + (l.events?.lost ?? 0) : null;
+  return l ? Math.abs(l.balance ?? 0) : null;
 }
 
 /** A chip only when something is missing. @param {Scene} scene @returns {Chip|null} */
@@ -324,7 +327,7 @@ function seen(scene) {
   if (up?.configured && (up.state === "held" || up.state === "waiting" || (up.state === "connecting" && up.last_error))) {
     const wait = waitingMs(scene);
     const error = up.last_error ? ` ${t("Last try: {error}", { error: sentence(up.last_error) })}` : "";
-    add("upstream", "upstream", "warn", up.state === "held" ? t("Upstream is held.") : t("Upstream is offline."), `${safely(scene)}${error}`, wait === null ? undefined : wall - wait);
+    add("upstream", "upstream", "warn", up.state === "held" ? t("Upstream is held.") : never(up) ? t("Upstream is not connected yet, since the start.") : t("Upstream is offline."), `${safely(scene)}${error}`, wait === null || never(up) ? undefined : wall - wait);
   }
   const d = state.disk;
   if (d?.writable === false) add("disk", "disk", "fail", t("The disk cannot be written."), t("Nothing new is stored. Check the card; the log names the error."));
@@ -385,7 +388,8 @@ export function deed(asset, scene) {
   const against = contradiction(asset);
   const long = overstays(asset, scene.plan, scene.shown);
   const zone = asset.place ? scene.plan.by.get(asset.place) : undefined;
-  const docked = Boolean(asset.place) && (!zone || zone.kind === "dock");
+  const off = isOffPlan(asset, scene.plan);
+  const docked = Boolean(asset.place) && !off && (!zone || zone.kind === "dock");
   // The group is the same whether or not the link lives: a row must not jump when the screen goes grey.
   const group = long || source || (against && !moves(asset)) ? GROUPS.attention
     : moves(asset) ? GROUPS.moving : docked ? GROUPS.dock : isNum(asset.lat) || asset.place ? GROUPS.standing : GROUPS.unknown;
@@ -395,6 +399,7 @@ export function deed(asset, scene) {
   if (long) return { shape: "warn", phrase: t("Too long: {span}", { span: since ?? "" }), group };
   if (against) return { shape: "warn", phrase: plain(against, 90), group };
   if (docked) return { shape: "dock", phrase: since ? t("There for {span}", { span: since }) : t("There"), group };
+  if (off) return { shape: "park", phrase: `${since ? t("There for {span}", { span: since }) : t("There")}, ${t("not on the plan")}`, group };
   if (asset.place || isNum(asset.lat)) return { shape: "park", phrase: since && asset.place ? t("Standing for {span}", { span: since }) : t("Standing"), group };
   return { shape: "wait", phrase: t("No place known"), group };
 }
@@ -409,7 +414,7 @@ const TOLD_OF_LABEL = new Map(Object.entries({
   epc_bad_length: "the tag's number has the wrong length",
   iso6346_bad_check: "not a container: wrong check digit",
   looks_like_sscc: "maybe a pallet; the scanner does not say",
-  no_symbology_id: "taken for a GS1 label",
+  no_symbology_id: "the scanner did not say what kind of code it is",
   normalised: "spaces or case put right",
   sscc_bad_check: "not a pallet: wrong check digit",
   trimmed: "spaces left out",

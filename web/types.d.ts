@@ -99,6 +99,8 @@ export interface Uplink {
   state: "connected" | "connecting" | "waiting" | "off" | "held";
   url?: string;
   since_ms?: number;
+  /** Whether there was a connection since the start. */
+  ever_connected?: boolean;
   unsent?: { scan?: number; fix?: number };
   oldest_unsent_s?: number;
   last_error?: string;

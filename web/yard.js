@@ -48,11 +48,42 @@ export function shortly(asset, most) {
   return chars.length > most ? `…${chars.slice(1 - most).join("")}` : chars.join("");
 }
 
-/** A place as it stands on a plate: "Dock 3" and "dock-3" are 3 where a dock is meant; "Gate A" stays. @param {string} place @param {Plan} plan */
+/** The number of a place that is called as its kind is; else its name. @param {string} name */
+const numberOf = (name) => name.replace(KIND_WORDS, "") || name;
+
+/** Whether a bay of a plan has the number of a dock: then a number alone says dock. @type {WeakMap<Plan, boolean>} */
+const both = new WeakMap();
+
+/** @param {Plan} plan */
+function hasBoth(plan) {
+  let known = both.get(plan);
+  if (known === undefined) {
+    const numbers = (/** @type {string} */ kind) => plan.zones.filter((zone) => zone.kind === kind).map((zone) => numberOf(zone.name));
+    const docks = new Set(numbers("dock"));
+    known = numbers("bay").some((number) => docks.has(number));
+    both.set(plan, known);
+  }
+  return known;
+}
+
+/** A place as it stands on a plate: "Dock 3" and "dock-3" are 3 where a dock is meant, "Bay 3" too where no dock is 3; "Gate A" stays. @param {string} place @param {Plan} plan */
 export function plateOf(place, plan) {
   const zone = plan.by.get(place);
   const name = zone?.name || place;
-  return plain(zone?.kind === "dock" || zone?.kind === "bay" ? name.replace(KIND_WORDS, "") || name : name, 32);
+  return plain(zone?.kind === "dock" || (zone?.kind === "bay" && !hasBoth(plan)) ? numberOf(name) : name, 32);
+}
+
+/** Whether an asset is at a place that a plan does not have: it stands nowhere on the map. @param {Asset} asset @param {Plan} plan */
+export const isOffPlan = (asset, plan) => Boolean(asset.place) && !carrierOf(asset) && plan.zones.length > 0 && !plan.by.has(asset.place ?? "");
+
+/**
+ * What somebody may mean who looks for this: the text; its digits without what groups them on a label; and those of an SSCC
+ * without the 00 in front, as it is shown.
+ * @param {string} text
+ */
+export function meant(text) {
+  const digits = text.replace(/^\s*\]../, "").replace(/[\s()-]/g, "");
+  return [...new Set([text.trim().toLowerCase(), ...(/^\d{4,}$/.test(digits) ? [digits] : []), ...(/^00\d{8,}$/.test(digits) ? [digits.slice(2, 20)] : [])])].filter(Boolean);
 }
 
 /** Whether an asset has been at its dock for longer than the yard wants. @param {Asset} asset @param {Plan} plan @param {number} now */

@@ -99,6 +99,8 @@ pub struct UplinkState {
     pub url: String,
     /// Since when, UTC ms.
     pub since_ms: UnixMs,
+    /// Whether there was a connection since the start.
+    pub ever_connected: bool,
     /// Why the last connection ended or could not be made; empty when it never did.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub last_error: String,

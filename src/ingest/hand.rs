@@ -102,6 +102,12 @@ pub(super) fn renamed(
     txn.append(&draft).map(|_| ())
 }
 
+/// The keys under which a scanner may know a label that a person wrote down, however they wrote it; none when it is no label.
+#[must_use]
+pub fn keys_of(label: &str) -> Vec<String> {
+    typed(label).map_or_else(|_| Vec::new(), |Typed { keys, .. }| keys)
+}
+
 /// Takes in a label that a person typed, as a scanner without symbology ids would have read it.
 pub(super) fn scan(
     txn: &mut Txn<'_>,

@@ -45,6 +45,7 @@ use crate::store::{Group, Store, StoreError};
 
 pub use carrier::{Carrier, Carriers};
 pub use ground::{Ground, InForce};
+pub use hand::keys_of;
 pub use ring::{Origin, Ring};
 
 use ears::{Ears, Heard};

@@ -10,7 +10,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::domain::{Cursor, Kind, Lane, Row, Seq, UnixMs};
 use crate::health::{Board, SourceState, State as Posted};
-use crate::store::{Filter, Look, Reader};
+use crate::store::{Filter, Look, Lost, Reader};
 use crate::wire;
 
 use super::answer::{Answer, json, text};
@@ -28,6 +28,8 @@ const SCANS_MAX: usize = 50;
 const PAGES_MAX: usize = 5;
 /// Fixes that are looked at for one that may move its asset.
 const FIXES_MAX: usize = 20;
+/// Ranges of lost events that are told.
+const LOST_TOLD: usize = 20;
 
 /// JSON that is written already.
 type Raw = Box<RawValue>;
@@ -209,6 +211,9 @@ struct Health<'a> {
     disk: Option<Raw>,
     ledger: Option<Raw>,
     letters: Option<Raw>,
+    /// The newest ranges of events that the store no longer has, and when that was found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<Lost>,
     beats: Vec<Beat>,
 }
 
@@ -222,11 +227,13 @@ struct Beat {
 pub(super) async fn health(State(front): State<Arc<Front>>, uri: Uri) -> Answer {
     Asked::of(&uri, &[])?;
     let known = front.feed.counts();
-    let (counts, oldest, cursors) = front
+    let (counts, oldest, cursors, lost) = front
         .look(move |reader| {
             let cursors = Lane::ALL.map(|lane| Ok((lane.as_str(), reader.cursor(lane)?.0)));
             let cursors = cursors.into_iter().collect::<Look<_>>()?;
-            Ok((Counts::read(reader, known.as_deref())?, reader.oldest()?, cursors))
+            let (mut lost, _) = reader.lost()?;
+            lost.drain(..lost.len().saturating_sub(LOST_TOLD));
+            Ok((Counts::read(reader, known.as_deref())?, reader.oldest()?, cursors, lost))
         })
         .await?;
     front.feed.keep_counts(Arc::new(counts));
@@ -261,6 +268,7 @@ pub(super) async fn health(State(front): State<Arc<Front>>, uri: Uri) -> Answer 
         disk: one("disk"),
         ledger: one("ledger"),
         letters: one("letters"),
+        lost,
         beats: beats.collect(),
     })))
 }

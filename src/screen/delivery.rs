@@ -49,6 +49,9 @@ struct Sheet {
     broker: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     confirmed: bool,
+    /// Nobody listened when the broker took it, or when it took what went in the same minute.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unheard: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     letter: Option<LetterSheet>,
 }
@@ -101,16 +104,21 @@ pub(super) async fn of_code(Held(front): Held<Arc<Front>>, uri: Uri) -> Answer {
             "Give it as it was read, or the asset's name, percent-encoded: /api/v1/delivery?code=TRL-7.",
         )
     })?;
+    let keys = (front.keys_of)(&code);
     let look = move |reader: &crate::store::Reader<'_>| {
         let read = Filter { code: Some(code.clone()), ..Filter::default() };
         let (mut rows, mut more) = newest(reader, &read)?;
         if rows.is_empty() {
-            // Nothing was read so: then it may be the name or the key that it goes under.
-            let named = Filter { asset: Some(code.clone()), ..Filter::default() };
-            let (of_asset, left) = newest(reader, &named)?;
-            (rows, more) = (of_asset, more || left);
+            // Nothing was read so: then it may be the name or the key that it goes under, or the label written another way.
+            let (of_assets, left) = of_names(reader, names(reader, &code, &keys)?)?;
+            (rows, more) = (of_assets, more || left);
         }
-        Ok((reader.deliveries(rows)?, reader.letters_with(&code)?, more))
+        let mut letters = reader.letters_with(&code)?;
+        if letters.is_empty() {
+            let digits = keys.iter().find_map(|key| key.split_once(':')).filter(|(_, digits)| *digits != code);
+            letters = digits.map_or_else(|| Ok(letters), |(_, digits)| reader.letters_with(digits))?;
+        }
+        Ok((reader.deliveries(rows)?, letters, more))
     };
     let (deliveries, letters, more) = front.look(look).await?;
     let now = front.clock.now();
@@ -121,6 +129,32 @@ pub(super) async fn of_code(Held(front): Held<Arc<Front>>, uri: Uri) -> Answer {
         letters: letters.into_iter().map(letter).collect(),
         more,
     })))
+}
+
+/// What the asset of a label may go under in the log: the text itself, its keys, and what the register calls those.
+fn names(reader: &crate::store::Reader<'_>, text: &str, keys: &[String]) -> Look<Vec<String>> {
+    let mut names = vec![text.to_owned()];
+    for key in keys {
+        names.extend(reader.asset_of(key)?);
+        names.push(key.clone());
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// The newest events of assets, and whether the log was not looked through to its beginning.
+fn of_names(reader: &crate::store::Reader<'_>, names: Vec<String>) -> Look<(Vec<Row>, bool)> {
+    let (mut rows, mut more) = (Vec::new(), false);
+    for name in names {
+        let (found, left) = newest(reader, &Filter { asset: Some(name), ..Filter::default() })?;
+        rows.extend(found);
+        more |= left;
+    }
+    rows.sort_by_key(|row| std::cmp::Reverse(row.seq));
+    more |= rows.len() > EVENTS_MAX;
+    rows.truncate(EVENTS_MAX);
+    Ok((rows, more))
 }
 
 /// The newest events that a filter lets through, and whether the log was not looked through to its beginning.
@@ -171,8 +205,9 @@ fn sheet(delivery: Delivery, front: &Front, now: Stamp) -> Sheet {
         Way::Discarded => ("discarded", "The broker did not take it, and a person has given it up.".to_owned()),
         Way::Sent(acked) => {
             let text = sent_words(acked.as_ref(), confirmed);
-            if let Some(Acked { at_ms, connection }) = acked {
+            if let Some(Acked { at_ms, connection, unheard }) = acked {
                 sheet.acked_ms = Some(at_ms);
+                sheet.unheard = unheard && !confirmed;
                 (sheet.connected_ms, sheet.broker) = connection.unzip();
             }
             (
@@ -191,9 +226,15 @@ fn sheet(delivery: Delivery, front: &Front, now: Stamp) -> Sheet {
 }
 
 fn sent_words(acked: Option<&Acked>, confirmed: bool) -> String {
+    let unheard = acked.is_some_and(|acked| acked.unheard);
     let when = acked.map(|acked| format!("The broker took it within a minute of {}", wire::rfc3339(acked.at_ms)));
     match (when, confirmed) {
         (Some(when), true) => format!("{when}, and the centre says that it has it."),
+        (Some(when), false) if unheard => {
+            format!(
+                "{when}. Nobody listened then, to it or to what went with it: the centre can have it again by replay."
+            )
+        }
         (Some(when), false) => format!("{when}."),
         (None, true) => "The centre says that it has it.".to_owned(),
         (None, false) => "It is behind what has been sent; no line of the log says when.".to_owned(),

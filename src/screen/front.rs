@@ -16,7 +16,7 @@ use crate::store::{Look, Reader, Store, StoreError};
 use super::feed::Feed;
 use super::gate::Gate;
 use super::tls::Tls;
-use super::{Captures, Desk, Forget, Parts};
+use super::{Captures, Desk, Forget, KeysOf, Parts};
 
 /// Looks into the store that calls and lagging streams may take at once: the store has more readers than that, so
 /// whoever asks much holds up neither the live stream nor the uplink.
@@ -66,6 +66,7 @@ pub(super) struct Front {
     pub(super) yard: Plan,
     pub(super) captures: Captures,
     pub(super) forget: Forget,
+    pub(super) keys_of: KeysOf,
     pub(super) feed: Feed,
     /// Who has the PIN.
     pub(super) gate: Gate,
@@ -93,6 +94,7 @@ impl Front {
             desk,
             captures,
             forget,
+            keys_of,
         } = parts;
         // It has been parsed before: it is JSON.
         let plan = plan.and_then(|text| serde_json::value::RawValue::from_string(text.to_string()).ok());
@@ -114,6 +116,7 @@ impl Front {
             yard,
             captures,
             forget,
+            keys_of,
             feed,
             gate,
             desk,

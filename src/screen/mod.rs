@@ -89,10 +89,15 @@ pub struct Parts {
     pub captures: Captures,
     /// Has a source forget what it said of late.
     pub forget: Forget,
+    /// Reads a label as a person writes it.
+    pub keys_of: KeysOf,
 }
 
 /// Answers the capture of the last minutes of a source by its id; none when there is no such source.
 pub type Captures = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Answers the keys under which a scanner may know a label that a person wrote down; none when it is no label.
+pub type KeysOf = fn(&str) -> Vec<String>;
 
 /// Has a source, by its id, forget the last minutes, also in its file. Blocks for as long as the disk does.
 pub type Forget = Arc<dyn Fn(&str) -> std::io::Result<()> + Send + Sync>;

@@ -84,6 +84,7 @@ impl Rig {
             desk,
             captures: std::sync::Arc::new(|id| (id == "gps0").then(|| "{\"capture\":1}".to_owned())),
             forget: std::sync::Arc::new(|_| Ok(())),
+            keys_of: |_| Vec::new(),
         });
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();

@@ -37,6 +37,8 @@ pub struct Acked {
     pub at_ms: UnixMs,
     /// The connection it went over: since when, and to which broker; none when its line has left.
     pub connection: Option<(UnixMs, String)>,
+    /// Whether the broker said of events of that line that nobody listens to them.
+    pub unheard: bool,
 }
 
 /// An event and where it stands.
@@ -67,6 +69,15 @@ impl Reader<'_> {
     /// As SQLite says.
     pub fn deliveries(&self, rows: Vec<Row>) -> Look<Vec<Delivery>> {
         self.snapshot(|reader| rows.into_iter().map(|row| of(reader.conn, row)).collect())
+    }
+
+    /// The registered asset that a key names.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn asset_of(&self, key: &str) -> Look<Option<String>> {
+        let mut of = self.conn.prepare_cached("select asset from asset_keys where key = ?1")?;
+        of.query_row([key], |row| row.get(0)).optional()
     }
 
     /// Open letters of reads that hold this text and are no event, newest first: number, reason and when they came.
@@ -125,19 +136,19 @@ fn way(conn: &Connection, row: &Row) -> rusqlite::Result<Way> {
 }
 
 fn acked(conn: &Connection, (what, lane): (&str, Lane), seq: Seq) -> rusqlite::Result<Option<Acked>> {
-    let line: Option<(i64, UnixMs)> = conn
+    let line: Option<(i64, UnixMs, bool)> = conn
         .prepare_cached(
-            "select entry, at_ms from outbound_log where what = ?1 and lane = ?2 and from_seq <= ?3 and to_seq >= ?3
-             order by entry desc limit 1",
+            "select entry, at_ms, instr(coalesce(detail, ''), 'without subscriber') > 0 from outbound_log
+             where what = ?1 and lane = ?2 and from_seq <= ?3 and to_seq >= ?3 order by entry desc limit 1",
         )?
-        .query_row((what, lane.as_str(), seq.0), |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row((what, lane.as_str(), seq.0), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
-    let Some((entry, at_ms)) = line else { return Ok(None) };
+    let Some((entry, at_ms, unheard)) = line else { return Ok(None) };
     let connection = conn
         .prepare_cached(
             "select at_ms, detail from outbound_log where what = 'connected' and entry < ?1 order by entry desc limit 1",
         )?
         .query_row([entry], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    Ok(Some(Acked { at_ms, connection }))
+    Ok(Some(Acked { at_ms, connection, unheard }))
 }

@@ -275,6 +275,7 @@ impl Sign {
             state,
             url: self.url.clone(),
             since_ms: kept.map_or(now.wall_ms, |old| old.since_ms),
+            ever_connected: state == "connected" || old.is_some_and(|old| old.ever_connected),
             last_error: self.last_error.clone(),
             next_try_ms,
             inflight,

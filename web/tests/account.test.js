@@ -8,10 +8,10 @@ test("what was received is accounted for by the ways it ended, over all sources"
   assert.deepEqual(said.parts.map((part) => [part.way, part.n]), [["stored", 70], ["repeat", 1], ["thinned", 38], ["no_fix", 2], ["rejected", 1]]);
 });
 
-test("a frame without an end is missing, and so is what the gateway itself finds out of balance or lost", () => {
-  assert.equal(account({ balance: 0, sources: { door: { frames: 5, stored: 3 } } }).missing, 2);
+test("what the gateway finds out of balance is missing; what is known to be lost is told apart and is not", () => {
   assert.equal(account({ balance: -3, sources: {} }).missing, 3);
-  assert.equal(account({ balance: 0, sources: {}, events: { lost: 4 } }).missing, 4);
+  const restored = account({ balance: 0, sources: { door: { frames: 827, stored: 827 } }, events: { total: 861, lost: 34 } });
+  assert.deepEqual([restored.received, restored.accounted, restored.missing, restored.lost], [827, 827, 0, 34]);
 });
 
 test("parts are drawn to scale, a small one is seen, and together they are as wide as the bar", () => {

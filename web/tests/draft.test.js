@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { added, copied, draftOf, drawn, faults, freshId, heart, KINDS, merged, moved, rectangle, reshaped, split, textOf, told, turned, without, zoneOf } from "../draft.js";
-import { flat, unflat } from "../yard.js";
+import { added, copied, draftOf, drawn, faults, freshId, heart, KINDS, merged, moved, rectangle, reshaped, split, textOf, told, turned, unplaced, without, zoneOf } from "../draft.js";
+import { bounds, flat, unflat } from "../yard.js";
 
 /** @type {import("../draft.js").At} */
 const HERE = [11.3875, 59.1246];
@@ -87,4 +87,36 @@ test("the way back from the flat picture leads to where it came from, however it
 test("a finding of the gateway names its zone", () => {
   assert.equal(zoneOf("4:12: feature 3 \"dock-3\": the ring crosses itself; move a corner"), 2);
   assert.deepEqual([zoneOf("feature 1: x"), zoneOf("is longer than 2 MiB; leave out"), zoneOf("1:2: is no JSON")], [0, null, null]);
+});
+
+test("a zone that crosses or touches itself is told while it is drawn, and only that one", () => {
+  const shape = (/** @type {import("../draft.js").At[]} */ ring) => ({ id: `z${ring.length}${ring[1][0]}`, name: "", kind: "dock", polygons: [[ring]], more: {} });
+  const of = (/** @type {[number, number][]} */ ...ring) => faults([shape(ring.map(([x, y]) => [11 + x / 1e4, 59 + y / 1e4]))])[0];
+  assert.equal(of([0, 0], [4, 0], [4, 4], [0, 4]), null);
+  assert.equal(of([0, 0], [4, 0], [4, 4], [2, 1], [0, 4]), null, "hollow is not crossed");
+  assert.equal(of([0, 0], [4, 0], [0, 4], [4, 4]), "crosses");
+  assert.equal(of([0, 0], [4, 0], [4, 4], [2, 0], [0, 4]), "crosses", "a corner on another side");
+  assert.equal(of([0, 0], [4, 0], [2, 0], [2, 4]), "crosses", "a side back over the one before");
+  assert.equal(of([0, 0], [4, 0], [4, 4], [4, 4], [0, 4]), "crosses", "a corner twice");
+  assert.equal(of([0, 0], [2, 0], [4, 0], [4, 4], [0, 4]), null, "a corner on a straight side");
+  const [a] = one();
+  const crossed = reshaped([a], 0, corner(0), [HERE[0] + 0.001, HERE[1]]);
+  assert.deepEqual(faults([a, ...told(crossed, 0, { id: "other" })])[1], "crosses");
+});
+
+test("what the gateway finds is told without lines of a file that nobody has", () => {
+  assert.equal(unplaced('17:126: feature 16 "dock-9": the ring crosses or touches itself: the edge from here and that from line 17 column 174; move a corner, or draw two zones'), '"dock-9": the ring crosses or touches itself; move a corner, or draw two zones');
+  assert.equal(unplaced('4:12: feature 3 "x": the id "x" is that of feature 1 on line 2; choose another'), '"x": the id "x" is another one\'s; choose another');
+  assert.equal(unplaced("the plan is too large"), "the plan is too large");
+});
+
+test("a new zone lies in the middle, or beside what is there, as large as its handles need", () => {
+  const box = (/** @type {import("../draft.js").Shape} */ zone) => bounds(zone.polygons.flat(2).map(([lon, lat]) => flat(HERE[1], HERE[0])(lat, lon)));
+  let zones = added([], "dock", HERE, 0, 12, [80, 60]);
+  assert.ok(far(heart(zones[0]), HERE) < 0.1);
+  assert.ok(far(zones[0].polygons[0][0][0], zones[0].polygons[0][0][1]) > 11.9, "4.5 m would be too narrow to take hold of");
+  for (let n = 0; n < 5; n += 1) zones = added(zones, "dock", HERE, 0, 12, [80, 60]);
+  const boxes = zones.map(box);
+  boxes.forEach((a, n) => boxes.slice(n + 1).forEach((b) => assert.ok(a.x1 <= b.x0 || b.x1 <= a.x0 || a.y1 <= b.y0 || b.y1 <= a.y0, `${n} lies on another`)));
+  assert.ok(zones.every((zone) => far(heart(zone), HERE) <= 100));
 });

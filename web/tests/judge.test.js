@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { chips, conditions, deed, isFresh, newest, verdict } from "../judge.js";
+import { chips, conditions, deed, isFresh, missing, newest, verdict } from "../judge.js";
 import { Store } from "../store.js";
 import { NO_PLAN, planOf } from "../yard.js";
 
@@ -70,6 +70,27 @@ test("a scanner that nobody uses is well, one that is unplugged is not", () => {
   assert.deepEqual(chip(bad, "scanners"), { id: "scanners", shape: "fail", word: "Scanners 1 of 2", small: "a unplugged 3 min" });
 });
 
+test("events that are known to be lost are history: no chip, no alarm, nothing red", () => {
+  const s = scene([{ k: "ledger", v: { balance: 0, sources: { gps0: { frames: 827, stored: 827 } }, events: { lost: 34 } } }]);
+  assert.deepEqual([chip(s, "ledger"), missing(s), conditions(s).length], [undefined, 0, 0]);
+});
+
+test("an upstream that was never reached since the start is not called away since some time", () => {
+  const up = { configured: true, state: "waiting", ever_connected: false, since_ms: T - 120_000, unsent: { scan: 2, fix: 0 } };
+  const s = scene([{ k: "uplink", v: up }]);
+  assert.equal(conditions(s)[0].what, "Upstream is not connected yet, since the start.");
+  assert.equal(chip(s, "upstream").word, "Upstream not connected yet");
+  assert.equal(conditions(scene([{ k: "uplink", v: { ...up, ever_connected: true } }]))[0].what, "Upstream is offline, since 13:12.");
+});
+
+test("a place that the plan does not have is said to be none of it, and is no dock", () => {
+  const plan = planOf({ plan: { features: [{ type: "Feature", properties: { id: "dock-3", kind: "dock" }, geometry: { type: "Polygon", coordinates: [[[11, 59], [11.1, 59], [11.1, 59.1], [11, 59]]] } }] } });
+  const said = (/** @type {string} */ place, /** @type {any} */ on) => deed({ asset: "TRL-7", ts_ms: T, place, since_ms: T - 300_000 }, { ...scene(), plan: on });
+  assert.deepEqual([said("door-3", plan).shape, said("door-3", plan).phrase], ["park", "There for 5 min, not on the plan"]);
+  assert.deepEqual([said("dock-3", plan).shape, said("dock-3", plan).phrase], ["dock", "There for 5 min"]);
+  assert.equal(said("door-3", NO_PLAN).phrase, "There for 5 min", "without a plan there is nothing to be on");
+});
+
 test("a balanced ledger needs no chip, an unbalanced one says how many are missing", () => {
   const l = (balance) => scene([{ k: "ledger", v: { balance, sources: { gps0: { frames: 100 } } } }]);
   assert.equal(chip(l(0), "ledger"), undefined);
@@ -119,7 +140,7 @@ test("a verdict says repeats and bad labels in shape and word", () => {
   assert.deepEqual(verdict({ ...scan, late: true }), { shape: "wait", word: "Late", more: "place not changed" });
   assert.equal(verdict({ ...scan, warn: ["trimmed", "sscc_bad_check"] }).shape, "warn");
   assert.deepEqual(verdict({ ...scan, warn: ["trimmed"] }), { shape: "ok", word: "Accepted", more: "spaces left out" });
-  assert.deepEqual(verdict({ ...scan, warn: ["no_symbology_id"] }), { shape: "ok", word: "Accepted", more: "taken for a GS1 label" });
+  assert.deepEqual(verdict({ ...scan, warn: ["no_symbology_id"] }), { shape: "ok", word: "Accepted", more: "the scanner did not say what kind of code it is" });
   assert.deepEqual(verdict({ ...scan, warn: ["of_tomorrow"] }), { shape: "ok", word: "Accepted", more: "of tomorrow" });
   const loss = readFileSync(new URL("../../src/domain/loss.rs", import.meta.url), "utf8").split("warns! {").at(-1) ?? "";
   const codes = [...loss.split("\n}")[0].matchAll(/, "([a-z0-9_]+)", "/g)].map(([, code]) => code);

@@ -6,12 +6,13 @@ import { lastScan } from "../judge.js";
 import { Store } from "../store.js";
 import { NO_PLAN } from "../yard.js";
 import { stopsOf } from "../view/asset.js";
-import { pageOf } from "../view/board.js";
+import { onWall, pageOf } from "../view/board.js";
 import { Kept } from "../view/cab.js";
 import { answerOf } from "../view/delivery.js";
 import { faultText } from "../view/dialog.js";
-import { dump, outcome, scopeOf } from "../view/failures.js";
+import { dump, outcome, scopeOf, whatOf } from "../view/failures.js";
 import { delivered, steps } from "../view/first.js";
+import { lostWords } from "../view/health.js";
 
 const T = Date.UTC(2026, 10, 20, 13, 14, 8);
 const fetched = globalThis.fetch;
@@ -40,9 +41,27 @@ test("a wall turns its pages only when there is more than one", () => {
   assert.deepEqual(pageOf([], 0, 0), { lines: [], page: 0, pages: 1, left: 10 });
 });
 
+test("a wall shows the end of a long number, where two of them differ, and a name as it is", () => {
+  assert.deepEqual([onWall("sscc:395212340000010051"), onWall("sscc:395212340000010068"), onWall("TRL-1041"), onWall("raw:MSKU3054383")], ["…00010051", "…00010068", "TRL-1041", "MSKU3054383"]);
+});
+
+test("a letter without its bytes says that they are hidden, not which field of a label was wrong", () => {
+  assert.equal(whatOf({ letter: 4, detail: "00" }), "hidden until log-in");
+  assert.equal(whatOf({ letter: 4, detail: "00", bytes: "00395" }), "00395");
+  assert.equal(whatOf({ letter: 4, detail: "sscc:395212340000010051" }), "sscc:395212340000010051");
+  assert.equal(whatOf({ letter: 4, detail: "" }), "#4");
+});
+
+test("what was lost is told with its count and when that was found", () => {
+  assert.equal(lostWords(34, [], T, "UTC"), "34 events are lost for good and counted as that.");
+  assert.equal(lostWords(34, [{ from: 828, to: 861, reason: "rolled_back", at_ms: T - 60_000 }], T, "UTC"), "34 events are lost for good and counted as that. Found 13:13: the store was older than what it had committed, as after a restore; 828 to 861 are missing in it.");
+});
+
 test("every answer to whether it arrived has a word, a shape and a sentence", () => {
   const of = (/** @type {object} */ sheet) => answerOf(sheet, T, "UTC");
-  assert.deepEqual(of({ state: "acknowledged", acked_ms: T }), { shape: "ok", word: "Sent", more: "The broker took it, 13:14." });
+  assert.deepEqual(of({ state: "acknowledged", acked_ms: T }), { shape: "ok", word: "Sent", more: "The broker took it by 13:14." });
+  assert.equal(answerOf({ state: "acknowledged", acked_ms: Date.UTC(2026, 10, 20, 1, 42, 20) }, T - 11 * 3600e3, "UTC").more, "The broker took it by 01:44.", "the log keeps the minute by its beginning: never before it was stored");
+  assert.deepEqual([of({ state: "acknowledged", acked_ms: T, unheard: true }).shape, of({ state: "acknowledged", acked_ms: T, unheard: true }).word], ["warn", "Sent, nobody listened"]);
   assert.deepEqual(of({ state: "waiting", ahead: 1, waiting_s: 90 }), { shape: "warn", word: "Waits here", more: "1 event goes before it. It has waited 1 min." });
   for (const state of ["confirmed", "passed", "in_flight", "local", "dead", "discarded", "archived"]) {
     const { word, more } = of({ state });

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { apart, bounds, called, carriedBy, carrierOf, contradiction, flat, lie, middle, planOf, plateOf, shortly, taken, where, within, zonesOf } from "../yard.js";
+import { apart, bounds, called, carriedBy, carrierOf, contradiction, flat, lie, meant, middle, planOf, plateOf, shortly, taken, where, within, zonesOf } from "../yard.js";
 
 const square = [[11, 59], [11.1, 59], [11.1, 59.1], [11, 59]];
 
@@ -50,14 +50,23 @@ test("a contradiction is said, and its absence is not", () => {
 const dock = (/** @type {string} */ id, /** @type {string} */ name, kind = "dock") => ({ properties: { id, name, kind }, geometry: { type: "Polygon", coordinates: [square] } });
 
 test("a plate says the number of a dock and the name of a gate", () => {
-  const plan = planOf({ plan: { features: [dock("dock-3", "Dock 3"), dock("tor-7", "Tor 7", "dock"), dock("gate-a", "Gate A", "gate"), dock("wash", "Wash dock", "bay"), dock("d", "Dock", "dock")] } });
-  assert.deepEqual(["dock-3", "tor-7", "gate-a", "wash", "d", "door-9"].map((place) => plateOf(place, plan)), ["3", "7", "Gate A", "Wash dock", "Dock", "door-9"]);
+  const plan = planOf({ plan: { features: [dock("dock-3", "Dock 3"), dock("tor-7", "Tor 7", "dock"), dock("gate-a", "Gate A", "gate"), dock("wash", "Wash dock", "bay"), dock("d", "Dock", "dock"), dock("bay-3", "Bay 3", "bay"), dock("bay-4", "Bay 4", "bay")] } });
+  const apart = planOf({ plan: { features: [dock("dock-3", "Dock 3"), dock("bay-4", "Bay 4", "bay")] } });
+  assert.equal(plateOf("bay-4", apart), "4");
+  assert.deepEqual(["dock-3", "tor-7", "gate-a", "wash", "d", "door-9", "bay-3", "bay-4"].map((place) => plateOf(place, plan)), ["3", "7", "Gate A", "Wash dock", "Dock", "door-9", "Bay 3", "Bay 4"]);
 });
 
 test("a code that nobody named is shown without its kind, and where there is little room by its end", () => {
   assert.deepEqual([called("raw:TRL-7"), called("sscc:376104250021234569"), called("TRK-07"), called("raw:")], ["TRL-7", "376104250021234569", "TRK-07", "raw:"]);
   assert.equal(shortly("sscc:395212340000010013", 10), "…000010013");
   assert.equal(shortly("TRK-07", 10), "TRK-07");
+});
+
+test("a label is looked for however it is written: as it stands on it, with what a scanner adds, by its digits", () => {
+  for (const text of ["(00) 3 9521234 000001005 1", "00395212340000010051", "]C100395212340000010051", "395212340000010051"]) assert.ok(meant(text).includes("395212340000010051"), text);
+  assert.deepEqual(meant(" TRL-7 "), ["trl-7"]);
+  assert.deepEqual(meant("0012"), ["0012"]);
+  assert.deepEqual(meant("  "), []);
 });
 
 test("docks that are taken come longest first, so what has stood too long stands on top", () => {

@@ -81,6 +81,7 @@ export function detailOf(page, asset) {
 
 /** What a delivery answer says of an asset's newest event. @param {any} sheet @returns {[import("../types").Shape, string]} */
 function toldOf(sheet) {
+  if (sheet.unheard) return ["warn", t("Newest event sent, nobody listened")];
   if (["acknowledged", "confirmed", "passed", "archived"].includes(sheet.state)) return ["ok", t("Newest event sent")];
   if (sheet.state === "local") return ["ok", t("Stored here; nothing is to be sent")];
   if (sheet.state === "dead" || sheet.state === "discarded") return ["fail", t("Newest event refused by the broker")];

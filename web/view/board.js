@@ -5,7 +5,7 @@ import { attr, h, hide, icon, put, rows } from "../dom.js";
 import { hm, isNum, span } from "../fmt.js";
 import { few, t } from "../i18n.js";
 import { deed, GROUPS, lastScan } from "../judge.js";
-import { shortly, taken } from "../yard.js";
+import { called, shortly, taken } from "../yard.js";
 import { COMPARE, plateCell, tickerRow } from "./live.js";
 import { plan } from "./plan.js";
 
@@ -102,6 +102,9 @@ function tired(scene) {
   return heap > HEAP_MAX || (calm && hm(scene.wall, scene.state.node.tz) === NIGHTLY);
 }
 
+/** An asset as a wall names it: of a long number its end, which is what tells two of them apart. @param {string} asset */
+export const onWall = (asset) => shortly(asset, /^\d{11,}$/.test(called(asset)) ? 9 : 15);
+
 function line() {
   const plate = plateCell();
   const name = h("b");
@@ -115,7 +118,7 @@ function line() {
     fill({ asset, long }, scene) {
       const said = deed(asset, scene);
       plate.fill(asset.place, scene);
-      put(name, shortly(asset.asset, 15));
+      put(name, onWall(asset.asset));
       put(phrase, long ? t("Over {span}", { span: span(scene.plan.overstayMs) }) : said.group === GROUPS.dock && scene.fresh ? "" : said.phrase);
       mark.set(said.shape);
       put(age, isNum(asset.since_ms) && asset.place ? span(Math.floor((scene.shown - asset.since_ms) / 60_000) * 60_000).replace(/^0[.,]0 s$/, t("now")) : "");

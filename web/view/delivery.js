@@ -10,16 +10,19 @@ import { few, t } from "../i18n.js";
 
 const AGAIN_MS = 3000;
 
+/** The gateway keeps the minute in which the broker took something, by its beginning: when that was over, to the minute. @param {number} ms @param {number} now */
+const latest = (ms, now) => Math.min(now, Math.ceil((ms + 60e3) / 60e3) * 60e3);
+
 /**
  * What a delivery answer says, as a shape, a word and a sentence.
  * @param {any} sheet @param {number} now @param {string} tz
  * @returns {{shape: import("../types").Shape, word: string, more: string}}
  */
 export function answerOf(sheet, now, tz) {
-  const taken = isNum(sheet.acked_ms) ? t("The broker took it, {time}.", { time: when(sheet.acked_ms, now, tz) }) : "";
+  const taken = isNum(sheet.acked_ms) ? t("The broker took it by {time}.", { time: when(latest(sheet.acked_ms, now), now, tz) }) : "";
   switch (sheet.state) {
     case "confirmed": return { shape: "ok", word: t("Arrived"), more: `${taken} ${t("The centre says that it has it.")}`.trim() };
-    case "acknowledged": return { shape: "ok", word: t("Sent"), more: taken };
+    case "acknowledged": return sheet.unheard ? { shape: "warn", word: t("Sent, nobody listened"), more: `${taken} ${t("Nobody listened there then: whoever should have it can ask for it again.")}` } : { shape: "ok", word: t("Sent"), more: taken };
     case "passed": return { shape: "ok", word: t("Sent"), more: t("The log no longer says when.") };
     case "in_flight": return { shape: "wait", word: t("On its way"), more: t("The broker has not answered yet.") };
     case "waiting": return { shape: "warn", word: t("Waits here"), more: `${isNum(sheet.ahead) ? few(sheet.ahead, "{n} event goes before it.", "{n} events go before it.") : ""} ${isNum(sheet.waiting_s) ? t("It has waited {span}.", { span: span(sheet.waiting_s * 1000) }) : ""}`.trim() };

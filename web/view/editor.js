@@ -6,7 +6,7 @@ import { call } from "../api.js";
 import { attr, button, h, hide, put, rows, s } from "../dom.js";
 import { plain } from "../fmt.js";
 import { few, t } from "../i18n.js";
-import { added, copied, draftOf, drawn, extent, faults, heart, KINDS, merged, moved, NAME_MAX, reshaped, split, textOf, told, turned, without, zoneOf } from "../draft.js";
+import { added, copied, draftOf, drawn, extent, faults, heart, KINDS, merged, moved, NAME_MAX, reshaped, split, textOf, told, turned, unplaced, without, zoneOf } from "../draft.js";
 import { kindWord } from "../yard.js";
 import { ask, faultText, field, textField } from "./dialog.js";
 
@@ -20,6 +20,8 @@ const UNDO = 100;
 const HANDLES = 80;
 /** How large a handle is. Pixels */
 const GRIP = 44;
+/** A new zone is so large that its handles lie apart. Handles */
+const APART = 2.4;
 /** How far an arrow key goes, with and without the shift key. Metres */
 const STEP = { fine: 0.5, far: 5 };
 
@@ -28,7 +30,7 @@ const kindOf = (kind) => kindWord(kind) || plain(kind, 20);
 
 /**
  * What is drawn and not saved, while the page lives.
- * @type {{zones: Shape[], saved: string, tag: string, rev: number|null, undo: {zones: Shape[], what: string}[]}|null}
+ * @type {{zones: Shape[], saved: string, tag: string, rev: number|null, undo: {zones: Shape[], what: string}[], redo: Shape[][]}|null}
  */
 let work = null;
 /** What was last made out of a list of zones, which never changes: a page draws far more often than a person does. */
@@ -58,7 +60,7 @@ export async function begin() {
   const answer = await call("/zones");
   if (!answer.ok) return answer.error;
   const { zones } = draftOf(answer.body?.plan);
-  work = { zones, saved: textOf(zones), tag: answer.tag, rev: answer.body?.rev ?? null, undo: [] };
+  work = { zones, saved: textOf(zones), tag: answer.tag, rev: answer.body?.rev ?? null, undo: [], redo: [] };
   return null;
 }
 
@@ -73,7 +75,7 @@ export function editor(page, map, done) {
   let picked = -1;
   /** @type {Scene|null} */
   let scene = null;
-  /** What the gateway said of the zones. @type {{at: number|null, text: string}[]} */
+  /** What the gateway said of the zones: as who draws reads it, and as who has the text reads it. @type {{at: number|null, text: string, whole: string}[]} */
   let findings = [];
   /** @type {import("../types").Plan|null} */
   let shown = null;
@@ -84,6 +86,9 @@ export function editor(page, map, done) {
   const help = h("p", "mut", t("Pick a zone, then drag it or its corners. Arrow keys move what has the focus, with Shift in large steps; Delete takes it out."));
   const state = h("p", "wrong");
   attr(state, "role", "status");
+  /** What was done last, for who sees it; who hears it is told by the page. */
+  const done_so = h("p", "done");
+  done_so.hidden = true;
   const list = h("ul", "alist zlist");
   const none = h("p", "none", t("No zone yet: add one, load GeoJSON, or trace the yard from where things stood."));
   const name = textField({ max: NAME_MAX });
@@ -100,10 +105,11 @@ export function editor(page, map, done) {
   what.value = "dock";
   attr(what, "aria-label", t("Kind of the new zone"));
   const undo = button("btn sm", t("Undo"), back);
-  const tools = h("div", "acts ztools", what, button("btn sm", t("Add zone"), add), undo,
+  const redo = button("btn sm", t("Redo"), forth);
+  const tools = h("div", "acts ztools", what, button("btn sm", t("Add zone"), add), undo, redo,
     button("btn sm", t("As GeoJSON …"), () => void text()), button("btn sm", t("Trace …"), () => void trace()));
   const save = button("btn pri", t("Save"), () => void put_there(now().tag));
-  const node = h("section", "zedit", title, help, tools, state, form, h("div", "scroll", list, none), h("div", "acts", button("btn", t("Close"), () => void leave()), save));
+  const node = h("section", "zedit", title, help, tools, form, h("div", "scroll", list, none), h("div", "zend", state, done_so, h("div", "acts", button("btn", t("Close"), () => void leave()), save)));
 
   node.id = "editor";
 
@@ -143,7 +149,7 @@ export function editor(page, map, done) {
   /** What is wrong with a zone, in words; empty when nothing is known. @param {number} n */
   function wrongWith(n) {
     const why = of(now().zones).faults[n];
-    if (why) return { id: t("It needs an id: letters, digits, space . _ -"), twice: t("Another zone has this id"), kind: t("Choose a kind") }[why];
+    if (why) return { id: t("It needs an id: letters, digits, space . _ -"), twice: t("Another zone has this id"), kind: t("Choose a kind"), crosses: t("Its sides cross or touch each other: move a corner, or draw two zones") }[why];
     return findings.find((one) => one.at === n)?.text ?? "";
   }
 
@@ -153,7 +159,9 @@ export function editor(page, map, done) {
     const key = step && `${step} ${picked}`;
     if (!key || steps[steps.length - 1]?.what !== key) steps.push({ zones, what: key });
     if (steps.length > UNDO) steps.shift();
+    now().redo = [];
     now().zones = make(zones);
+    told_so("");
     findings = [];
     redraw();
   }
@@ -161,10 +169,51 @@ export function editor(page, map, done) {
   function back() {
     const step = now().undo.pop();
     if (!step) return;
-    now().zones = step.zones;
-    if (picked >= step.zones.length) picked = -1;
+    now().redo.push(now().zones);
+    take(step.zones);
+  }
+
+  function forth() {
+    const zones = now().redo.pop();
+    if (!zones) return;
+    now().undo.push({ zones: now().zones, what: "" });
+    take(zones);
+  }
+
+  /** Puts the zones of another moment in the place of these. @param {Shape[]} zones */
+  function take(zones) {
+    now().zones = zones;
+    if (picked >= zones.length) picked = -1;
+    told_so("");
     findings = [];
+    fields();
     redraw();
+  }
+
+  /** Ctrl+Z and Ctrl+Shift+Z take back what was drawn, wherever the focus is; in a question they are of its fields. @param {KeyboardEvent} event */
+  function keys(event) {
+    const key = event.key.toLowerCase();
+    if (!(event.ctrlKey || event.metaKey) || event.altKey || (key !== "z" && key !== "y") || document.querySelector("dialog[open]") !== null) return;
+    event.preventDefault();
+    if (key === "z" && !event.shiftKey) back();
+    else forth();
+  }
+  addEventListener("keydown", keys);
+
+  /** Says what was done, to see and to hear. @param {string} text */
+  function told_so(text) {
+    hide(done_so, text === "");
+    put(done_so, text);
+    if (text) page.say(text, false);
+  }
+
+  /** Shows what the picked zone is in the fields. */
+  function fields() {
+    const zone = now().zones[picked];
+    if (!zone) return;
+    for (const [field, value] of /** @type {[HTMLInputElement|HTMLSelectElement, string][]} */ ([[name, zone.name], [id, zone.id], [kind, zone.kind]])) {
+      if (field.value !== value) field.value = value;
+    }
   }
 
   /** @param {number} n */
@@ -172,9 +221,7 @@ export function editor(page, map, done) {
     picked = n;
     const zone = now().zones[n];
     if (zone) {
-      name.value = zone.name;
-      id.value = zone.id;
-      kind.value = zone.kind;
+      fields();
       // What was typed before is a step of its own.
       const steps = now().undo;
       if (steps.length) steps[steps.length - 1].what = "";
@@ -188,14 +235,17 @@ export function editor(page, map, done) {
     const gone = now().zones[at];
     picked = -1;
     change("", (zones) => without(zones, at));
-    page.say(t("{place} is taken out. Undo brings it back.", { place: plain(gone.name || gone.id, 40) }), false);
+    told_so(t("{place} is taken out. Undo brings it back.", { place: plain(gone.name || gone.id, 40) }));
     undo.focus();
   }
 
   function add() {
     if (!map.framed()) return void ask({ title: t("Where is the yard?"), text: t("No asset has a position yet, so nobody knows where to draw. Wait for the first fix, or load GeoJSON."), label: t("OK"), only: true, run: async () => null });
     const { w, h: high } = map.size();
-    change("", (zones) => added(zones, what.value, map.placeOf(w / 2, high / 2), scene?.plan.bearing ?? 0));
+    // So large that its handles can be told apart, and within what is shown.
+    const least = Math.min(APART * GRIP, w / 3, high / 3) / map.scale();
+    const [across, along] = [w, high].map((px) => (px / 2 - GRIP) / map.scale());
+    change("", (zones) => added(zones, what.value, map.placeOf(w / 2, high / 2), scene?.plan.bearing ?? 0, least, [across, along]));
     pick(now().zones.length - 1);
     name.focus();
   }
@@ -214,14 +264,14 @@ export function editor(page, map, done) {
       const { zones } = now();
       work = { ...now(), saved: sent, tag: answer.tag, rev: answer.body?.rev ?? null };
       findings = [];
-      page.say(few(zones.length, "The plan with {n} zone is saved.", "The plan with {n} zones is saved."), false);
+      told_so(few(zones.length, "The plan with {n} zone is saved.", "The plan with {n} zones is saved."));
       redraw();
       return true;
     }
     if (answer.error?.code === "plan_changed") return overwrite();
-    findings = (answer.error?.findings ?? []).map((text) => ({ at: zoneOf(text), text: plain(text, 300) }));
-    // The newest thing said stands above the list until something is changed.
-    if (findings.length === 0 && answer.error) findings = [{ at: null, text: faultText(answer.error) }];
+    findings = (answer.error?.findings ?? []).map((text) => ({ at: zoneOf(text), text: plain(unplaced(text), 300), whole: plain(text, 300) }));
+    // The newest thing said stands beside the button until something is changed.
+    if (findings.length === 0 && answer.error) findings = [faultText(answer.error)].map((text) => ({ at: null, text, whole: text }));
     const first = findings.find((one) => one.at !== null && one.at < now().zones.length);
     if (first) pick(/** @type {number} */ (first.at));
     redraw();
@@ -265,7 +315,7 @@ export function editor(page, map, done) {
     let left = 0;
     await ask({
       title: t("The plan as GeoJSON"), text: t("A zone a line. Paste another plan, or load a file as geojson.io and QGIS write it; nothing is saved yet."),
-      body: [...(findings.length ? [h("p", "wrong", findings.slice(0, 8).map((one) => one.text).join(" "))] : []), field(t("GeoJSON"), area), field(t("From a file, 2 MiB at most"), file), h("div", "acts", link)],
+      body: [...(findings.length ? [h("p", "wrong", findings.slice(0, 8).map((one) => one.whole).join(" "))] : []), field(t("GeoJSON"), area), field(t("From a file, 2 MiB at most"), file), h("div", "acts", link)],
       label: t("Put it into the editor"),
       run: async () => {
         try {
@@ -282,7 +332,7 @@ export function editor(page, map, done) {
       },
     });
     URL.revokeObjectURL(link.href);
-    if (left > 0) page.say(few(left, "{n} feature is no polygon and was left out.", "{n} features are no polygons and were left out."), false);
+    if (left > 0) told_so(few(left, "{n} feature is no polygon and was left out.", "{n} features are no polygons and were left out."));
   }
 
   /** Makes zones of where things stood. */
@@ -452,13 +502,17 @@ export function editor(page, map, done) {
     });
   }
 
-  /** What is to be known above the list. */
+  /** What is to be known before it is saved. */
   function words() {
     const other = findings.filter((one) => one.at === null || one.at !== picked);
     const mine = picked >= 0 ? wrongWith(picked) : "";
-    const elsewhere = scene?.state.planRev !== undefined && scene?.state.planRev !== null && now().rev !== null && scene.state.planRev !== now().rev;
+    // What keeps the plan from being saved is told also when another zone is picked.
+    const at = of(now().zones).faults.findIndex(Boolean);
+    const bad = now().zones[at];
+    // After a save of one's own the stream tells of it a moment later: an older plan is nobody else's.
+    const elsewhere = (scene?.state.planRev ?? 0) > (now().rev ?? Infinity);
     return [
-      elsewhere ? t("Somebody else has saved another plan meanwhile.") : "", mine,
+      elsewhere ? t("Somebody else has saved another plan meanwhile.") : "", mine, !mine && at >= 0 ? `${plain(bad.name || bad.id || t("no name yet"), 48)}: ${wrongWith(at)}` : "",
       other.length ? `${other[0].text}${other.length > 1 ? ` ${t("and {n} more", { n: other.length - 1 })}` : ""}` : "",
     ].filter(Boolean).join(" ");
   }
@@ -469,6 +523,7 @@ export function editor(page, map, done) {
     hide(none, now().zones.length > 0);
     hide(form, picked < 0);
     undo.disabled = now().undo.length === 0;
+    redo.disabled = now().redo.length === 0;
     save.disabled = !isChanged() || of(now().zones).faults.some(Boolean);
     const said = words();
     hide(state, said === "");
@@ -507,6 +562,7 @@ export function editor(page, map, done) {
     focus: () => title.scrollIntoView({ block: "nearest" }),
     /** Takes it off the plan; what is drawn stays for the next time. */
     off() {
+      removeEventListener("keydown", keys);
       layer.remove();
       map.node.classList.remove("editing");
       map.hold(false);

@@ -16,7 +16,6 @@ import { save } from "./assets.js";
 
 const PAGE = 50;
 const LETTERS_MAX = 500;
-const UNDO_MS = 10_000;
 const JOB_MS = 700;
 /** From so many on a person types the number before they are given up. */
 export const TYPED_FROM = 100;
@@ -82,8 +81,9 @@ export function view(page) {
   const running = h("div", "bulk job");
   const jobText = h("b");
   const jobBar = h("progress");
+  const shut = button("btn", "", () => hush());
   const stop = button("btn", "", () => void halt());
-  running.append(h("p", "", jobText, jobBar), stop);
+  running.append(h("p", "", jobText, jobBar), shut, stop);
   running.hidden = true;
   attr(jobText, "role", "status");
   work.append(top, tools, scroll, bulk, running);
@@ -107,6 +107,8 @@ export function view(page) {
   const picked = new Set();
   let whole = false;
   let known = "";
+  /** What is shown is older than what the gateway has said since. */
+  let stale = true;
   let failed = "";
   let at = -1;
   let turn = 0;
@@ -114,7 +116,7 @@ export function view(page) {
   let jobNow = null;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   let due;
-  /** @type {(() => void)|null} */
+  /** Takes back what the bar tells of; as long as the bar stands. @type {(() => void)|null} */
   let undo = null;
 
   const drawReasons = rows(reasonList, () => reasonRow((code) => choose(code)), (row, /** @type {ReasonCount} */ one) => row.fill(one, reason, scene));
@@ -174,6 +176,7 @@ export function view(page) {
 
   async function read() {
     const mine = ++turn;
+    stale = false;
     picked.clear();
     whole = false;
     at = -1;
@@ -207,6 +210,7 @@ export function view(page) {
 
   /** @param {"retry"|"discard"|"restore"} action @param {object} which @param {string} [note] */
   async function act(action, which, note = "") {
+    undo = null;
     const answer = await call("/letters/actions", { method: "POST", json: { action, ...which, note }, key: freshKey() });
     if (answer.ok) void follow(Number(answer.body.job));
     return answer.error;
@@ -236,16 +240,12 @@ export function view(page) {
     await ask({
       title: few(n, "Give up {n} letter?", "Give up {n} letters?"),
       text: t("They are not tried again. Each can be opened again for 30 days, under “Given up”."),
-      body: [field(t("Why"), why), choices("whys", [t("Test data"), t("Scanned by mistake"), t("Entered by hand since"), t("Not ours"), t("Line noise")]), ...(needs ? [field(t("Type {n} to go on", { n: String(n) }), typed)] : [])],
+      body: [field(t("Why"), why, t("Needed: it is kept with the letters.")), choices("whys", [t("Test data"), t("Scanned by mistake"), t("Entered by hand since"), t("Not ours"), t("Line noise")]), ...(needs ? [field(t("Type {n} to go on", { n: String(n) }), typed)] : [])],
       label: few(n, "Give up {n}", "Give up {n}"), danger: true, ready: () => why.value.trim() !== "" && (!needs || typed.value.trim() === String(n)),
       run: async () => {
         const wrong = await act("discard", which, why.value.trim());
         if (!wrong && ids) {
-          undo = () => void act("restore", { ids });
-          setTimeout(() => {
-            undo = null;
-            page.redraw();
-          }, UNDO_MS);
+          undo = () => void act("restore", { ids }).then((wrong) => wrong && refused(t("Open again"), wrong));
         }
         return wrong;
       },
@@ -264,8 +264,12 @@ export function view(page) {
         const open = now.state === "running" || now.state === "waiting" || now.ended_ms === null;
         jobBar.max = Math.max(1, now.total ?? 1);
         jobBar.value = now.done ?? 0;
-        put(jobText, open ? t("{done} of {total} done", { done: count(now.done), total: count(now.total) }) : `${t("Done")}: ${outcome(now)}.`);
+        // Of all of a reason nobody knows any more which they were: they are opened again in the list.
+        const where = now.action === "discard" && !undo ? ` ${t("They can be opened again under “Given up”.")}` : "";
+        put(jobText, open ? t("{done} of {total} done", { done: count(now.done), total: count(now.total) }) : `${t("Done")}: ${outcome(now)}.${where}`);
         put(stop, open ? t("Stop") : undo ? t("Undo") : t("Close"));
+        put(shut, t("Close"));
+        shut.hidden = open || !undo;
         if (!open) {
           jobNow = null;
           close();
@@ -284,10 +288,14 @@ export function view(page) {
       return;
     }
     const back = undo;
-    undo = null;
-    jobNow = null;
-    running.hidden = true;
+    hush();
     back?.();
+  }
+
+  /** Puts the bar away. */
+  function hush() {
+    undo = null;
+    running.hidden = true;
     page.redraw();
   }
 
@@ -360,10 +368,12 @@ export function view(page) {
     draw(now) {
       scene = now;
       const stamp = `${now.state.letters?.open ?? 0} ${now.state.letters?.noise ?? 0} ${now.state.node.boot}`;
-      if (now.fresh && stamp !== known && jobNow === null && picked.size === 0 && !whole) {
-        known = stamp;
-        void read();
-      }
+      const busy = jobNow !== null || picked.size > 0 || whole;
+      const news = now.fresh && stamp !== known;
+      if (news) [known, stale] = [stamp, true];
+      // While somebody picks, the list stands still and the figures go on.
+      if (stale && now.fresh && !busy) void read();
+      else if (news) void summary().then(page.redraw);
       put(title, t("Failures"));
       put(big, count(sum.open));
       const first = Math.min(...sum.by.map((one) => one.first_ms ?? Infinity));
@@ -480,6 +490,13 @@ function reasonRow(choose) {
   };
 }
 
+/** Whether a detail only names the field of a GS1 label that was wrong. @param {string|undefined} detail */
+const isField = (detail) => /^\d{2,4}$/.test(detail ?? "");
+
+/** What a letter holds: what was read, for who may see it; else what is known of it. @param {Letter} one */
+export const whatOf = (one) =>
+  plain(one.bytes ?? (isField(one.detail) ? t("hidden until log-in") : one.detail ?? ""), 80) || `#${one.letter}`;
+
 /** @param {{pick: (letter: Letter, on: boolean) => void, open: (letter: Letter) => void}} on */
 function letterRow({ pick, open }) {
   const box = h("input");
@@ -500,7 +517,8 @@ function letterRow({ pick, open }) {
       attr(box, "aria-label", t("Pick letter {n}", { n: one.letter }));
       put(at, moment(one.received_ms, scene));
       attr(at, "title", clock(one.received_ms, scene.tz));
-      put(what, plain(one.bytes ?? one.detail ?? "", 80) || `#${one.letter}`);
+      put(what, whatOf(one));
+      attr(what, "class", one.bytes === undefined && isField(one.detail) ? "what mut" : "what");
       put(from, plain(one.source ?? one.stage, 40));
       put(length, t("{n} B", { n: count(one.length) }));
       put(go, t("Details"));
@@ -529,7 +547,7 @@ function sheet(one, scene, on) {
     h("ul", "tl num",
       line(time(one.received_ms), `${one.source ? t("Read by {source}", { source: plain(one.source, 40) }) : t("Taken in")}, ${few(one.length, "{n} byte", "{n} bytes")}`),
       ...(one.seq !== undefined ? [line("", t("Stored as event {n}", { n: count(one.seq) }))] : []),
-      line("", `${t("Stopped")}: ${plain(one.detail, 200) || t(words(one.reason))}`),
+      line("", `${t("Stopped")}: ${isField(one.detail) ? t("{reason}, in the GS1 field ({field})", { reason: t(words(one.reason)), field: one.detail }) : plain(one.detail, 200) || t(words(one.reason))}`),
       ...(one.attempts ?? []).map((step) => line(time(step.at_ms), attempt(step))),
       ...(one.resend ? [line("", t("It is on its way to the broker again."))] : []),
       ...(one.note ? [line(isNum(one.changed_ms) ? time(one.changed_ms) : "", `${t("Note")}: ${plain(one.note, 200)}`)] : [])),

@@ -8,7 +8,7 @@ import { attr, h, icon, put, rows, terms } from "../dom.js";
 import { elapsed } from "../far.js";
 import { about, ago, bytes, count, day, fixed, isNum, plain, span, when, words } from "../fmt.js";
 import { few, t } from "../i18n.js";
-import { condition, conditions, quality, unsent, waitingMs } from "../judge.js";
+import { condition, conditions, never, quality, unsent, waitingMs } from "../judge.js";
 import { hrefOf } from "../route.js";
 
 /** @typedef {import("../types").Scene} Scene */
@@ -67,7 +67,7 @@ export function view(page) {
       put(title, t("Health"));
       headline(say, scene);
       drawAlarms(conditions(scene).slice(1, 9), (one) => one.key);
-      ledger.draw(scene);
+      ledger.draw(scene, told?.lost ?? []);
       workers.draw(scene, told?.beats ?? [], scene.fresh ? scene.now - at : 0);
       upstreamFigures(upstream, scene);
       gpsFigures(gps, scene);
@@ -94,12 +94,26 @@ function headline(say, scene) {
     put(say.more, "");
     return;
   }
-  const whole = account(scene.state.ledger).missing === 0;
-  say.mark.set(whole ? "ok" : "fail");
-  put(say.what, whole ? t("Everything works, and every event is accounted for.") : t("Something is not accounted for."));
+  const { missing, lost } = account(scene.state.ledger);
+  say.mark.set(missing === 0 ? "ok" : "fail");
+  put(say.what, missing > 0 ? t("Something is not accounted for.") : lost > 0 ? t("Everything works. What was lost before is named below.") : t("Everything works, and every event is accounted for."));
   const n = scene.state.sources.size;
   const beats = scene.state.node.boot === null ? "" : t("start number {n} of this store", { n: count(scene.state.node.boot) });
   put(say.more, `${few(n, "{n} source answers", "{n} sources answer")}, ${beats}.`);
+}
+
+/**
+ * What was lost, and when that was found: it is history, nobody has to do anything.
+ * @param {number} lost @param {{from: number, to: number, reason: string, at_ms: number}[]} ranges @param {number} now @param {string} tz
+ */
+export function lostWords(lost, ranges, now, tz) {
+  const last = ranges.reduce((/** @type {typeof ranges[0]|null} */ a, b) => (a && a.at_ms > b.at_ms ? a : b), null);
+  const what = few(lost, "{n} event is lost for good and counted as that.", "{n} events are lost for good and counted as that.");
+  if (!last) return what;
+  const values = { from: count(last.from), to: count(last.to), time: when(last.at_ms, now, tz) };
+  const one = last.reason === "rolled_back" ? t("Found {time}: the store was older than what it had committed, as after a restore; {from} to {to} are missing in it.", values)
+    : t("Found {time}: the store was damaged; {from} to {to} could not be read.", values);
+  return `${what} ${one}`;
 }
 
 function ledgerCard() {
@@ -113,7 +127,8 @@ function ledgerCard() {
   const text = h("b");
   sum.append(mark.node, text);
   const events = h("p", "mut");
-  const node = h("section", "card ledger num", h("h2", "", name, since), bar, h("div", "legendrow", keys, sum), events);
+  const gone = h("p", "mut");
+  const node = h("section", "card ledger num", h("h2", "", name, since), bar, h("div", "legendrow", keys, sum), events, gone);
   node.id = "ledger";
   /** @typedef {ReturnType<typeof account>["parts"][0] & {px: number}} Part */
   const drawBar = rows(bar, () => ({ node: h("i") }), (row, /** @type {Part} */ part) => {
@@ -132,13 +147,13 @@ function ledgerCard() {
   });
   return {
     node,
-    /** @param {Scene} scene */
-    draw({ state, fresh }) {
+    /** @param {Scene} scene @param {{from: number, to: number, reason: string, at_ms: number}[]} ranges of events that are lost */
+    draw({ state, fresh, shown, tz }, ranges) {
       put(name, t("Every frame that was read"));
       put(since, t("since this store began"));
       node.hidden = !state.ledger;
       if (!state.ledger) return;
-      const { received, accounted, missing, parts } = account(state.ledger);
+      const { received, accounted, missing, lost, parts } = account(state.ledger);
       const px = widths(parts.map((part) => part.n), bar.clientWidth);
       const all = parts.map((part, n) => ({ ...part, px: px[n] }));
       drawBar(all, (part) => part.way);
@@ -152,6 +167,8 @@ function ledgerCard() {
         [t("events in all"), e.total], [t("waiting"), e.unsent], [t("sent"), e.sent], [t("taken by the broker while nobody listened"), e.sent_unheard], [t("stay here"), e.local], [t("refused by the broker"), e.dead], [t("lost"), e.lost],
       ]).filter(([, n], at) => at === 0 || (n ?? 0) > 0);
       put(events, unsaid.map(([word, n]) => `${count(n)} ${word}`).join(", "));
+      gone.hidden = lost === 0;
+      put(gone, lost === 0 ? "" : lostWords(lost, ranges, shown, tz));
     },
   };
 }
@@ -238,7 +255,7 @@ function upstreamFigures(card, scene) {
   const lanes = up.unsent ? `${count(up.unsent.scan ?? 0)} / ${count(up.unsent.fix ?? 0)}` : "";
   card.fill(t("Waiting for upstream"), t({ connected: "connected", connecting: "connecting", waiting: "offline", held: "held", off: "off" }[up.state] ?? "unknown"), count(n), oldest, [
     [t("Broker"), plain(up.url ?? "", 80)],
-    [up.state === "connected" ? t("Connected since") : t("Away for"), up.state === "connected" ? when(up.since_ms, scene.shown, scene.tz) : wait === null ? "" : span(wait)],
+    [up.state === "connected" ? t("Connected since") : t("Away for"), up.state === "connected" ? when(up.since_ms, scene.shown, scene.tz) : never(up) ? t("not connected yet, since the start") : wait === null ? "" : span(wait)],
     [t("Scans / GPS points"), n ? lanes : ""],
     [t("In flight"), up.inflight ? count(up.inflight) : ""],
     [t("Sent so far"), count((scene.state.ledger?.events?.sent ?? 0) + (scene.state.ledger?.events?.sent_unheard ?? 0))],
@@ -305,7 +322,7 @@ function diskCard() {
         [t("Events"), bytes((d.db_bytes ?? 0) + (d.wal_bytes ?? 0))],
         [t("Archive"), d.archive_bytes ? bytes(d.archive_bytes) : ""],
         [t("Free on the card"), bytes(d.free_bytes)],
-        [t("Written a day"), isNum(d.written_per_day) ? bytes(d.written_per_day) : ""],
+        [t("Written a day"), d.written_per_day ? bytes(d.written_per_day) : ""],
         [t("A card of {n} TB would last", { n: d.card_tbw ?? 0 }), isNum(d.card_years) ? (d.card_years > 99 ? t("over 99 years") : few(Math.floor(d.card_years), "{n} year", "{n} years")) : ""],
         [t("GPS points stored"), isNum(d.thin_s) ? t("one in {n} s, as room ends", { n: d.thin_s }) : ""],
       ], !scene.fresh ? "stale" : state);
@@ -345,7 +362,8 @@ function sourcesCard() {
     attr(row.kept, "href", hrefOf("failures", new URLSearchParams(location.search)));
     attr(row.kept, "class", (counts.rejected ?? 0) > 0 ? "fail" : null);
     const reasons = Object.entries(/** @type {Record<string, number>} */ (/** @type {unknown} */ (counts.reasons ?? {}))).sort((a, b) => b[1] - a[1])[0];
-    put(row.cells[5], one.advice ? t(plain(one.advice, 200)) : reasons ? t("mostly {reason}", { reason: t(words(reasons[0])) }) : "");
+    const why = reasons && scene.state.letters?.by_reason?.find((known) => known.reason === reasons[0]);
+    put(row.cells[5], one.advice ? t(plain(one.advice, 200)) : reasons ? `${t("Kept aside mostly for: {reason}.", { reason: t(words(reasons[0])) })} ${why?.advice ? t(plain(why.advice, 200)) : t("See Failures.")}` : "");
   });
   return {
     node,

@@ -7,7 +7,7 @@ import { ago, clock, count, course, degrees, isNum, lasting, plain, speed, when,
 import { few, t } from "../i18n.js";
 import { deed, GROUPS, lastScan, newest, quality, verdict } from "../judge.js";
 import { hrefOf } from "../route.js";
-import { called, carrierOf, nameOf, plateOf } from "../yard.js";
+import { called, carrierOf, meant, nameOf, plateOf } from "../yard.js";
 import { plan } from "./plan.js";
 
 /** @typedef {import("../types").Scene} Scene */
@@ -313,9 +313,9 @@ function listOf(page) {
         put(one, `${names[name]} ${count(name === "all" ? all.length + now.state.more : sets[name].length)}`);
         attr(one, "aria-pressed", String(only === name));
       }
-      const wanted = find.value.trim().toLowerCase();
-      const hits = sets[only].filter(({ asset }) => !wanted || asset.asset.toLowerCase().includes(wanted)
-        || (asset.place ?? "").toLowerCase().includes(wanted) || nameOf(asset.place ?? "", now.plan).toLowerCase().includes(wanted));
+      const wanted = find.value.trim() !== "";
+      const words = meant(find.value);
+      const hits = sets[only].filter(({ asset }) => !wanted || [asset.asset, asset.place ?? "", nameOf(asset.place ?? "", now.plan)].some((text) => words.some((word) => text.toLowerCase().includes(word))));
       hits.sort((a, b) => a.group - b.group || (a.group <= GROUPS.dock && a.group !== GROUPS.moving ? (a.asset.since_ms ?? 0) - (b.asset.since_ms ?? 0) : 0) || COMPARE(a.asset.asset, b.asset.asset));
       order = hits.slice(0, SHOWN).map((one) => one.asset.asset);
       draw(hits.slice(0, SHOWN).map((one) => one.asset), (one) => one.asset);

@@ -312,7 +312,7 @@ export function plan({ pick = () => {}, place = () => {}, over = () => {}, type 
     const narrow = 2 * how.wide;
     let font = bay ? type * 0.88 : type;
     // The plates of narrow docks side by side become smaller together.
-    if (zone.kind === "dock" && Math.abs(how.u[1]) > 0.7 && room(font) > narrow - 1) font = Math.max(8, (narrow - 1) / (name.length * 0.58 + 0.7));
+    if ((zone.kind === "dock" || bay) && Math.abs(how.u[1]) > 0.7 && room(font) > narrow - 1) font = Math.max(8, (narrow - 1) / (name.length * 0.58 + 0.7));
     const [pw, ph] = [Math.max(room(font), bay ? 0 : Math.min(font * 1.7, Math.max(narrow, 12))), font * (bay ? 1.1 : 1.4)];
     const [x, y] = zone.kind === "dock" || bay ? beside(how, bay ? [] : halls, pw, ph) : [Math.max(pw / 2 + 4, Math.min(size.w - pw / 2 - 4, how.at[0])), how.at[1]];
     attr(board, "x", (-pw / 2).toFixed(1));

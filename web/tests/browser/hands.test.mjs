@@ -53,6 +53,38 @@ test("letters are given up with a reason that a person writes, and that is taken
   await until("all three are open again", async () => (await gateway.json("/api/v1/letters?state=open&limit=9")).items.length === 3);
 });
 
+test("Undo works for as long as it is shown, and the headline goes on while somebody picks, asks or has given up", async (t) => {
+  const { gateway, scanner } = await yard(t, { more: HOLD });
+  gateway.setPin();
+  for (const code of ["TRL-1", "TRL-2"]) await scanner.scan(code);
+  const page = await open(t, `${gateway.url}/failures`);
+  await page.clock.install();
+  const headline = (n) => says(page, ".reasons .hd", `${n}`, "for a decision");
+  const boxes = page.getByRole("checkbox", { name: /^Pick letter/ });
+  await headline(2);
+  await boxes.first().check();
+  await page.getByRole("button", { name: "Give up 1 …" }).click();
+  await says(page, "dialog", "Needed: it is kept with the letters.");
+  await scanner.scan("TRL-3");
+  await headline(3);
+  await page.getByLabel("Why").fill("Test data");
+  await page.getByRole("button", { name: "Give up 1", exact: true }).click();
+  await givePin(page);
+  await says(page, ".job", "1 given up", "Undo");
+  await headline(2);
+  // As many as before it: the badge said the same once already.
+  await scanner.scan("TRL-4");
+  await headline(3);
+  await page.clock.runFor(60_000);
+  await page.getByRole("button", { name: "Undo" }).click();
+  await says(page, ".job", "1 opened again");
+  await headline(4);
+  await boxes.first().check();
+  await scanner.scan("TRL-5");
+  await headline(5);
+  assert.equal(await boxes.first().isChecked(), true, "what was picked stays so");
+});
+
 test("what was counted on the page must still be so when all of a reason are given up", async (t) => {
   const { gateway, scanner } = await yard(t, { more: HOLD });
   gateway.setPin();
@@ -143,6 +175,43 @@ test("the operator draws the plan on the page, and is told when somebody else ha
   assert.deepEqual(ring[0], ring[4], "a ring is closed");
   await until("the zone drawn", async () => (await page.locator(".zones .zone").count()) === 1);
   assert.equal(await page.evaluate(() => "hurt" in window || document.querySelector("main img") !== null), false);
+
+  await says(page, "#editor .done", "The plan with 1 zone is saved.");
+
+  const box = () => page.locator(".hit").getAttribute("d");
+  const [before, grip] = [await box(), await page.locator(".grip.whole").boundingBox()];
+  await page.mouse.move(grip.x + 22, grip.y + 22);
+  await page.mouse.down();
+  await page.mouse.move(grip.x + 90, grip.y + 60, { steps: 4 });
+  await page.mouse.up();
+  await until("the drag is drawn", async () => (await box()) !== before);
+  await page.locator(".zform input").first().focus();
+  await page.keyboard.press("Control+z");
+  await until("the drag is taken back", async () => (await box()) === before);
+  assert.equal(await page.locator(".zform input").first().inputValue(), name, "and not what stands in the field");
+  await page.keyboard.press("Control+Shift+Z");
+  await until("the drag is there again", async () => (await box()) !== before);
+  await page.keyboard.press("Control+z");
+
+  const corner = await page.locator(".grip:not(.whole):not(.mid)").first().boundingBox();
+  const far = await page.locator(".grip:not(.whole):not(.mid)").nth(2).boundingBox();
+  await page.mouse.move(corner.x + 22, corner.y + 22);
+  await page.mouse.down();
+  await page.mouse.move(far.x + 62, (corner.y + far.y) / 2 + 22, { steps: 4 });
+  await page.mouse.up();
+  await says(page, "#editor", "Its sides cross or touch each other");
+  assert.equal(await page.locator("#editor .pri").isDisabled(), true);
+  await page.keyboard.press("Control+z");
+  await until("whole again", async () => (await box()) === before);
+
+  await page.locator(".ztools button").first().click();
+  await says(page, "#editor", "Dock, dock-2");
+  const grips = await page.locator(".grip:not(.whole):not(.mid)").all();
+  const at = await Promise.all(grips.map((one) => one.boundingBox()));
+  at.forEach((a, n) => at.slice(n + 1).forEach((b) => assert.ok(Math.hypot(a.x - b.x, a.y - b.y) > 44, "handles that touch")));
+  await page.keyboard.press("Control+z");
+  await until("one zone", async () => (await page.locator(".zlist li").count()) === 1);
+  await page.locator(".zlist .pick").click();
 
   await page.locator(".zform .dang").click();
   await says(page, "#editor", "No zone yet");

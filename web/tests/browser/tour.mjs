@@ -28,7 +28,7 @@ const ACTS = {
   edit: draws,
   geojson: async (page) => {
     await draws(page);
-    await page.click(".ztools button:nth-of-type(3)");
+    await page.click(".ztools button:nth-of-type(4)");
   },
 };
 

@@ -64,6 +64,56 @@ test("each verdict of a scan is a word: accepted, the same again, kept aside", a
   await says(page, ".readers", "door-3", "3");
 });
 
+test("one label is found however it is written, where it was read and where it stands", async (t) => {
+  const { gateway, scanner } = await yard(t);
+  const page = await open(t, `${gateway.url}/scans`);
+  await scanner.scan("00395212340000010013");
+  await says(page, "#scans", "00395212340000010013");
+  const writings = ["395212340000010013", "00395212340000010013", "(00) 395212340000010013", "(00) 3 9521234 000001001 3", "sscc:395212340000010013"];
+  for (const written of writings) {
+    await page.locator("#arrived input").fill(written);
+    await page.locator("#arrived button").click();
+    await says(page, "#arrived", `${written}:`, "Stored here");
+  }
+  await page.locator("#arrived input").fill("395212340000010020");
+  await page.locator("#arrived button").click();
+  await says(page, "#arrived", "Nothing here has the code 395212340000010020.");
+  await go(page, "/");
+  await says(page, "#assets", "395212340000010013");
+  for (const written of writings.slice(0, 4)) {
+    await page.locator("#find").fill(written);
+    await until(`${written} is found`, async () => (await page.locator("#assets li").count()) === 1);
+  }
+  await page.locator("#find").fill("00395212340000010020");
+  await until("no other", async () => (await page.locator("#assets li").count()) === 0);
+});
+
+test("what a restore lost is told as what happened, with when, and turns nothing red", async (t) => {
+  const { gateway, scanner } = await yard(t);
+  const page = await open(t, `${gateway.url}/scans`);
+  await scanner.scan("TRL-1");
+  await says(page, "#scans", "TRL-1");
+  gateway.command(["backup", gateway.path("kept.db")]);
+  for (const n of [2, 3]) {
+    await scanner.scan(`TRL-${n}`);
+    await says(page, "#scans", `TRL-${n}`);
+  }
+  await gateway.end();
+  gateway.command(["restore", gateway.path("kept.db"), "--yes"]);
+  await gateway.start();
+  await until("lost events", async (there) => {
+    const { ledger, lost } = await gateway.json("/api/v1/health");
+    there(JSON.stringify([ledger?.events, lost]));
+    return ledger?.events.lost > 0 && lost.length > 0 && ledger.balance === 0;
+  });
+  await go(page, "/health");
+  await says(page, "#ledger", "0 missing", "lost for good", "as after a restore");
+  assert.equal(await page.locator("#ledger .fail, #truth .t-fail").count(), 0);
+  await page.goto(`${gateway.url}/?view=cab`);
+  await says(page, "main", "Stored here", "All");
+  assert.equal(await times(page, "main", "missing"), 0);
+});
+
 test("a platform that goes away and comes back is told, with what waits, and nothing turns red for it", async (t) => {
   const there = await broker(t);
   if (!there) return t.skip("no mosquitto here; `make test` installs it");
