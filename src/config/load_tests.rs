@@ -417,7 +417,7 @@ fn a_port_that_others_reach_says_who_may_send() {
 fn two_sources_cannot_share_an_id_or_a_port_or_the_door_of_the_screen() {
     check(
         "[[gps]]\nid = \"a\"\nport = \"tcp://h:1\"\n[[gps]]\nid = \"a\"\nport = \"tcp://h:2\"\n",
-        &[("t.toml:5:6: gps[2].id: \"a\" is the id of the block in line 2 too", "id of its own")],
+        &[("t.toml:5:6: gps.a.id: \"a\" is the id of the block in line 2 too", "id of its own")],
     );
     check(
         "[[gps]]\nid = \"a\"\nport = \"tcp://h:1\"\n[[scanner]]\nid = \"a\"\nport = \"tcp://h:2\"\n",
@@ -431,8 +431,34 @@ fn two_sources_cannot_share_an_id_or_a_port_or_the_door_of_the_screen() {
         "[[scanner]]\nid = \"a\"\nport = \"tcp-listen://127.0.0.1:8080\"\n",
         &[("t.toml:3:8: scanner.a.port:", "where the screen listens")],
     );
+    check(
+        "[[scanner]]\nid = \"door-3\"\n[[scanner]]\nid = \"door-3\"\n",
+        &[
+            ("t.toml:1:1: scanner.door-3.port: is missing", "tcp://"),
+            ("t.toml:4:6: scanner.door-3.id: \"door-3\" is the id of the block in line 2 too", "id of its own"),
+        ],
+    );
+    check(
+        "[[scanner]]\nid = \"a b\"\nbuad = 1\nenabled = false\n",
+        &[
+            ("t.toml:2:6: scanner.\"a b\".id: \"a b\" is no id", "1 to 64"),
+            ("t.toml:3:1: scanner.\"a b\".buad:", "baud"),
+        ],
+    );
     let off = format!("{}[[scanner]]\nid = \"b\"\nport = \"/dev/ttyACM0\"\nenabled = false\n", scanner(""));
     assert_eq!(good(&off).scanners.len(), 1);
+}
+
+#[test]
+fn nothing_follows_from_a_port_that_cannot_be_read() {
+    for port in ["tcp-listn://127.0.0.1:4001", "tcp://127.0.0.1"] {
+        let block = |id: &str| format!("[[scanner]]\nid = \"{id}\"\nport = \"{port}\"\nreply = true\n");
+        check(&block("a"), &[("t.toml:3:8: scanner.a.port:", "; write ")]);
+        let two = block("a") + &block("b");
+        check(&two, &[("t.toml:3:8: scanner.a.port:", "; write "), ("t.toml:7:8: scanner.b.port:", "; write ")]);
+    }
+    let start = "[[scanner]]\nid = \"a\"\nport = \"tcp://h\"\nstart = \"\\r\"\n";
+    check(start, &[("t.toml:3:8: scanner.a.port:", "; write "), ("t.toml:4:9: scanner.a.start:", "terminator")]);
 }
 
 #[test]
