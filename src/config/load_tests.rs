@@ -974,3 +974,38 @@ fn a_pin_file_that_others_may_read_is_refused_and_none_is_no_fault() {
     std::fs::remove_file(&file).unwrap();
     assert_eq!(crate::config::pin(&file).unwrap(), None);
 }
+
+#[test]
+fn each_node_of_a_bench_has_a_pin_of_its_own_and_the_packaged_place_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = |name: &str, more: &str| {
+        let (file, store) = (dir.path().join(format!("{name}.toml")), dir.path().join(name));
+        fs::create_dir_all(&store).unwrap();
+        fs::write(&file, format!("[store]\ndir = \"{}\"\n{more}", store.display())).unwrap();
+        (load(&file, &machine()).unwrap(), store)
+    };
+    let (one, first) = node("one", "");
+    let (two, second) = node("two", "[http]\nread = \"pin\"\n");
+    assert_eq!([&one, &two].map(|one| one.config.http.pin_file.clone()), [first.join("pin"), second.join("pin")]);
+    assert!(one.warnings.is_empty() && two.warnings.is_empty(), "no PIN is no fault: {:?}", two.warnings);
+    assert!(two.merged.print().contains(&format!("pin_file = \"{}\"  # default", second.join("pin").display())));
+    // The configuration that a later start falls back to lies elsewhere, and means the same file.
+    keep_last_good(&first, &one.merged).unwrap();
+    let kept = last_good(&first, &machine()).unwrap().unwrap();
+    assert_eq!((kept.config.http.pin_file, kept.warnings.len()), (first.join("pin"), 0));
+    let (named, _) = node("three", "[http]\npin_file = \"/etc/waypost/credentials/pin\"\n");
+    let usual = Path::new("/etc/waypost/credentials/pin");
+    assert_eq!(named.config.http.pin_file, usual, "what a file says holds");
+    let text = "[store]\ndir = \"/data/waypost\"\n";
+    let packaged = parse_text(Path::new("/etc/waypost/waypost.toml"), text, &machine()).unwrap();
+    assert_eq!(packaged.config.http.pin_file, usual);
+    assert_eq!(good("").http.pin_file, usual, "with the store of the package");
+    put_pin(&first.join("pin"), 0o644);
+    let open = load(&dir.path().join("one.toml"), &machine()).unwrap_err();
+    assert!(open.to_string().contains("http.pin_file: others may read or change"), "{open}");
+}
+
+fn put_pin(file: &Path, mode: u32) {
+    fs::write(file, "246813\n").unwrap();
+    fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
+}

@@ -106,7 +106,8 @@ pub struct Http {
     pub hosts: Vec<String>,
     /// Whether reading needs the PIN.
     pub read: Read,
-    /// Where the operator PIN is; without that file there is none.
+    /// Where the operator PIN is; without that file there is none. A node with configuration and store in folders of its own has
+    /// it beside its store.
     pub pin_file: PathBuf,
     /// Streams at once. 1..=4096.
     pub max_streams: usize,
