@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use check::is_id;
-pub use finding::{Finding, Invalid};
+pub use finding::{Finding, Invalid, nearest};
 pub use kept::{KEPT_FILE, keep_last_good, last_good, named_store_dir};
 pub use known::{PACKAGED, defaults_text};
 pub use load::{DEFAULT_FILE, Loaded, load, parse_text, scanner_profile};
