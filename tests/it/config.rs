@@ -66,6 +66,8 @@ pub fn an_invalid_file_at_a_later_start_leaves_the_node_on_its_last_good_configu
         assert!(stdout(&said).contains("last good one runs"), "{}", stdout(&said));
         let json: Value = serde_json::from_str(&stdout(&site.ask(&["status", "--json"]))).unwrap();
         assert_eq!(json["status"], "degraded");
+        let log = site.log();
+        assert!(log.contains("last good configuration instead") && log.contains("last-good.toml"), "{log}");
         assert!(node.stop().success(), "{broken}");
         let strict = site.ask(&["run", "--strict"]);
         assert_eq!(strict.status.code(), Some(78), "{}", stderr(&strict));
