@@ -98,7 +98,7 @@ function headline(say, scene) {
   say.mark.set(whole ? "ok" : "fail");
   put(say.what, whole ? t("Everything works, and every event is accounted for.") : t("Something is not accounted for."));
   const n = scene.state.sources.size;
-  const beats = scene.state.node.boot === null ? "" : t("start number {n} of this store", { n: count(scene.state.node.boot) });
+  const beats = scene.state.node.boot === null ? "" : t("boot {n}", { n: count(scene.state.node.boot) });
   put(say.more, `${few(n, "{n} source answers", "{n} sources answer")}, ${beats}.`);
 }
 
