@@ -343,6 +343,25 @@ fn a_second_instance_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn counts_that_somebody_changed_are_set_right_and_each_kind_goes_on_behind_its_newest() {
+    let mut bench = Bench::open(false, false);
+    for (n, kind) in [(1, Kind::Fix), (2, Kind::Scan), (3, Kind::Fix)] {
+        bench.append(n, kind).await;
+    }
+    bench.halt();
+    let conn = Connection::open(bench.dir.path().join("waypost.db")).unwrap();
+    conn.execute("update ledger set n = n + 5 where scope = 'events' and outcome = 'local'", []).unwrap();
+    conn.execute("delete from ledger where scope = 'head' and outcome = 'scan'", []).unwrap();
+    drop(conn);
+    let bench = bench.reopen(false, false);
+    assert_eq!(bench.ledger().await.imbalance(), 0);
+    bench.append(4, Kind::Scan).await;
+    bench.append(5, Kind::Fix).await;
+    let rows = bench.store().read(|reader| reader.after(Seq(3), 10, &Filter::default())).await.unwrap().rows;
+    assert_eq!(rows.iter().map(|row| row.prev.map(|p| p.0)).collect::<Vec<_>>(), [Some(2), Some(3)]);
+}
+
+#[tokio::test]
 async fn the_write_ahead_log_is_copied_back_again_and_again_and_stays_as_long_as_it_may_be() {
     let mut bench = Bench::open(false, false);
     let wal = bench.dir.path().join("waypost.db-wal");

@@ -18,7 +18,7 @@ use super::lane::{Batch, Grave, Message, Queued, Track};
 use super::payload::{Figures, MISSING_MAX, PAST_MAX, Voice};
 
 /// A cursor commit waits this long to share the commit of what comes in.
-const SHARE: Duration = Duration::from_millis(100);
+const SHARE: Duration = Duration::from_millis(50);
 /// Bytes of an event that its letter keeps.
 const EVIDENCE: usize = 4096;
 /// Dead events that one watermark looks at to name ranges.

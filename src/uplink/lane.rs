@@ -175,13 +175,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Events that it holds something of; of the others only how many.
-    fn held(&self) -> usize {
-        self.graves.len() + self.taken.len()
-    }
-
     /// Events it settles.
-    #[cfg(test)]
     pub fn settled(&self) -> i64 {
         self.sent + self.unheard + i64::try_from(self.graves.len()).unwrap_or(i64::MAX)
     }
@@ -214,6 +208,8 @@ pub(super) struct Line {
     pub trusted: bool,
     pub done: Option<Batch>,
     pub done_since_us: i64,
+    /// When the batch before it was handed out.
+    committed_us: i64,
     pub committing: Option<Batch>,
     pub commit_again_us: Option<i64>,
 }
@@ -237,6 +233,7 @@ impl Line {
             trusted: false,
             done: None,
             done_since_us: 0,
+            committed_us: i64::MIN,
             committing: None,
             commit_again_us: None,
         }
@@ -399,7 +396,7 @@ impl Line {
     }
 
     /// The batch to be committed now, if one is due: one at a time.
-    pub fn commit(&mut self, now_us: i64, gather_us: i64, held_max: usize, at_once: bool) -> Option<Batch> {
+    pub fn commit(&mut self, now_us: i64, gather_us: i64, gather_max: i64, at_once: bool) -> Option<Batch> {
         if let Some(again_us) = self.commit_again_us {
             if now_us < again_us {
                 return None;
@@ -411,12 +408,15 @@ impl Line {
             return None;
         }
         let done = self.done.as_ref()?;
-        let due = at_once || now_us >= self.done_since_us + gather_us || done.held() >= held_max;
+        // Many are soon written once: what a kill sends twice stays small. Not again and again: each scan's commit would bear it.
+        let since_us = if done.settled() >= gather_max { self.committed_us } else { self.done_since_us };
+        let due = at_once || now_us >= since_us + gather_us;
         if self.committing.is_some() || !due {
             return None;
         }
         let batch = self.done.take()?;
         self.cursor = batch.through;
+        self.committed_us = now_us;
         self.committing = Some(batch.clone());
         Some(batch)
     }
