@@ -3,6 +3,8 @@
 .PHONY: help demo test test-brokers check faults fuzz gateway bench bench-page soak build fmt deny web unit look
 
 export CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
+export CARGO_TARGET_DIR ?= target
+RELEASE := $(CARGO_TARGET_DIR)/release/waypost
 TYPESCRIPT := 5.9.3
 PLAYWRIGHT := 1.65.1
 AXE := 4.14.1
@@ -12,8 +14,7 @@ help: ## this list
 
 demo: ## a simulated yard on http://127.0.0.1:8080/, nothing to configure; Ctrl-C ends it (ARGS="--listen ADDR --dir DIR")
 	@scripts/ready demo
-	$(CARGO) build --locked
-	@target/debug/waypost demo $(ARGS)
+	$(CARGO) run --locked -- demo $(ARGS)
 
 test: ## every test: units, captures, the real binary with ptys, sockets, a broker and a browser
 	@scripts/ready test
@@ -36,7 +37,7 @@ faults: ## every fault of docs/faults.md in full size, and a table at the end (3
 	WAYPOST_FAULTS=full $(CARGO) test --locked --test it faults:: -- --nocapture --test-threads 1
 
 gateway: build ## a virtual machine with systemd, udev and USB: claims, replugs of a real adapter, a keyboard scanner (WAYPOST_LAB names its program; 3 minutes)
-	scripts/gateway target/release/waypost
+	scripts/gateway $(RELEASE)
 
 fuzz: ## every reader of bytes from outside, two minutes each (FUZZ_SECONDS=120; needs cargo-fuzz)
 	@scripts/fuzz
@@ -47,21 +48,21 @@ bench: ## latency beside a floor in C; durable scans a second, bytes to the devi
 
 bench-page: build ## the page in a browser at full speed and a sixth of it: from wire to pixel, first live value, work, each beside its bar (6 minutes)
 	@scripts/ready test
-	WAYPOST=target/release/waypost node web/tests/browser/bench.mjs
+	WAYPOST=$(RELEASE) node web/tests/browser/bench.mjs
 
 soak: build ## a page in a busy yard, 50 events a second, for half an hour: heap, nodes, requests, streams (SOAK_SECONDS=1800)
 	@scripts/ready test
-	WAYPOST=target/release/waypost WAYPOST_SOAK=$(or $(SOAK_SECONDS),1800) node --test --test-reporter=spec web/tests/browser/soak.test.mjs
+	WAYPOST=$(RELEASE) WAYPOST_SOAK=$(or $(SOAK_SECONDS),1800) node --test --test-reporter=spec web/tests/browser/soak.test.mjs
 
 look: ## every screen in every theme, size and state as a picture in target/look, and axe over each (15 minutes; ARGS=cab: only those)
 	@scripts/ready test
 	$(CARGO) build --locked
-	node web/tests/browser/tour.mjs $(ARGS)
+	WAYPOST=$(CARGO_TARGET_DIR)/debug/waypost node web/tests/browser/tour.mjs $(ARGS)
 
 build: ## the release binary, target/release/waypost
 	@scripts/ready build
 	$(CARGO) build --locked --release
-	@! grep -aq WAYPOST_WEDGE target/release/waypost || { echo "the release binary holds hooks of the tests: src/health/wedge.rs"; exit 1; }
+	@! grep -aq WAYPOST_WEDGE $(RELEASE) || { echo "the release binary holds hooks of the tests: src/health/wedge.rs"; exit 1; }
 
 fmt: ## format the sources
 	$(CARGO) fmt

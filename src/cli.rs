@@ -14,6 +14,7 @@ mod order;
 mod owner;
 mod papers;
 mod pin;
+mod places;
 mod plan;
 mod progress;
 mod purge;
@@ -298,13 +299,17 @@ fn check(file: &Path) -> Done {
             Failure::new(exit::CONFIG, format!("the plan of the zones is invalid\n{}", invalid.in_file(path)))
         })?;
     }
+    // Whoever may not look into the store checks the files all the same.
+    let plan = places::plan_of(file).ok().flatten();
+    let strange = plan.map(|plan| places::strange(&plan, &loaded.config)).unwrap_or_default();
+    strange.iter().for_each(|strange| eprintln!("{}: {strange}", file.display()));
     let papers = papers::look(&loaded.config).unwrap_or_default();
     papers.warnings.iter().for_each(|warning| eprintln!("{}: {warning}", file.display()));
     if !papers.errors.is_empty() {
         let all: Vec<String> = papers.errors.iter().map(ToString::to_string).collect();
         return Err(Failure::new(exit::CONFIG, format!("certificates or keys cannot be used\n{}", all.join("\n"))));
     }
-    let warnings = match loaded.warnings.len() + papers.warnings.len() {
+    let warnings = match loaded.warnings.len() + strange.len() + papers.warnings.len() {
         0 => String::new(),
         1 => ", with 1 warning".to_owned(),
         n => format!(", with {n} warnings"),

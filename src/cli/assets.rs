@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::ask::Running;
 use super::order::{carry_out, encoded};
-use super::{Done, Failure, open, print};
+use super::{Done, Failure, open, places, print};
 use crate::domain::{ListForm, Order, Thing};
 use crate::store::Listed;
 use crate::wire;
@@ -113,6 +113,9 @@ pub(super) fn assets(config: &Path, command: Assets) -> Done {
             // An empty place is none, as in a form that was emptied.
             let place = place.filter(|place| !place.is_empty());
             let answer = carry_out(config, Order::Place { asset: id, place: place.clone(), note })?;
+            if let Some(doubt) = place.as_deref().and_then(|place| places::doubt(config, place)) {
+                eprintln!("{doubt}");
+            }
             return print(&placed(&answer, place.as_deref()));
         }
         Assets::Scan { code, place } => {

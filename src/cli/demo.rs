@@ -254,12 +254,17 @@ fn say(dir: &Path, file: &Path, listen: SocketAddr, pin: &str, broker: Option<&B
     println!("  PIN      {pin}, to change something there");
     println!("  store    {}", dir.join("store/waypost.db").display());
     println!("  ports    {}", dir.join("dev").display());
-    println!("  status   {} --config {} status", program.display(), file.display());
+    let ask = format!("{} --config {}", program.display(), file.display());
+    println!("  status   {ask} status");
+    println!("  scan     {ask} assets scan TRL-9 gate");
     match broker {
         Some(broker) => println!("  broker   mosquitto_sub -h 127.0.0.1 -p {} -t 'waypost/#' -v", broker.port),
         None => println!(
             "  broker   none: mosquitto is not installed (sudo apt-get install -y mosquitto mosquitto-clients)"
         ),
     }
-    println!("\nA truck drives round the yard and three scanners read. Ctrl-C stops all of it.\n");
+    println!(
+        "\nA truck drives round the yard and three scanners read. `scan`, in another terminal, is one of your own: any code, any place."
+    );
+    println!("Ctrl-C stops all of it.\n");
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::ask::Running;
-use super::{Done, Failure, exit, load, papers, print};
+use super::{Done, Failure, exit, load, papers, places, print};
 use crate::config::{Config, DEFAULT_FILE};
 use crate::devices::{self, Roots};
 use crate::store::{Closed, Files};
@@ -89,6 +89,7 @@ pub(super) fn doctor(file: &Path, args: &DoctorArgs) -> Done {
     if let Some(config) = &config {
         store(&mut found, &roots, config, health.as_ref());
         certificates(&mut found, config);
+        places(&mut found, file, config);
     }
     if let Some(health) = &health {
         inside(&mut found, health);
@@ -182,6 +183,15 @@ fn node(found: &mut Findings, file: &Path) -> (Option<Value>, Option<u32>) {
             found.fail("node", failure.text, "journalctl -u waypost; then: systemctl restart waypost");
             (None, pid)
         }
+    }
+}
+
+/// Scanners that read where nobody has drawn a zone.
+fn places(found: &mut Findings, file: &Path, config: &Config) {
+    // Who may not look has been told so where the node was asked.
+    let Ok(Some(plan)) = places::plan_of(file) else { return };
+    for strange in places::strange(&plan, config) {
+        found.warn("plan", strange, "correct place in its block, or draw that zone; scans count all the same");
     }
 }
 

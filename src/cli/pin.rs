@@ -37,12 +37,14 @@ pub(super) fn pin(config: &Path, command: &Pin) -> Done {
     }
     write(&file, &pin).map_err(|error| {
         let code = if error.kind() == io::ErrorKind::PermissionDenied { exit::NOT_ALLOWED } else { exit::IO };
-        Failure::new(
-            code,
-            format!("{}: {error}; the PIN is a file of the configuration: run it as root", file.display()),
-        )
+        Failure::new(code, format!("{}: {error}; run it as root, or as who owns that folder", file.display()))
     })?;
-    writeln!(io::stderr(), "the PIN is set in {}; sessions that were open are over", file.display())?;
+    let of = config.display();
+    writeln!(
+        io::stderr(),
+        "the PIN of the node of {of} is set in {}; sessions that were open are over",
+        file.display()
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::ask::Running;
 use super::order::carry_out;
-use super::{Done, Failure, exit, load, open, print};
+use super::{Done, Failure, exit, load, open, places, print};
 use crate::domain::Order;
 use crate::plan;
 
@@ -45,6 +45,9 @@ pub(super) fn plan(config: &Path, command: Plan) -> Done {
             let input = open((file != Path::new("-")).then_some(&*file))?;
             input.take(PLAN_MAX).read_to_end(&mut bytes)?;
             let answer = carry_out(config, Order::Plan { bytes, expect: None })?;
+            if let (Ok(Some(plan)), Ok(loaded)) = (places::plan_of(config), load(config)) {
+                places::strange(&plan, &loaded.config).iter().for_each(|strange| eprintln!("{strange}"));
+            }
             print(&format!("{} zones, revision {}\n", answer["zones"], answer["rev"]))
         }
         Plan::Export { rev } => {
@@ -58,7 +61,7 @@ pub(super) fn plan(config: &Path, command: Plan) -> Done {
 }
 
 /// The plan of the node; none where it has none.
-fn text(config: &Path, rev: Option<i64>) -> Result<Option<String>, Failure> {
+pub(super) fn text(config: &Path, rev: Option<i64>) -> Result<Option<String>, Failure> {
     if let Some(node) = Running::find(config)? {
         let zones: Zones = node.get(&rev.map_or_else(|| "/zones".to_owned(), |rev| format!("/zones?rev={rev}")))?;
         return Ok(zones.plan.map(|plan| plan.get().to_owned()));

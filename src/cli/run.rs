@@ -88,7 +88,13 @@ fn choose(file: &Path, strict: bool, machine: &Machine) -> Result<(Loaded, Optio
     }
     let dir = likely_store_dir(file);
     match config::last_good(&dir, machine) {
-        Ok(Some(kept)) => Ok((kept, Some(text.lines().next().unwrap_or_default().to_owned()))),
+        Ok(Some(kept)) => {
+            tracing::error!(
+                kept = %dir.join(config::KEPT_FILE).display(),
+                "the node runs on its last good configuration instead: mend the files, `waypost check`, then start it again"
+            );
+            Ok((kept, Some(text.lines().next().unwrap_or_default().to_owned())))
+        }
         Ok(None) => Err(refused()),
         Err(error) => {
             tracing::error!("the last good configuration in {} is invalid too\n{error}", dir.display());

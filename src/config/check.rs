@@ -1,15 +1,16 @@
 //! The rules: turns the merged document into a checked `Config`, and notes every value that breaks one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::config::finding::{nearest, shown};
-use crate::config::known::known;
+use crate::config::known::{DEFAULT, known};
+use crate::config::load::DEFAULT_FILE;
 use crate::config::merged::MergedDoc;
 use crate::config::port::{self, Wrong};
 use crate::config::reader::{Reader, View};
-use crate::config::text::{Spot, Value};
+use crate::config::text::{Entry, Spot, Table, Value};
 use crate::config::{
     Assets, Config, FullPolicy, Http, Listen, Machine, MotionLimits, NoSubscriber, Node, Plan, Protocol, Read,
     SendFrom, Store, Unknown, Uplink,
@@ -44,10 +45,12 @@ pub(super) fn check(doc: &mut MergedDoc, machine: &Machine, main_file: &Path, re
     let node = node(doc, machine, main_file, reader);
     derive_from_node(doc, &node.id);
     let (gps, scanners) = crate::config::sources::check(doc, &node.id, reader);
+    let store = store(doc, reader);
+    derive_pin_file(doc, main_file, &store.dir, reader);
     let http = http(doc, reader);
     crate::config::sources::check_doors(doc, &http, &scanners, &gps, reader);
     let config = Config {
-        store: store(doc, reader),
+        store,
         uplink: uplink(doc, &node.id, reader),
         assets: Assets {
             unknown: reader.word(
@@ -114,6 +117,22 @@ fn derive_from_node(doc: &mut MergedDoc, node_id: &str) {
             doc.derived.insert(format!("{table}.{key}"), (Value::Text(node_id.to_owned()), "node.id"));
         }
     }
+}
+
+/// A node of its own, as on a bench, has a PIN of its own: beside its store, unless a file says where.
+fn derive_pin_file(doc: &mut MergedDoc, main_file: &Path, store_dir: &Path, reader: &Reader) {
+    let is_own = |path: &Path| path.is_absolute() && path != Store::default().dir;
+    let folder = std::path::absolute(main_file).unwrap_or_default();
+    let is_elsewhere = folder.parent() != Path::new(DEFAULT_FILE).parent() && is_own(store_dir);
+    if reader.is_kept || !is_elsewhere || view(doc, "http").is_set("pin_file") {
+        return;
+    }
+    // As if a file said so: what is kept for a later start says it too.
+    let at = Spot { file: Path::new(DEFAULT).into(), line: 0, column: 0 };
+    let value = Value::Text(store_dir.join("pin").display().to_string());
+    let entry = Entry { value, at: at.clone(), key_at: at.clone() };
+    let http = doc.tables.entry("http").or_insert_with(|| Table { at, entries: BTreeMap::new() });
+    http.entries.insert("pin_file".into(), entry);
 }
 
 fn check_time_zone(table: &View<'_>, name: &str, reader: &mut Reader) {
@@ -186,11 +205,11 @@ fn http(doc: &MergedDoc, reader: &mut Reader) -> Http {
     });
     let tls = pair(&table, ["tls_cert_file", "tls_key_file"], reader);
     // A node without a PIN is well: only a file that somebody named is missed.
-    let usual = Http::default().pin_file;
-    let pin_file = if table.is_changed("pin_file") || usual.exists() {
-        reader.secret(&table, "pin_file").unwrap_or_default()
-    } else {
-        usual
+    let may_be_absent = reader.is_kept || !table.is_named("pin_file");
+    let usual = reader.text(&table, "pin_file").filter(|text| may_be_absent && text.starts_with('/'));
+    let pin_file = match usual.map(PathBuf::from) {
+        Some(usual) if !usual.exists() => usual,
+        _ => reader.secret(&table, "pin_file").unwrap_or_default(),
     };
     Http {
         listen,

@@ -65,8 +65,8 @@ pub(super) fn shown(text: &str) -> String {
     format!("\"{out}\"")
 }
 
-/// The known word that the typed one was probably meant to be.
-pub(super) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The known word that the typed one was probably meant to be; none when none is near.
+pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let typed = typed.to_ascii_lowercase().replace('-', "_");
     let length = typed.chars().count();
     if length > 64 {

@@ -134,10 +134,10 @@ pub(super) fn layer(text: text::Text) -> Layer {
     layer
 }
 
-/// `scanner.door-3`, or `scanner[2]` for a block without a usable id.
+/// `scanner.door-3`, or `scanner[2]` for a block without an id.
 pub(super) fn block_label(name: &str, index: usize, block: &Table) -> String {
     match block.entries.get("id").map(|entry| &entry.value) {
-        Some(Value::Text(id)) if is_id(id) => format!("{name}.{id}"),
+        Some(Value::Text(id)) if !id.is_empty() => format!("{name}.{}", safe(id)),
         _ => format!("{name}[{}]", index + 1),
     }
 }
@@ -234,6 +234,6 @@ fn homes_of(key: &str) -> Vec<String> {
 }
 
 /// A name as typed when it is harmless, else quoted and cut.
-fn safe(name: &str) -> String {
+pub(super) fn safe(name: &str) -> String {
     if is_id(name) { name.to_owned() } else { shown(name) }
 }

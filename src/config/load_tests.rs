@@ -417,7 +417,7 @@ fn a_port_that_others_reach_says_who_may_send() {
 fn two_sources_cannot_share_an_id_or_a_port_or_the_door_of_the_screen() {
     check(
         "[[gps]]\nid = \"a\"\nport = \"tcp://h:1\"\n[[gps]]\nid = \"a\"\nport = \"tcp://h:2\"\n",
-        &[("t.toml:5:6: gps[2].id: \"a\" is the id of the block in line 2 too", "id of its own")],
+        &[("t.toml:5:6: gps.a.id: \"a\" is the id of the block in line 2 too", "id of its own")],
     );
     check(
         "[[gps]]\nid = \"a\"\nport = \"tcp://h:1\"\n[[scanner]]\nid = \"a\"\nport = \"tcp://h:2\"\n",
@@ -431,8 +431,34 @@ fn two_sources_cannot_share_an_id_or_a_port_or_the_door_of_the_screen() {
         "[[scanner]]\nid = \"a\"\nport = \"tcp-listen://127.0.0.1:8080\"\n",
         &[("t.toml:3:8: scanner.a.port:", "where the screen listens")],
     );
+    check(
+        "[[scanner]]\nid = \"door-3\"\n[[scanner]]\nid = \"door-3\"\n",
+        &[
+            ("t.toml:1:1: scanner.door-3.port: is missing", "tcp://"),
+            ("t.toml:4:6: scanner.door-3.id: \"door-3\" is the id of the block in line 2 too", "id of its own"),
+        ],
+    );
+    check(
+        "[[scanner]]\nid = \"a b\"\nbuad = 1\nenabled = false\n",
+        &[
+            ("t.toml:2:6: scanner.\"a b\".id: \"a b\" is no id", "1 to 64"),
+            ("t.toml:3:1: scanner.\"a b\".buad:", "baud"),
+        ],
+    );
     let off = format!("{}[[scanner]]\nid = \"b\"\nport = \"/dev/ttyACM0\"\nenabled = false\n", scanner(""));
     assert_eq!(good(&off).scanners.len(), 1);
+}
+
+#[test]
+fn nothing_follows_from_a_port_that_cannot_be_read() {
+    for port in ["tcp-listn://127.0.0.1:4001", "tcp://127.0.0.1"] {
+        let block = |id: &str| format!("[[scanner]]\nid = \"{id}\"\nport = \"{port}\"\nreply = true\n");
+        check(&block("a"), &[("t.toml:3:8: scanner.a.port:", "; write ")]);
+        let two = block("a") + &block("b");
+        check(&two, &[("t.toml:3:8: scanner.a.port:", "; write "), ("t.toml:7:8: scanner.b.port:", "; write ")]);
+    }
+    let start = "[[scanner]]\nid = \"a\"\nport = \"tcp://h\"\nstart = \"\\r\"\n";
+    check(start, &[("t.toml:3:8: scanner.a.port:", "; write "), ("t.toml:4:9: scanner.a.start:", "terminator")]);
 }
 
 #[test]
@@ -944,4 +970,39 @@ fn a_pin_file_that_others_may_read_is_refused_and_none_is_no_fault() {
     }
     std::fs::remove_file(&file).unwrap();
     assert_eq!(crate::config::pin(&file).unwrap(), None);
+}
+
+#[test]
+fn each_node_of_a_bench_has_a_pin_of_its_own_and_the_packaged_place_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = |name: &str, more: &str| {
+        let (file, store) = (dir.path().join(format!("{name}.toml")), dir.path().join(name));
+        fs::create_dir_all(&store).unwrap();
+        fs::write(&file, format!("[store]\ndir = \"{}\"\n{more}", store.display())).unwrap();
+        (load(&file, &machine()).unwrap(), store)
+    };
+    let (one, first) = node("one", "");
+    let (two, second) = node("two", "[http]\nread = \"pin\"\n");
+    assert_eq!([&one, &two].map(|one| one.config.http.pin_file.clone()), [first.join("pin"), second.join("pin")]);
+    assert!(one.warnings.is_empty() && two.warnings.is_empty(), "no PIN is no fault: {:?}", two.warnings);
+    assert!(two.merged.print().contains(&format!("pin_file = \"{}\"  # default", second.join("pin").display())));
+    // The configuration that a later start falls back to lies elsewhere, and means the same file.
+    keep_last_good(&first, &one.merged).unwrap();
+    let kept = last_good(&first, &machine()).unwrap().unwrap();
+    assert_eq!((kept.config.http.pin_file, kept.warnings.len()), (first.join("pin"), 0));
+    let (named, _) = node("three", "[http]\npin_file = \"/etc/waypost/credentials/pin\"\n");
+    let usual = Path::new("/etc/waypost/credentials/pin");
+    assert_eq!(named.config.http.pin_file, usual, "what a file says holds");
+    let text = "[store]\ndir = \"/data/waypost\"\n";
+    let packaged = parse_text(Path::new("/etc/waypost/waypost.toml"), text, &machine()).unwrap();
+    assert_eq!(packaged.config.http.pin_file, usual);
+    assert_eq!(good("").http.pin_file, usual, "with the store of the package");
+    put_pin(&first.join("pin"), 0o644);
+    let open = load(&dir.path().join("one.toml"), &machine()).unwrap_err();
+    assert!(open.to_string().contains("http.pin_file: others may read or change"), "{open}");
+}
+
+fn put_pin(file: &Path, mode: u32) {
+    fs::write(file, "246813\n").unwrap();
+    fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
 }

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::check::is_id;
 use crate::config::finding::{Finding, shown};
-use crate::config::known::{DEFAULT, KnownTable, Layer, TABLES};
+use crate::config::known::{DEFAULT, KnownTable, Layer, TABLES, safe};
 use crate::config::text::{Entry, Spot, Table, Value};
 
 /// Sources of one kind at most; a node has a handful.
@@ -31,7 +30,7 @@ pub(super) struct Source {
 impl Source {
     /// Its id as it may stand in a key's name.
     pub(super) fn label(&self) -> String {
-        if is_id(&self.id) { self.id.clone() } else { shown(&self.id) }
+        safe(&self.id)
     }
 }
 
@@ -79,7 +78,7 @@ impl MergedDoc {
             let (id, at) = (id.clone(), entry.at.clone());
             if let Some(first) = in_this_file.get(&id) {
                 let message = format!("{} is the id of the block in line {} too", shown(&id), first.line);
-                let key = format!("{}[{}].id", known.name, i + 1);
+                let key = format!("{}.{}.id", known.name, safe(&id));
                 findings.push(at.finding(&key, message, "give each source an id of its own, or make it one block"));
                 continue;
             }

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use check::is_id;
-pub use finding::{Finding, Invalid};
+pub use finding::{Finding, Invalid, nearest};
 pub use kept::{KEPT_FILE, keep_last_good, last_good, named_store_dir};
 pub use known::{PACKAGED, defaults_text};
 pub use load::{DEFAULT_FILE, Loaded, load, parse_text, scanner_profile};
@@ -106,7 +106,8 @@ pub struct Http {
     pub hosts: Vec<String>,
     /// Whether reading needs the PIN.
     pub read: Read,
-    /// Where the operator PIN is; without that file there is none.
+    /// Where the operator PIN is; without that file there is none. A node with configuration and store in folders of its own has
+    /// it beside its store.
     pub pin_file: PathBuf,
     /// Streams at once. 1..=4096.
     pub max_streams: usize,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::finding::{Finding, nearest, shown};
-use crate::config::known::KnownTable;
+use crate::config::known::{DEFAULT, KnownTable};
 use crate::config::port::Wrong;
 use crate::config::text::{Entry, Spot, Table, Value};
 
@@ -43,9 +43,10 @@ impl<'a> View<'a> {
     }
 
     /// Whether a file says something else than the default.
-    pub(super) fn is_changed(&self, key: &str) -> bool {
-        self.is_set(key)
-            && self.entry(key).map(|entry| &entry.value) != self.known.accepts(key).map(|entry| &entry.value)
+    pub(super) fn is_named(&self, key: &str) -> bool {
+        let holds = self.entry(key);
+        holds.is_some_and(|entry| *entry.at.file != *Path::new(DEFAULT))
+            && holds.map(|entry| &entry.value) != self.known.accepts(key).map(|entry| &entry.value)
     }
 
     /// The whole name of the key that holds, and where its value stands when a file says it.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::config::check::{LATER, id, is_loopback, printable};
 use crate::config::finding::shown;
@@ -34,7 +35,7 @@ pub(super) fn check(doc: &mut MergedDoc, node_id: &str, reader: &mut Reader) -> 
                 if reader.text(&view, "asset") == Some("") {
                     derived.push((format!("{}.asset", view.label), (Value::Text(node_id.to_owned()), "node.id")));
                 }
-                if !view.is_set("clock") && matches!(one.port, Port::File(_)) {
+                if !view.is_set("clock") && matches!(one.port, Port::File(_)) && !is_unread(&one.port) {
                     derived.push((format!("{}.clock", view.label), (Value::Flag(false), "a file's time is past")));
                 }
                 if is_enabled && has_port {
@@ -75,7 +76,7 @@ struct Seen {
 impl Seen {
     fn port(&mut self, view: &View<'_>, port: &Port, reader: &mut Reader) {
         let text = port.to_string();
-        if matches!(port, Port::TcpListen(addr) | Port::UdpListen(addr) if addr.port() == 0) {
+        if is_unread(port) || matches!(port, Port::TcpListen(addr) | Port::UdpListen(addr) if addr.port() == 0) {
             return;
         }
         if let Some(first) = self.ports.get(&text) {
@@ -107,8 +108,17 @@ fn check_identity(view: &View<'_>, is_enabled: bool, seen: &mut Seen, reader: &m
     false
 }
 
+/// Stands for a port that could not be read, which is told already: nothing follows from it.
+fn unread() -> Port {
+    Port::File(PathBuf::new())
+}
+
+fn is_unread(port: &Port) -> bool {
+    *port == unread()
+}
+
 fn read_gps(view: &View<'_>, node_id: &str, reader: &mut Reader) -> Gps {
-    let port = reader.parsed(view, "port", |text| port::port(text, true)).unwrap_or(Port::File("".into()));
+    let port = reader.parsed(view, "port", |text| port::port(text, true)).unwrap_or_else(unread);
     let is_file = matches!(port, Port::File(_));
     Gps {
         id: reader.text(view, "id").unwrap_or_default().to_owned(),
@@ -136,7 +146,7 @@ fn read_scanner(view: &View<'_>, reader: &mut Reader) -> Scanner {
     let noread = reader.text(view, "noread").unwrap_or_default();
     Scanner {
         id: reader.text(view, "id").unwrap_or_default().to_owned(),
-        port: reader.parsed(view, "port", |text| port::port(text, false)).unwrap_or(Port::File("".into())),
+        port: reader.parsed(view, "port", |text| port::port(text, false)).unwrap_or_else(unread),
         line: Line { baud: reader.baud(view), serial: serial(view, reader) },
         place,
         terminators: terminators(view, latin_1, reader),
@@ -179,7 +189,8 @@ fn check_scanner(view: &View<'_>, scanner: &Scanner, reader: &mut Reader) {
         let remedy = "write its speed: mostly 9600 or 115200; for a USB scanner any does";
         reader.error(view, "baud", format!("\"auto\" {LATER}"), remedy);
     }
-    if scanner.reply && !matches!(scanner.port, Port::Tcp(..) | Port::TcpListen(_)) {
+    let is_answered = matches!(scanner.port, Port::Tcp(..) | Port::TcpListen(_)) || is_unread(&scanner.port);
+    if scanner.reply && !is_answered {
         let message = format!("{} on {} cannot be answered", view.label, scanner.port);
         let remedy = format!("only tcp:// and tcp-listen:// can: write reply = false in the block of {}", view.label);
         reader.error(view, "reply", message, remedy);

@@ -109,7 +109,7 @@ labels! {
         BadRange, "bad_range", "`from` and `to`, or `through`, name events that are not there yet, or none.";
         TooMany, "too_many", "More than 100,000 events in one replay.";
         Archived, "archived", "None of these events is in the log any more, nor in an archive that can be read.";
-        Busy, "busy", "Another replay is not over.";
+        Busy, "busy", "Another replay is not over; ask again with the same id after its `done`.";
         IdReused, "id_reused", "Something else was asked under this id before.";
         Full, "full", "10,000 commands that have not expired are remembered.";
         Flood, "flood", "More than 5 commands a second; not answered.";

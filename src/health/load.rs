@@ -6,6 +6,9 @@ use crate::domain::Stamp;
 
 /// What the load is measured over. Unit: µs; ten epochs of a slow receiver.
 const WINDOW_US: i64 = 10_000_000;
+/// Longer than this no line is quiet that is near its limit: then process or machine stood still, or the receiver did, and what
+/// comes now was on the wire before. Unit: µs
+const STOOD_STILL_US: i64 = 3_000_000;
 /// From this share on the line is too slow, and below the other one no more.
 const TOO_SLOW: f64 = 0.8;
 const WELL_AGAIN: f64 = 0.7;
@@ -18,6 +21,9 @@ pub(super) struct LineLoad {
     /// Bits per second on the wire; none where there is no wire with a rate.
     baud: Option<u32>,
     began_us: Option<i64>,
+    read_us: Option<i64>,
+    /// Until then what comes may have piled up, and is not measured.
+    piled_until_us: i64,
     bytes: u64,
     ratio: Option<f64>,
     is_slow: bool,
@@ -32,7 +38,7 @@ impl LineLoad {
 
     /// Nothing comes: there is nothing to measure.
     pub fn stop(&mut self) {
-        self.open(self.baud);
+        *self = Self { baud: self.baud, read_us: self.read_us, dropped_us: self.dropped_us, ..Self::default() };
     }
 
     /// `n` bytes came, read at `at`. Answers whether there is something new to say.
@@ -43,9 +49,16 @@ impl LineLoad {
 
     fn measure(&mut self, n: usize, at: Stamp) -> bool {
         let Some(baud) = self.baud else { return false };
+        let quiet_us = at.mono_us - self.read_us.replace(at.mono_us).unwrap_or(at.mono_us);
+        if quiet_us >= STOOD_STILL_US {
+            (self.began_us, self.piled_until_us) = (None, at.mono_us + WINDOW_US);
+        }
+        if at.mono_us < self.piled_until_us {
+            return false;
+        }
         let Some(began_us) = self.began_us else {
             // When these bytes began to come is not known.
-            self.began_us = Some(at.mono_us);
+            (self.began_us, self.bytes) = (Some(at.mono_us), 0);
             return false;
         };
         self.bytes += n as u64;
@@ -88,6 +101,8 @@ impl LineLoad {
 
 #[cfg(test)]
 mod tests {
+    use crate::clock::Clock;
+
     use super::*;
 
     /// Carries `bytes` a second for so many seconds from `from_s` on.
@@ -123,6 +138,37 @@ mod tests {
         load.open(None);
         carry(&mut load, 960, 40, 11);
         assert_eq!(load.ratio(), None);
+    }
+
+    #[test]
+    fn what_piled_up_while_the_machine_stood_still_is_no_load_of_the_line() {
+        let clock = Clock::manual(Stamp::default());
+        let mut load = LineLoad::default();
+        load.open(Some(9600));
+        let second = |load: &mut LineLoad, bytes| {
+            clock.advance_ms(1_000);
+            load.carry(bytes, clock.now());
+        };
+        (0..15).for_each(|_| second(&mut load, 413));
+        assert_eq!((load.ratio(), load.advice().as_ref()), (Some(0.43), ""));
+        for is_told_silent in [false, true] {
+            clock.advance_ms(125_000);
+            if is_told_silent {
+                load.stop();
+            }
+            // What came in 125 seconds is read at once, a buffer at a time.
+            for _ in 0..13 {
+                load.carry(4_096, clock.now());
+            }
+            for _ in 0..30 {
+                second(&mut load, 413);
+                assert!(load.ratio().is_none_or(|ratio| ratio < 0.44) && load.advice().is_empty(), "{}", load.advice());
+            }
+            assert_eq!(load.ratio(), Some(0.43));
+        }
+        // It is measured again: what truly fills the line is told.
+        (0..20).for_each(|_| second(&mut load, 900));
+        assert!(load.advice().starts_with("Line too slow: 94 %"), "{}", load.advice());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
@@ -57,6 +58,8 @@ pub(super) fn open(dir: &Path, path: &Path, who: &Identity, clock: &Clock, quota
 }
 
 fn try_open(dir: &Path, path: &Path, who: &Identity, clock: &Clock) -> Result<Begun> {
+    // Before anything is opened: SQLite writes as soon as it finds a log.
+    let written = last_written(path);
     let found = Mark::read(dir);
     match &found {
         Found::Garbage(mark) => tracing::warn!(
@@ -71,9 +74,9 @@ fn try_open(dir: &Path, path: &Path, who: &Identity, clock: &Clock) -> Result<Be
     let mark = if let Found::Mark(mark) = &found { Some(mark) } else { None };
     if let Some(case) = Case::unfinished(dir) {
         tracing::warn!(folder = %case.folder.display(), "a salvage was cut off; it begins again");
-        return rescue(dir, path, case, &found, who, clock);
+        return rescue(dir, path, case, (&found, written), who, clock);
     }
-    let damage = match sound(dir, path, mark).and_then(|()| begin(path, &found, None, who, clock)) {
+    let damage = match sound(dir, path, mark).and_then(|()| begin(path, (&found, written), None, who, clock)) {
         Ok(begun) => {
             trouble::clear(dir);
             return Ok(begun);
@@ -85,12 +88,19 @@ fn try_open(dir: &Path, path: &Path, who: &Identity, clock: &Clock) -> Result<Be
         path: dir.join("quarantine"),
         cause: format!("the damaged store could not be put aside: {e}"),
     })?;
-    rescue(dir, path, case, &found, who, clock)
+    rescue(dir, path, case, (&found, written), who, clock)
 }
 
 /// Salvages what a case holds and begins a new life with it.
-fn rescue(dir: &Path, path: &Path, mut case: Case, found: &Found, who: &Identity, clock: &Clock) -> Result<Begun> {
-    let mark = if let Found::Mark(mark) = found { Some(mark) } else { None };
+fn rescue(
+    dir: &Path,
+    path: &Path,
+    mut case: Case,
+    found: (&Found, LastWritten),
+    who: &Identity,
+    clock: &Clock,
+) -> Result<Begun> {
+    let mark = if let Found::Mark(mark) = found.0 { Some(mark) } else { None };
     let disk = |e: std::io::Error| StoreError::Disk { path: case.folder.clone(), cause: e.to_string() };
     let came = if case.is_in_place(dir) {
         Came::default()
@@ -177,7 +187,7 @@ fn damage(error: &StoreError, mark: Option<&Mark>) -> Option<String> {
 /// Begins a run, and with it a new life where the file is not what the mark says, or was salvaged.
 fn begin(
     path: &Path,
-    found: &Found,
+    (found, written): (&Found, LastWritten),
     salvaged: Option<(&mut Case, Came)>,
     who: &Identity,
     clock: &Clock,
@@ -201,6 +211,7 @@ fn begin(
     let epoch = settle::epoch(&sql).map_err(err)?;
     let epoch = epoch.ok_or_else(|| StoreError::Corrupt { path: path.to_owned(), cause: "db_epoch".into() })?;
     settle::mend_runs(&sql).map_err(err)?;
+    let cut_off = if is_new { None } else { cut_off(&sql, written).map_err(err)? };
     sql.execute("insert or ignore into boots (boot_id, first_ms) values (?1, ?2)", (&who.boot_id, now.wall_ms))
         .map_err(err)?;
     let boot: i64 =
@@ -229,6 +240,10 @@ fn begin(
         txn.log_failure(Stage::Store, finding.name, &finding.text)?;
         findings.push(finding);
     }
+    if let Some(text) = cut_off {
+        tracing::warn!("{text}");
+        txn.log_failure(Stage::Store, "unclean_stop", &text)?;
+    }
     let standing = txn.standing()?;
     findings.retain(Finding::is_alarm);
     findings.extend(
@@ -241,6 +256,25 @@ fn begin(
     }
     let is_marked = leave_mark(path, &conn);
     Ok(Begun { run, boot, epoch, head: heads.seq, newest_trusted_ms, findings, standing, is_marked })
+}
+
+/// When a file of the store was last written, by the clock of the machine. Seconds since 1970; none of a fresh store.
+type LastWritten = Option<i64>;
+
+fn last_written(path: &Path) -> LastWritten {
+    [path, &wal(path)].into_iter().filter_map(|file| Some(std::fs::metadata(file).ok()?.mtime())).max()
+}
+
+/// What is said of the run before, when it did not end as it should.
+fn cut_off(conn: &Connection, written: LastWritten) -> rusqlite::Result<Option<String>> {
+    let last: Option<Option<String>> =
+        conn.query_row("select stopped from runs order by run desc limit 1", [], |row| row.get(0)).optional()?;
+    let at = written.and_then(|second| jiff::Timestamp::from_second(second).ok());
+    let at = at.map_or_else(String::new, |at| format!(" at about {at}"));
+    let text = format!(
+        "the node ended without a clean stop{at}: killed, or its power was cut; nothing that was answered is lost"
+    );
+    Ok((last == Some(None)).then_some(text))
 }
 
 /// What a person is told: of the new life, and of what lies in the quarantine from before. The case is to be noted when it

@@ -444,3 +444,31 @@ async fn a_row_that_changed_by_itself_is_told_to_nobody_and_named_by_a_look_at_t
     assert_eq!((verified.rows, verified.damaged.len(), verified.more), (9, 8, false));
     assert_eq!(bench.store().read_here(|reader| reader.event(crate::domain::EventId([1; 16]))).unwrap(), None);
 }
+
+#[tokio::test]
+async fn a_run_that_did_not_end_cleanly_is_told_at_the_next_start_and_one_that_did_is_not() {
+    let told = |bench: &Bench| {
+        let lines =
+            bench.store().read_here(|reader| reader.log(Log::Failures, i64::MAX, 9, &Lines::default())).unwrap().0;
+        let cut_off = lines.into_iter().filter(|line| line.what == "unclean_stop").map(|line| line.detail);
+        cut_off.collect::<Vec<String>>()
+    };
+    let bench = Bench::open(false, false);
+    bench.append(1, Kind::Scan).await;
+    assert!(told(&bench).is_empty(), "a fresh store");
+    let mut bench = bench.reopen(false, false);
+    assert!(told(&bench).is_empty(), "after a clean stop");
+    bench.append(2, Kind::Scan).await;
+    bench.halt();
+    // As a kill leaves it.
+    let conn = rusqlite::Connection::open(bench.dir.path().join("waypost.db")).unwrap();
+    conn.execute("update runs set stopped = null where run = (select max(run) from runs)", []).unwrap();
+    drop(conn);
+    let bench = bench.reopen(false, false);
+    let cut_off = told(&bench);
+    assert_eq!(cut_off.len(), 1, "{cut_off:?}");
+    let text = &cut_off[0];
+    assert!(text.starts_with("the node ended without a clean stop at about 2"), "{text}");
+    assert!(text.ends_with("nothing that was answered is lost"), "{text}");
+    assert_eq!(told(&bench.reopen(false, false)).len(), 1, "it is told once");
+}

@@ -23,6 +23,9 @@ use super::{Kit, Limits, NodeNames, figures, seat};
 #[path = "absence_tests.rs"]
 mod absence;
 #[cfg(test)]
+#[path = "centre_tests.rs"]
+mod centre;
+#[cfg(test)]
 #[path = "freeze_tests.rs"]
 mod freeze;
 #[cfg(test)]

@@ -125,6 +125,10 @@ async fn try_carry_out(kit: Arc<Kit>, asked: Asked, when: When, floor_ms: UnixMs
         }
         let (reply, replay) = decide(txn, &asked, there, epoch)?;
         let answered = answered(reply, replay.clone());
+        if reply.outcome == CommandOutcome::Busy {
+            // Nothing was decided: the same id is to be carried out when it asks again.
+            return note(txn, answered);
+        }
         let command = store::Command {
             id: id.clone(),
             cmd: kind.as_str().to_owned(),

@@ -155,6 +155,11 @@ impl FakeBroker {
         self.hall().takeovers
     }
 
+    /// Publishes to whoever subscribes.
+    pub fn publish(&self, topic: &str, payload: &str) {
+        self.hall().spread(topic, payload, None);
+    }
+
     /// Whether a client of this name has a connection.
     pub fn has(&self, client: &str) -> bool {
         self.hall().sessions.get(client).is_some_and(|session| session.conn.is_some())

@@ -387,7 +387,7 @@ fn the_demo_shows_a_truck_and_scans_and_leaves_nothing_behind() {
     let address = told("screen").strip_prefix("http://").unwrap().trim_end_matches('/').parse().unwrap();
     let store = told("store");
     let folder = store.strip_suffix("/store/waypost.db").unwrap().to_owned();
-    let status = told("status");
+    let (status, scan) = (told("status"), told("scan"));
     let broker = told("broker");
     let ask = |path: &str| http(address, path, "").ok().and_then(|(_, body)| serde_json::from_str::<Value>(&body).ok());
     wait_for("the truck and scans", || {
@@ -412,6 +412,11 @@ fn the_demo_shows_a_truck_and_scans_and_leaves_nothing_behind() {
     }
     let mut stream = Stream::open(address, "/api/v1/stream", "");
     stream.event("what moves", |event| event["kind"] == "fix" || event["kind"] == "scan");
+    let scanned = std::process::Command::new("sh").args(["-c", &scan]).output().unwrap();
+    assert_eq!(code(&scanned), 0, "{scan}: {}", stderr(&scanned));
+    stream.event("the scan that was made by the printed line", |event| {
+        event["code"] == "TRL-9" && event["place"] == "gate"
+    });
     // SAFETY: a signal to our own child, which is not yet waited for.
     assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT) }, 0);
     let ended = wait_for("the end of the demo", || child.try_wait().unwrap());

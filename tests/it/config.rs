@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::bench::{Pty, Site, Stream, binary, stderr, stdout, wait_for};
+use crate::bench::{Pty, Site, Stream, binary, repository, stderr, stdout, wait_for};
 
 fn door(site: &Site) -> String {
     format!("[[scanner]]\nid = \"door-3\"\nport = \"{}\"\n", site.path("door-3").display())
@@ -66,6 +66,8 @@ pub fn an_invalid_file_at_a_later_start_leaves_the_node_on_its_last_good_configu
         assert!(stdout(&said).contains("last good one runs"), "{}", stdout(&said));
         let json: Value = serde_json::from_str(&stdout(&site.ask(&["status", "--json"]))).unwrap();
         assert_eq!(json["status"], "degraded");
+        let log = site.log();
+        assert!(log.contains("last good configuration instead") && log.contains("last-good.toml"), "{log}");
         assert!(node.stop().success(), "{broken}");
         let strict = site.ask(&["run", "--strict"]);
         assert_eq!(strict.status.code(), Some(78), "{}", stderr(&strict));
@@ -178,4 +180,35 @@ fn a_check_reads_the_plan_and_says_every_mistake_with_its_line() {
     std::fs::write(&zones, plan([feature("dock 3", "dock"), feature("a-b", "gate")])).unwrap();
     let good = site.ask(&["check"]);
     assert_eq!((good.status.code(), stderr(&good).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn places_that_nobody_has_drawn_are_named_with_the_nearest_and_stay_allowed() {
+    let site = Site::new();
+    let _door3 = Pty::new(&site.path("door-3"));
+    site.configure(&(door(&site) + "place = \"door-3\"\n"));
+    let zones = repository("hardware/demo/zones.geojson").display().to_string();
+    let well = |args: &[&str]| {
+        let done = site.ask(args);
+        assert_eq!(done.status.code(), Some(0), "{args:?}: {}", stderr(&done));
+        stderr(&done)
+    };
+    assert_eq!(well(&["check"]), "", "nothing is drawn");
+    let node = site.start();
+    well(&["assets", "add", "TRL-1"]);
+    assert_eq!(well(&["assets", "place", "TRL-1", "dock-33"]), "", "nothing is drawn");
+    let strange = "scanner door-3 reads at door-3, which is not in the plan; nearest: dock-3";
+    assert_eq!(well(&["plan", "import", &zones]), format!("{strange}\n"));
+    let check = |said: &str| assert!(said.contains(strange), "{said}");
+    check(&well(&["check"]));
+    check(&stdout(&site.ask(&["doctor"])));
+    let typo = "dock-34 is not in the plan, and no scanner reads there; nearest: dock-3\n";
+    assert_eq!(well(&["assets", "place", "TRL-1", "dock-34"]), typo);
+    assert_eq!(node.json("/api/v1/assets/TRL-1")["place"], "dock-34", "it is there all the same");
+    for known in ["dock-3", "door-3"] {
+        assert_eq!(well(&["assets", "place", "TRL-1", known]), "", "{known}");
+    }
+    assert!(node.stop().success());
+    check(&well(&["check"]));
+    assert_eq!(well(&["assets", "place", "TRL-1", "dock-34"]), typo);
 }

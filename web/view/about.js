@@ -103,7 +103,7 @@ export function view(page) {
         [t("Name"), plain(gateway.name || gateway.id, 80)],
         [t("Node"), [gateway.site, gateway.id].filter(Boolean).map((one) => plain(one, 64)).join(" / ")],
         [t("Version"), plain(gateway.version, 40)],
-        [t("Start of this store"), isNum(gateway.boot) ? t("number {n}", { n: gateway.boot }) : ""],
+        [t("Boot"), isNum(gateway.boot) ? t("number {n}", { n: gateway.boot }) : ""],
         [t("Addresses"), (health?.listen ?? []).map((/** @type {string} */ one) => plain(one, 60)).join(", ")],
         [t("This screen came from"), location.host],
         [t("Screens connected"), isNum(health?.streams) ? String(health.streams) : ""],

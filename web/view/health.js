@@ -98,7 +98,7 @@ function headline(say, scene) {
   say.mark.set(missing === 0 ? "ok" : "fail");
   put(say.what, missing > 0 ? t("Something is not accounted for.") : lost > 0 ? t("Everything works. What was lost before is named below.") : t("Everything works, and every event is accounted for."));
   const n = scene.state.sources.size;
-  const beats = scene.state.node.boot === null ? "" : t("start number {n} of this store", { n: count(scene.state.node.boot) });
+  const beats = scene.state.node.boot === null ? "" : t("boot {n}", { n: count(scene.state.node.boot) });
   put(say.more, `${few(n, "{n} source answers", "{n} sources answer")}, ${beats}.`);
 }
 

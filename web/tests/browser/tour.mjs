@@ -83,7 +83,7 @@ function cut() {
 
 /** A gateway of its own, and its address. */
 function gateway() {
-  const child = spawn("target/debug/waypost", ["demo", "--listen", "127.0.0.1:8780"], { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, RUST_LOG: "error", WAYPOST_WEB_DIR: "web" } });
+  const child = spawn(process.env.WAYPOST ?? "target/debug/waypost", ["demo", "--listen", "127.0.0.1:8780"], { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, RUST_LOG: "error", WAYPOST_WEB_DIR: "web" } });
   return new Promise((done, fail) => {
     let said = "";
     child.on("exit", (code) => fail(new Error(`waypost demo ended with ${code}`)));
