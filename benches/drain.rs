@@ -3,7 +3,9 @@
 //!
 //! One node lives through it: it waits without a broker, it drains, it has nothing left. The same positions and scans come in
 //! all the time. Memory is looked at with each tenth of the backlog, and the same is done with a tenth of the rows before: what
-//! grows with the drain, or with the backlog, shows. Intake while it drains is held against intake when nothing is left.
+//! grows with the drain, or with the backlog, shows. Intake while it drains is held against intake when nothing is left. Beside
+//! both stands intake of the same node, with nothing left, while rumqttc alone sends as much: what the broker and any client take
+//! of the machine.
 //!
 //! `WAYPOST_BENCH_SHORT` takes a tenth of the rows.
 
@@ -142,8 +144,8 @@ struct Life {
     states: usize,
     /// MiB: before the drain, with each tenth of it, and after.
     resident: Vec<f64>,
-    /// ms of each scan of a round: while it waits, while it drains, with nothing left.
-    asked: [Vec<Vec<f64>>; 3],
+    /// ms of each scan of a round: while it waits, while it drains, with nothing left, and that beside rumqttc alone.
+    asked: [Vec<Vec<f64>>; 4],
 }
 
 impl Life {
@@ -174,7 +176,7 @@ impl Life {
             rows / 10 * warm,
             verdict(self.most() - least <= FLAT && rise <= LEVEL)
         );
-        let [waiting, draining, nothing] = &self.asked;
+        let [waiting, draining, nothing, beside] = &self.asked;
         let (p50, p99) = (median(draining, 0.5), median(draining, 0.99));
         let idle99 = median(nothing, 0.99);
         println!(
@@ -188,7 +190,14 @@ impl Life {
             p99 / idle99,
             if draining.is_empty() { "too short to tell" } else { verdict(p99 <= idle99 * INTAKE_BAR) }
         );
-        for (what, rounds) in ["no broker", "draining", "nothing left"].iter().zip(&self.asked) {
+        let (beside50, beside99) = (median(beside, 0.5), median(beside, 0.99));
+        println!(
+            "intake, ms, while rumqttc alone sends beside a node with nothing left: p50 {beside50:.2}, p99 {beside99:.2} in {}; {:.2}x of p99; the node's own drain is {:.2}x of that",
+            beside.len(),
+            beside99 / idle99,
+            p99 / beside99
+        );
+        for (what, rounds) in ["no broker", "draining", "nothing left", "beside rumqttc"].iter().zip(&self.asked) {
             let p99s: Vec<String> = rounds.iter().map(|round| format!("{:.2}", percentile(round, 0.99))).collect();
             println!("  p99 of each round, {what}: {}", p99s.join(" "));
         }
@@ -228,7 +237,7 @@ impl Yard {
         broker.up();
         let before = floor(broker.port, &payloads, rows / 4);
         broker.down();
-        let life = self.live(broker, rows);
+        let life = self.live(broker, rows, &payloads);
         let after = floor(broker.port, &payloads, rows / 4);
         broker.down();
         Life { floors: [before, after], ..life }
@@ -252,7 +261,20 @@ impl Yard {
         Arc::new(lines.lines().take(SAMPLE).map(str::to_owned).collect())
     }
 
-    fn live(&self, broker: &mut Broker, rows: usize) -> Life {
+    /// Rounds while something else is done; the last, which may see its end, is left out.
+    fn beside(&self, done: impl FnOnce() -> f64 + Send) -> Vec<Vec<f64>> {
+        std::thread::scope(|scope| {
+            let work = scope.spawn(done);
+            let mut rounds = Vec::new();
+            while !work.is_finished() {
+                rounds.push(ask(self.port));
+            }
+            rounds.pop();
+            rounds
+        })
+    }
+
+    fn live(&self, broker: &mut Broker, rows: usize, payloads: &Arc<Vec<String>>) -> Life {
         let pty = Pty::new(&self.site.path("gps"));
         let node = self.site.start();
         let (over, looks) = (AtomicBool::new(false), Mutex::new(Vec::new()));
@@ -277,8 +299,9 @@ impl Yard {
                 over
             });
             let nothing: Vec<_> = (0..draining.len().max(ROUNDS)).map(|_| ask(self.port)).collect();
+            let beside = self.beside(|| floor(broker.port, payloads, rows / 2));
             over.store(true, Ordering::Release);
-            (up, begun, drained, [waiting, draining, nothing], wire)
+            (up, begun, drained, [waiting, draining, nothing, beside], wire)
         });
         assert!(node.stop().success());
         let looks = looks.into_inner().unwrap();

@@ -11,6 +11,7 @@ use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Epoch, Row, Seq, UnixMs};
+use crate::health::wedge;
 use crate::store::{Filter, Look, Parting, Reader, Shelf};
 use crate::wire;
 
@@ -197,6 +198,7 @@ fn settle(folder: &Path, file: &str, draft: &Path, goods: &Goods, made_ms: UnixM
     }
     fs::rename(draft, folder.join(file))?;
     sync(folder)?;
+    wedge::point("archive-named");
     let entry = Entry {
         file: file.to_owned(),
         what: goods.what().to_owned(),
@@ -260,7 +262,11 @@ pub(super) fn undo(folder: &Path, file: &str) -> io::Result<()> {
     for path in [folder.join(file), folder.join(format!("{file}.tmp"))] {
         absent_is_well(fs::remove_file(path))?;
     }
-    if kept.len() == left.len() { Ok(()) } else { relist(folder, &kept) }
+    if kept.len() < left.len() {
+        relist(folder, &kept)?;
+    }
+    // The note of the file goes next. Were the file back after a power cut, what it holds would be kept twice.
+    absent_is_well(sync(folder))
 }
 
 /// Takes out files that were made before a time; answers how many.

@@ -84,7 +84,9 @@ impl Retention {
                 tracing::error!(noted, "the store names an archive in hand in words that this version does not know")
             }
         }
-        self.change(|txn| txn.set_archiving(None)).await.map_err(Into::into)
+        self.change(|txn| txn.set_archiving(None)).await?;
+        wedge::point("archive-finished");
+        Ok(())
     }
 
     pub(super) async fn note(&self, state: State, file: &str) -> Result<(), StoreError> {

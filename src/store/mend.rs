@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::Lane;
+use crate::domain::{Kind, Lane};
 
 use super::ledger::{FRAME_OUTCOMES, Ledger, Line};
 use super::walk::LetterCount;
@@ -26,6 +26,8 @@ pub(super) struct Facts {
     pub(super) letters: Vec<LetterCount>,
     /// Of them, those of dead events that are to be sent again.
     pub(super) again: i64,
+    /// The newest event of each kind in the life that goes on; none in a new one, for no event of it has one before it.
+    pub(super) heads: Vec<(Kind, i64)>,
 }
 
 impl Facts {
@@ -45,8 +47,10 @@ pub(super) fn mend(lines: &[Line], facts: &Facts) -> Vec<Line> {
     sheet.graves(facts);
     sheet.stand(facts);
     sheet.letters(facts);
-    // A new life: no event of it has one of its kind before it.
     sheet.0.retain(|key, _| key[0] != "head" || key[2] == "uplink");
+    for (kind, seq) in &facts.heads {
+        *sheet.at("head", "", kind.as_str(), "") = *seq;
+    }
     *sheet.at("head", "", "seq", "") = facts.head;
     sheet.lines()
 }
@@ -115,7 +119,7 @@ impl Sheet {
     }
 
     /// Where events stand: what is lost and what waits is known; of the others the ledger says what it can, and what is then
-    /// left was sent, or was never to be.
+    /// left was sent, or was never to be. What waits for nobody is counted in its lane too: an uplink that is added takes it there.
     fn stand(&mut self, facts: &Facts) {
         let uplink = self.sum("head", "uplink") == 1;
         let mut left = facts.head;
@@ -125,7 +129,7 @@ impl Sheet {
             n
         };
         let lost = take(facts.lost);
-        let unsent = facts.after.map(|n| if uplink { take(n) } else { 0 });
+        let waiting = facts.after.map(&mut take);
         let other = if uplink {
             ["sent_unheard", "dead", "discarded", "local"]
         } else {
@@ -136,13 +140,13 @@ impl Sheet {
                 *n = take(*n);
             }
         }
-        let rest = if uplink { "sent" } else { "local" };
+        let (waits, rest) = if uplink { ("unsent", "sent") } else { ("local", "local") };
         self.0.retain(|key, _| key[0] != "events" || ![rest, "unsent", "lost"].contains(&key[2].as_str()));
         *self.at("events", "", "lost", "") = lost;
-        for (lane, n) in Lane::ALL.into_iter().zip(unsent) {
-            *self.at("events", "", "unsent", lane.as_str()) = n;
+        for (lane, n) in Lane::ALL.into_iter().zip(waiting) {
+            *self.at("events", "", waits, lane.as_str()) = n;
         }
-        *self.at("events", "", rest, Lane::Fix.as_str()) = left;
+        *self.at("events", "", rest, Lane::Fix.as_str()) += left;
     }
 
     /// Dead and given up events, of which letters tell. One whose letter was lost is given up: nobody can decide on it any more.
@@ -268,7 +272,7 @@ mod tests {
                 state: "open".into(), is_grave, source: "door-3".into(), reason: "noread".into(), n: open,
             };
             let letters = vec![letter(false)];
-            let facts = Facts { head, newer, lost, after: [scans, fixes], letters, again: 0 };
+            let facts = Facts { head, newer, lost, after: [scans, fixes], letters, ..Facts::default() };
             let mended = mend(&lines, &facts);
             let ledger = Ledger::of_lines(mended.clone());
             prop_assert_eq!(ledger.imbalance(), 0, "{:?}", mended);

@@ -23,7 +23,7 @@ pub(super) const PAGE: u16 = 1024;
 /// The same for counting.
 pub(super) const PAGE_BYTES: i64 = PAGE as i64;
 /// Pages in the WAL before it is copied back and begun anew: 4 MiB.
-const WAL_PAGES: i64 = 4096;
+pub(super) const WAL_PAGES: i32 = 4096;
 /// What the WAL is cut to after a long reader let it grow. Bytes; above the normal size, so that it is reused, not truncated.
 const WAL_KEEP_BYTES: i64 = 8 << 20;
 /// Pages of the writer that are kept in memory at most. KiB; with less than what one transaction of the busiest yard changes, a

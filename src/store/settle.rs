@@ -207,7 +207,7 @@ impl<'a> Evidence<'a> {
         let reason = if self.salvaged { "damaged" } else { "rolled_back" };
         let range = |&(from, to): &(i64, i64)| Lost { epoch: known.clone(), from, to, reason: reason.into(), at_ms };
         lost::put(conn, &gaps.iter().map(range).collect::<Vec<_>>())?;
-        self.mend(conn, top)?;
+        self.mend(conn, top, Vec::new())?;
         let past = [Some(known), was.map(|epoch| epoch.to_string())].into_iter().flatten();
         let past: Vec<Past> =
             past.filter(|epoch| !epoch.is_empty()).map(|epoch| Past { epoch, last_produced: top }).collect();
@@ -257,7 +257,7 @@ impl<'a> Evidence<'a> {
         if base::base(conn)?.0 > top {
             set_cursor(conn, BASE, self.mark.map_or(0, |mark| mark.cursor(BASE).0.min(top)))?;
         }
-        self.mend(conn, top)?;
+        self.mend(conn, top, heads(conn, top)?)?;
         Ok(Some(Finding {
             name: "ledger_mended",
             text: "The counts of the store did not balance when it was opened; they were set right from the events."
@@ -295,7 +295,7 @@ impl<'a> Evidence<'a> {
         Ok(())
     }
 
-    fn mend(&self, conn: &Connection, top: i64) -> rusqlite::Result<()> {
+    fn mend(&self, conn: &Connection, top: i64, heads: Vec<(Kind, i64)>) -> rusqlite::Result<()> {
         let stored = ledger::lines(conn)?;
         let marked = self.mark.map(|mark| mark.ledger.as_slice());
         let lines: &[Line] = match marked {
@@ -320,7 +320,7 @@ impl<'a> Evidence<'a> {
         let [scans, fixes] = again;
         let after = [outbox::count_after(conn, Lane::Scan)? + scans, outbox::count_after(conn, Lane::Fix)? + fixes];
         let (lost, letters) = (lost::count(conn)?, walk::letters(conn)?);
-        let facts = Facts { head: top, newer, lost, after, letters, again: again.iter().sum() };
+        let facts = Facts { head: top, newer, lost, after, letters, again: again.iter().sum(), heads };
         ledger::replace(conn, &mend::mend(lines, &facts))
     }
 }
@@ -342,6 +342,22 @@ fn head(conn: &Connection) -> rusqlite::Result<Seq> {
     conn.query_row("select coalesce(max(n), 0) from ledger where scope = 'head' and outcome = 'seq'", [], |row| {
         row.get(0).map(|counted: i64| Seq(counted.max(newest)))
     })
+}
+
+/// The newest event of each kind in the present life, as far as the log or a count that can be tells.
+fn heads(conn: &Connection, top: i64) -> rusqlite::Result<Vec<(Kind, i64)>> {
+    let mut newest = conn.prepare(
+        "select max(o.seq) from outbox o join runs r on r.run = o.run
+         where o.kind = ?1 and r.epoch = (select v from meta where k = 'db_epoch')",
+    )?;
+    let mut counted = conn.prepare("select max(n) from ledger where scope = 'head' and outcome = ?1 and n <= ?2")?;
+    let mut heads = Vec::new();
+    for kind in Kind::ALL {
+        let there: Option<i64> = newest.query_row([kind as i64], |row| row.get(0))?;
+        let says: Option<i64> = counted.query_row((kind.as_str(), top), |row| row.get(0))?;
+        heads.extend(there.max(says).filter(|seq| *seq > 0).map(|seq| (kind, seq)));
+    }
+    Ok(heads)
 }
 
 /// A run names its life; one that names none that is known is damaged, and of the life of its neighbour.

@@ -343,6 +343,48 @@ fn a_second_instance_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn counts_that_somebody_changed_are_set_right_and_each_kind_goes_on_behind_its_newest() {
+    let mut bench = Bench::open(false, false);
+    for (n, kind) in [(1, Kind::Fix), (2, Kind::Scan), (3, Kind::Fix)] {
+        bench.append(n, kind).await;
+    }
+    bench.halt();
+    let conn = Connection::open(bench.dir.path().join("waypost.db")).unwrap();
+    conn.execute("update ledger set n = n + 5 where scope = 'events' and outcome = 'local'", []).unwrap();
+    conn.execute("delete from ledger where scope = 'head' and outcome = 'scan'", []).unwrap();
+    drop(conn);
+    let bench = bench.reopen(false, false);
+    assert_eq!(bench.ledger().await.imbalance(), 0);
+    bench.append(4, Kind::Scan).await;
+    bench.append(5, Kind::Fix).await;
+    let rows = bench.store().read(|reader| reader.after(Seq(3), 10, &Filter::default())).await.unwrap().rows;
+    assert_eq!(rows.iter().map(|row| row.prev.map(|p| p.0)).collect::<Vec<_>>(), [Some(2), Some(3)]);
+}
+
+#[tokio::test]
+async fn the_write_ahead_log_is_copied_back_again_and_again_and_stays_as_long_as_it_may_be() {
+    let mut bench = Bench::open(false, false);
+    let wal = bench.dir.path().join("waypost.db-wal");
+    let length = || std::fs::metadata(&wal).unwrap().len();
+    let limit = u64::try_from(schema::WAL_PAGES).unwrap() * u64::from(schema::PAGE);
+    // Three times as much as it may hold, in commits of a tenth of that.
+    for n in 0..30 {
+        let text = "x".repeat(usize::try_from(limit / 10).unwrap());
+        let work = move |txn: &mut Txn<'_>| {
+            txn.sql
+                .execute("insert into meta values (?1, ?2)", (n.to_string(), &text))
+                .map(|_| ())
+                .map_err(|e| txn.err(&e))
+        };
+        bench.store().submit(Group::Now, work).await.unwrap();
+        assert!(length() < limit * 3 / 2, "{} bytes after {n}", length());
+    }
+    // The last that was copied is in the database alone, whatever becomes of the log.
+    bench.halt();
+    assert!(std::fs::metadata(bench.dir.path().join("waypost.db")).unwrap().len() > limit * 2);
+}
+
+#[tokio::test]
 async fn a_page_looks_at_a_bounded_stretch_and_says_where_it_ended() {
     let bench = Bench::open(false, false);
     for n in 1..=9 {

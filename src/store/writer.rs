@@ -2,10 +2,12 @@
 //! An answer is given only after the commit returned; whoever gets none may ask again.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
@@ -143,14 +145,42 @@ struct Pen {
     file_pages: i64,
     /// It failed at the disk's hands: what it believes of its pages need not be so.
     broken: bool,
+    /// Pages in the write-ahead log, as of the last commit.
+    wal_pages: Arc<AtomicI32>,
+    /// The log could not be copied back the last time.
+    is_stuck: bool,
 }
 
 impl Pen {
     fn take_up(path: &Path) -> Result<Self> {
-        let conn = schema::open_writer(path)?;
-        conn.busy_timeout(LOCK_WAIT).map_err(|e| StoreError::of(path, &e))?;
+        let err = |e: rusqlite::Error| StoreError::of(path, &e);
+        let mut conn = schema::open_writer(path)?;
+        conn.busy_timeout(LOCK_WAIT).map_err(err)?;
+        let wal_pages = Arc::new(AtomicI32::new(0));
+        let told = Arc::clone(&wal_pages);
+        // In the place of SQLite's own, which copies back within the commit that made the log too long: its scan would wait.
+        let hook = move |_: &mut Wal, pages| {
+            told.store(pages, Ordering::Relaxed);
+            Ok(())
+        };
+        conn.wal_hook(Some(hook)).map_err(err)?;
         let heads = Heads::read(path, &conn)?;
-        Ok(Self { conn, heads, files: Files::of(path), file_pages: i64::MAX, broken: false })
+        let files = Files::of(path);
+        Ok(Self { conn, heads, files, file_pages: i64::MAX, broken: false, wal_pages, is_stuck: false })
+    }
+
+    /// Copies a write-ahead log that is long enough back into the database, as far as no reader needs it.
+    fn copy_back(&mut self) {
+        if self.broken || self.wal_pages.load(Ordering::Relaxed) < schema::WAL_PAGES {
+            return;
+        }
+        self.wal_pages.store(0, Ordering::Relaxed);
+        let done = self.conn.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()));
+        if let (Err(cause), false) = (&done, self.is_stuck) {
+            // All of it is in the log, which grows until this goes well.
+            tracing::warn!(%cause, "the write-ahead log could not be copied into the database; tried again after each commit");
+        }
+        self.is_stuck = done.is_err();
     }
 }
 
@@ -241,6 +271,8 @@ impl WriterSeat {
             }
             if let Some(pen) = &mut pen {
                 self.commit_group(pen, group, ctx);
+                ctx.beat.working(COMMIT_BUDGET);
+                pen.copy_back();
             }
         }
         if let Some(Pen { conn, .. }) = &pen

@@ -175,7 +175,13 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// Events that it holds something of; of the others only how many.
+    fn held(&self) -> usize {
+        self.graves.len() + self.taken.len()
+    }
+
     /// Events it settles.
+    #[cfg(test)]
     pub fn settled(&self) -> i64 {
         self.sent + self.unheard + i64::try_from(self.graves.len()).unwrap_or(i64::MAX)
     }
@@ -393,7 +399,7 @@ impl Line {
     }
 
     /// The batch to be committed now, if one is due: one at a time.
-    pub fn commit(&mut self, now_us: i64, gather_us: i64, gather_max: i64, at_once: bool) -> Option<Batch> {
+    pub fn commit(&mut self, now_us: i64, gather_us: i64, held_max: usize, at_once: bool) -> Option<Batch> {
         if let Some(again_us) = self.commit_again_us {
             if now_us < again_us {
                 return None;
@@ -405,7 +411,7 @@ impl Line {
             return None;
         }
         let done = self.done.as_ref()?;
-        let due = at_once || now_us >= self.done_since_us + gather_us || done.settled() >= gather_max;
+        let due = at_once || now_us >= self.done_since_us + gather_us || done.held() >= held_max;
         if self.committing.is_some() || !due {
             return None;
         }

@@ -9,10 +9,11 @@ use crate::health::ReconnectReason;
 use super::Kit;
 use super::lane::{Batch, Message, Queued, Track};
 
-/// Acknowledgements that make a cursor commit due before its time.
-const GATHER_MAX: i64 = 64;
-/// The wait for them; the store adds as much to share a commit, 200 ms together.
+/// How long acknowledgements are gathered for one commit of a cursor, however many they are: what rides with each scan's commit
+/// is waited for by that scan. The store adds as much to share a commit, 200 ms together.
 const GATHER: Duration = Duration::from_millis(100);
+/// Letters and events sent again that make the commit due before its time.
+const HELD_MAX: usize = 64;
 
 /// What the machine is set to. Times in µs.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +27,7 @@ pub(super) struct Rules {
     pub retry_cap_us: i64,
     pub attempts: u32,
     pub gather_us: i64,
-    pub gather_max: i64,
+    pub held_max: usize,
     pub max_per_s: u32,
     pub mib_per_day: u32,
 }
@@ -125,7 +126,7 @@ pub(super) fn rules(kit: &Kit) -> Rules {
         retry_cap_us: micros(kit.limits.retry_cap),
         attempts: kit.limits.attempts,
         gather_us: micros(GATHER),
-        gather_max: GATHER_MAX,
+        held_max: HELD_MAX,
         max_per_s,
         mib_per_day,
     }

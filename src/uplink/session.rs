@@ -149,10 +149,10 @@ impl Session {
         }
         self.fill(now_us, effects);
         let at_once = self.stopping;
-        let Rules { gather_us, gather_max, .. } = self.rules;
+        let Rules { gather_us, held_max, .. } = self.rules;
         for line in &mut self.lines {
             line.advance(now_us);
-            effects.extend(line.commit(now_us, gather_us, gather_max, at_once).map(Effect::Commit));
+            effects.extend(line.commit(now_us, gather_us, held_max, at_once).map(Effect::Commit));
         }
         self.read_ahead(now_us, effects);
         let is_silent = self.silent_us().is_some_and(|at| at <= now_us);

@@ -22,7 +22,7 @@ pub(super) const RULES: Rules = Rules {
     retry_cap_us: 10_000_000,
     attempts: 10,
     gather_us: 100_000,
-    gather_max: 64,
+    held_max: 64,
     max_per_s: 0,
     mib_per_day: 0,
 };

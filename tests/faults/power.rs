@@ -8,12 +8,13 @@ use serde_json::Value;
 use crate::bench::{Node, balanced, dice, full, stderr, wait_within};
 
 use super::disk::Mount;
+use super::points::ended;
 use super::yard::{BACK, Yard, compare};
 use super::{Case, Need, Seen, When, case};
 
 const NEEDS: &[Need] = &[Need::Root, Need::Loop];
 
-pub const CASES: [Case; 4] = [
+pub const CASES: [Case; 5] = [
     case(
         "F02",
         (
@@ -38,6 +39,16 @@ pub const CASES: [Case; 4] = [
         When::Full,
         NEEDS,
         leaving,
+    ),
+    case(
+        "F04.undone",
+        (
+            "power cut before an archive is listed, and again when it has been taken out",
+            "it does not come back: nothing is kept twice",
+        ),
+        When::Always,
+        NEEDS,
+        undone,
     ),
 ];
 
@@ -146,6 +157,15 @@ fn whole(yard: &Yard) {
     assert_eq!(said, "ok");
 }
 
+/// No file lies in the archive that its list does not name.
+fn listed(yard: &Yard) {
+    let list = std::fs::read_to_string(yard.store().join("archive/manifest.ndjson")).unwrap_or_default();
+    for file in super::yard::archives(&yard.store()) {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(list.contains(&format!("\"{name}\"")), "{name} is back");
+    }
+}
+
 fn cuts() -> Seen {
     let times = if full() { 200 } else { 3 };
     let Cuts { oks, lost } = cut(times, &[], 2);
@@ -195,6 +215,33 @@ pub fn start_leaving(yard: &Yard, more: &[(&str, &str)]) -> Node {
     let mut all: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
     all.extend(more);
     yard.site.start_with(&all)
+}
+
+/// The first cut leaves a file that no list names; the second comes when the next start has taken it out.
+fn undone() -> Seen {
+    let times = 5;
+    let mut yard = Yard::plain("");
+    let disk = Mount::new(&yard.store(), 64, &[]);
+    yard.feed(400.0);
+    // Once the log of writes is as long as it gets, a flush of it no longer takes with it what was done to a folder.
+    let node = start_leaving(&yard, &[]);
+    yard.more_oks(2000, BACK);
+    node.kill();
+    for _ in 0..times {
+        for point in ["archive-named", "archive-finished"] {
+            let mut node = start_leaving(&yard, &[("WAYPOST_POINT", point)]);
+            ended(&mut node, point);
+            disk.cut();
+            disk.again();
+        }
+        listed(&yard);
+    }
+    let node = start_leaving(&yard, &[]);
+    let oks = yard.judge(node);
+    whole(&yard);
+    drop(yard);
+    drop(disk);
+    Seen { times, said: format!("{oks} ok, 0 lost, none twice") }
 }
 
 fn leaving() -> Seen {

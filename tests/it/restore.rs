@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::bench::{Node, Site, balanced, free_port, stderr, stdout, wait_for};
+use crate::bench::{Broker, Node, Pty, Site, balanced, epoch, free_port, stderr, stdout, wait_for};
 use crate::feeder::Feeder;
 
 /// Feeds scans until `n` more are answered.
@@ -107,6 +107,51 @@ fn a_restored_node_goes_on_in_a_new_epoch_behind_what_it_knew_and_keeps_the_stor
     assert!(head(&node).1 > seq);
     balanced(&node);
     assert!(node.stop().success());
+}
+
+#[test]
+fn an_uplink_that_is_added_after_a_restore_finds_every_count_and_every_chain_as_it_was() {
+    let Some(broker) = Broker::start() else { return };
+    let (site, port) = (Site::new(), free_port());
+    let gps = site.path("gps0");
+    let receiver = format!(
+        "[[gps]]\nid = \"gps0\"\nport = \"{}\"\nasset = \"TRK-07\"\ntrack_interval_s = 0\nparked_interval_s = 0\n\n",
+        gps.display()
+    );
+    site.configure(&(receiver.clone() + &Site::dock(port)));
+    let mut pty = Pty::new(&gps);
+    let mut second = 0;
+    let mut live = |node: &Node, pty: &mut Pty| {
+        let before = head(node).1;
+        feed(port, 5);
+        wait_for("a fix among them", || {
+            second += 1;
+            pty.offer(&epoch(second));
+            (head(node).1 > before + 5).then_some(())
+        });
+    };
+    let node = site.start();
+    live(&node, &mut pty);
+    let copy = site.path("copy.db");
+    backup(&site, &copy);
+    live(&node, &mut pty);
+    assert!(node.stop().success());
+    assert_eq!(restore(&site, &copy, true).status.code(), Some(0));
+    let node = site.start();
+    live(&node, &mut pty);
+    assert!(node.stop().success());
+
+    site.configure(&(Site::uplink(broker.port, "accept") + &receiver + &Site::dock(port)));
+    for _ in 0..3 {
+        let node = site.start();
+        live(&node, &mut pty);
+        wait_for("all to be sent", || (node.ledger()["events"]["unsent"] == 0).then_some(()));
+        let health = node.get("/healthz").1;
+        assert!(!health.contains("ledger_mended"), "{health}");
+        balanced(&node);
+        assert!(node.stop().success());
+        checked(&site);
+    }
 }
 
 #[test]
