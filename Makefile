@@ -1,6 +1,6 @@
 # The commands of waypost; CI runs the same ones. `make` alone prints the list.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-brokers check faults fuzz gateway bench bench-page soak build fmt deny web unit look
+.PHONY: help demo test test-brokers check faults fuzz gateway bench bench-page soak build deb life fmt deny web unit look
 
 export CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
 export CARGO_TARGET_DIR ?= target
@@ -63,6 +63,13 @@ build: ## the release binary, target/release/waypost
 	@scripts/ready build
 	$(CARGO) build --locked --release
 	@! grep -aq WAYPOST_WEDGE $(RELEASE) || { echo "the release binary holds hooks of the tests: src/health/wedge.rs"; exit 1; }
+
+deb: ## the Debian packages for amd64, arm64 and armhf in target/debian, looked over by lintian (20 minutes; ARCH="arm64": only that; needs cargo-deb)
+	@scripts/ready deb
+	@scripts/deb $(ARCH)
+
+life: ## what make deb made, on throw-away machines with systemd: install, upgrade, back, too far back, remove, purge (needs root; WAYPOST_LAB as for gateway; 2 minutes)
+	@for deb in target/debian/*.deb; do scripts/life "$$deb" || exit 1; done
 
 fmt: ## format the sources
 	$(CARGO) fmt

@@ -1,5 +1,5 @@
-//! Makes the table of the page's files that the binary carries: every file of `web/` with its MIME type, its hash and its
-//! gzip form, under one hash of the whole tree. Comments stay at home. No tool but cargo is needed, and equal sources give
+//! Makes the table of the page's files that the binary carries: every file of `web/` with its MIME type and its hash, as gzip
+//! where that is smaller, under one hash of the whole tree. Comments stay at home. No tool but cargo is needed, and equal sources give
 //! equal bytes.
 
 use std::error::Error;
@@ -125,20 +125,23 @@ fn short(hash: &blake3::Hash) -> String {
 fn table(files: &[File], tree: &str, out: &Path) -> Result<String, Box<dyn Error>> {
     let mut source = format!(
         "/// The hash of the page's files: 16 hex digits, another page is another hash.\npub const TREE_HASH: &str = {tree:?};\n\n\
-         static TREE: &[Embedded] = &[\n"
+         static TREE: &[Embedded] = &FILES;\nstatic FILES: [Embedded; {}] = [\n",
+        files.len()
     );
     for (number, file) in files.iter().enumerate() {
-        fs::write(out.join(format!("web_{number}.raw")), &file.bytes)?;
         let packed = if file.packs { pack(&file.bytes)? } else { Vec::new() };
-        let gzip = if packed.is_empty() || packed.len() >= file.bytes.len() {
-            "None".to_owned()
-        } else {
-            fs::write(out.join(format!("web_{number}.gz")), &packed)?;
-            format!("Some(include_bytes!(concat!(env!(\"OUT_DIR\"), \"/web_{number}.gz\")))")
+        let kept = |of: &str| {
+            format!("{of}(Bytes::from_static(include_bytes!(concat!(env!(\"OUT_DIR\"), \"/web_{number}\"))))")
         };
+        let (kept, bytes) = if packed.is_empty() || packed.len() >= file.bytes.len() {
+            (kept("Kept::Plain"), &file.bytes)
+        } else {
+            (kept("Kept::Gzip"), &packed)
+        };
+        fs::write(out.join(format!("web_{number}")), bytes)?;
         writeln!(
             source,
-            "    Embedded {{ name: {:?}, mime: {:?}, hash: {:?}, bytes: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/web_{number}.raw\")), gzip: {gzip} }},",
+            "    Embedded {{ name: {:?}, mime: {:?}, hash: {:?}, kept: {kept} }},",
             file.name,
             file.mime,
             short(&blake3::hash(&file.bytes)),

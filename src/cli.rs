@@ -9,6 +9,7 @@ mod devices;
 mod doctor;
 mod identity;
 mod letters;
+mod manual;
 mod offline;
 mod order;
 mod owner;
@@ -143,6 +144,10 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// Copy the store, also while the node runs; the copy is checked before it gets its name
     Backup(backup::BackupArgs),
+    /// Print the manual page, or write those of all commands
+    Man(manual::ManArgs),
+    /// Print what a shell reads to complete the command line
+    Completions(manual::CompletionsArgs),
 }
 
 /// `--json`
@@ -276,6 +281,8 @@ fn dispatch(cli: Cli) -> Done {
         Command::Pin(command) => pin::pin(&cli.config, &command),
         Command::Schema(args) => schema::schema(&args),
         Command::Backup(args) => backup::backup(&cli.config, &args),
+        Command::Man(args) => manual::man(&args),
+        Command::Completions(args) => manual::completions(&args),
         Command::Outbox(Outbox::Stat(JsonArg { json })) => offline::stat(&cli.config, json),
         Command::Outbox(Outbox::Check(JsonArg { json })) => check::check(&cli.config, json),
         Command::Outbox(Outbox::Export { from, to, unsent }) => offline::export(&cli.config, from, to, unsent),

@@ -4,17 +4,18 @@
 //! `/` and the address of each screen are the page itself and asked for anew each time; it points to `/web/<hash>/…`, which never changes and may be kept
 //! for ever. So an upgrade is one step: a browser has all files of one page or all of the other.
 
-use std::borrow::Cow;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName,
     IF_NONE_MATCH, LOCATION, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use flate2::read::GzDecoder;
 
 include!(concat!(env!("OUT_DIR"), "/web_tree.rs"));
 
@@ -40,8 +41,33 @@ struct Embedded {
     name: &'static str,
     mime: &'static str,
     hash: &'static str,
-    bytes: &'static [u8],
-    gzip: Option<&'static [u8]>,
+    kept: Kept,
+}
+
+/// The bytes of a file. The binary has each once: whoever does not accept gzip waits for a millisecond of unpacking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// As they are.
+    Plain(Bytes),
+    /// Packed.
+    Gzip(Bytes),
+}
+
+impl Kept {
+    /// The bytes as they are.
+    ///
+    /// # Errors
+    /// When the packed form is broken, which is to say that the binary is.
+    pub fn plain(&self) -> io::Result<Bytes> {
+        match self {
+            Self::Plain(bytes) => Ok(bytes.clone()),
+            Self::Gzip(packed) => {
+                let mut bytes = Vec::new();
+                GzDecoder::new(packed.as_ref()).read_to_end(&mut bytes)?;
+                Ok(bytes.into())
+            }
+        }
+    }
 }
 
 /// A file of the page, ready to be sent.
@@ -50,9 +76,7 @@ pub struct Asset {
     /// Its media type, with the charset where it is text.
     pub mime: &'static str,
     /// Its bytes.
-    pub bytes: Cow<'static, [u8]>,
-    /// The same bytes as gzip, where that is smaller.
-    pub gzip: Option<&'static [u8]>,
+    pub kept: Kept,
     /// Its strong entity tag, quotes included; the gzip form has another one.
     pub etag: String,
     /// How long it may be kept: the value of `Cache-Control`.
@@ -109,13 +133,7 @@ fn split(path: &str) -> Option<(&str, &str)> {
 }
 
 fn embedded(file: &Embedded, cache_control: &'static str) -> Asset {
-    Asset {
-        mime: file.mime,
-        bytes: Cow::Borrowed(file.bytes),
-        gzip: file.gzip,
-        etag: format!("\"{}\"", file.hash),
-        cache_control,
-    }
+    Asset { mime: file.mime, kept: file.kept.clone(), etag: format!("\"{}\"", file.hash), cache_control }
 }
 
 fn dev_dir() -> Option<&'static Path> {
@@ -150,7 +168,7 @@ fn from_disk(folder: &Path, path: &str) -> Option<Asset> {
         bytes = String::from_utf8_lossy(&bytes).replace(MARK, DEV_HASH).into_bytes();
     }
     let etag = format!("\"{}\"", &blake3::hash(&bytes).to_hex()[..16]);
-    Some(Asset { mime, bytes: Cow::Owned(bytes), gzip: None, etag, cache_control: ASK_AGAIN })
+    Some(Asset { mime, kept: Kept::Plain(bytes.into()), etag, cache_control: ASK_AGAIN })
 }
 
 /// The media type by the ending of a name, as the embedded tree has it.
@@ -161,17 +179,20 @@ fn mime_of(name: &str) -> Option<&'static str> {
 }
 
 fn answer(asset: &Asset, headers: &HeaderMap) -> Response {
-    let gzip = asset.gzip.filter(|_| accepts_gzip(headers));
+    let packed = if let Kept::Gzip(packed) = &asset.kept { Some(packed) } else { None };
+    let gzip = packed.filter(|_| accepts_gzip(headers));
     let packed_tag = format!("{}-gz\"", asset.etag.trim_end_matches('"'));
     let tag = if gzip.is_some() { packed_tag.as_str() } else { asset.etag.as_str() };
-    let known = has_it(headers, &asset.etag) || (asset.gzip.is_some() && has_it(headers, &packed_tag));
+    let known = has_it(headers, &asset.etag) || (packed.is_some() && has_it(headers, &packed_tag));
     let mut response = if known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let body = match (gzip, &asset.bytes) {
-            (Some(packed), _) => Body::from(packed),
-            (None, Cow::Borrowed(bytes)) => Body::from(*bytes),
-            (None, Cow::Owned(bytes)) => Body::from(bytes.clone()),
+        let body = match gzip.cloned().map_or_else(|| asset.kept.plain(), Ok) {
+            Ok(bytes) => Body::from(bytes),
+            Err(error) => {
+                tracing::error!(%error, "a file of the page is broken in the binary; install it again");
+                return guarded(StatusCode::INTERNAL_SERVER_ERROR.into_response());
+            }
         };
         let mut full = Response::new(body);
         put(&mut full, CONTENT_TYPE, asset.mime);

@@ -8,7 +8,7 @@ use super::*;
 
 fn text(name: &str) -> String {
     let file = TREE.iter().find(|file| file.name == name).unwrap();
-    String::from_utf8(file.bytes.to_vec()).unwrap()
+    String::from_utf8(file.kept.plain().unwrap().to_vec()).unwrap()
 }
 
 fn asked(pairs: &[(HeaderName, &str)]) -> HeaderMap {
@@ -37,10 +37,12 @@ fn every_file_has_its_media_type_and_a_tag_of_its_bytes() {
             other => panic!("{other} has no media type"),
         };
         assert_eq!(asset.mime, mime, "{path}");
-        assert_eq!(asset.bytes, file.bytes);
+        assert_eq!(asset.kept, file.kept);
         assert!(asset.etag.starts_with('"') && asset.etag.ends_with('"') && asset.etag.len() == 18, "{}", asset.etag);
         assert!(tags.insert(asset.etag), "{path} shares its tag");
-        assert!(asset.gzip.is_none_or(|packed| packed.starts_with(&[0x1f, 0x8b]) && packed.len() < file.bytes.len()));
+        if let Kept::Gzip(packed) = asset.kept {
+            assert!(packed.starts_with(&[0x1f, 0x8b]) && packed.len() < file.kept.plain().unwrap().len(), "{path}");
+        }
         assert_eq!(asset.cache_control, if path == "/" { ASK_AGAIN } else { FOR_EVER });
     }
 }
@@ -98,7 +100,7 @@ fn the_index_names_every_style_and_every_module_that_the_first_screen_needs() {
         assert!(find(link).is_some(), "{link} leads nowhere");
     }
     for screen in SCREENS {
-        assert_eq!(find(screen).unwrap().bytes, find("/").unwrap().bytes, "{screen}");
+        assert_eq!(find(screen).unwrap().kept, find("/").unwrap().kept, "{screen}");
     }
 }
 
@@ -149,7 +151,9 @@ fn the_page_fetches_nothing_from_elsewhere_and_needs_nothing_inline() {
 fn what_the_first_screen_loads_stays_under_its_budget_of_bytes_and_requests() {
     let size = |name: &str| {
         let file = TREE.iter().find(|file| file.name == name).unwrap();
-        file.gzip.map_or(file.bytes.len(), <[u8]>::len)
+        match &file.kept {
+            Kept::Plain(bytes) | Kept::Gzip(bytes) => bytes.len(),
+        }
     };
     let index = text(INDEX);
     let named = |ending: &str| -> Vec<&str> {
@@ -236,7 +240,7 @@ fn a_folder_never_gives_a_file_from_outside_of_it() {
     fs::write(folder.join(".hidden.js"), "hidden").unwrap();
     fs::write(folder.join("view/strip.js"), "strip").unwrap();
     std::os::unix::fs::symlink(above.path().join("secret.js"), folder.join("link.js")).unwrap();
-    let read = |path: &str| from_disk(&folder, path).map(|asset| asset.bytes.into_owned());
+    let read = |path: &str| from_disk(&folder, path).map(|asset| asset.kept.plain().unwrap().to_vec());
     assert_eq!(read("/web/dev/view/strip.js").as_deref(), Some(&b"strip"[..]));
     for path in [
         "/web/dev/../secret.js",
@@ -260,7 +264,7 @@ fn a_page_from_a_folder_points_to_that_folder_and_is_asked_for_anew() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(INDEX), "<html data-page=\"@tree@\"><link href=\"/web/@tree@/main.js\">").unwrap();
     let page = from_disk(folder.path(), "/").unwrap();
-    assert_eq!(page.bytes, b"<html data-page=\"dev\"><link href=\"/web/dev/main.js\">".as_slice());
+    assert_eq!(page.kept.plain().unwrap(), b"<html data-page=\"dev\"><link href=\"/web/dev/main.js\">".as_slice());
     assert_eq!(page.cache_control, ASK_AGAIN);
     assert_eq!(page.mime, "text/html; charset=utf-8");
 }

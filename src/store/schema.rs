@@ -31,6 +31,9 @@ const WAL_KEEP_BYTES: i64 = 8 << 20;
 const CACHE_KIB: i64 = 4096;
 /// The same of a reader. KiB; each commit makes them void, so more would be filled in vain.
 const READER_KIB: i64 = 512;
+/// Steps that a store may be ahead of this binary: a release expands, the one after it contracts, so that the version before
+/// still reads and writes it (`migrations/README.md`).
+const AHEAD_MAX: u32 = 1;
 /// The first SQLite without the WAL-reset bug (sqlite.org/wal.html#walresetbug).
 const SQLITE_MIN: i32 = 3_051_003;
 
@@ -115,7 +118,7 @@ fn migrate(path: &Path, conn: &mut Connection) -> Result<()> {
     let steps = steps()?;
     let found: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(err)?;
     let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
-    if found > known {
+    if found > known + AHEAD_MAX {
         return Err(StoreError::Newer { path: path.to_owned(), found, known });
     }
     for (index, (name, sql)) in steps.iter().enumerate() {
@@ -141,6 +144,11 @@ fn migrate(path: &Path, conn: &mut Connection) -> Result<()> {
         txn.pragma_update(None, "user_version", number).map_err(err)?;
         wedge::point("migrated");
         txn.commit().map_err(err)?;
+    }
+    if 0 < found && found < known {
+        // Into the file: the package reads the schema there before it puts another version in place (debian/preinst). Somebody
+        // who reads meanwhile delays it, and is not waited for.
+        conn.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(())).map_err(err)?;
     }
     Ok(())
 }
@@ -173,6 +181,37 @@ fn steps() -> Result<Vec<(&'static str, &'static str)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_that_the_next_release_has_expanded_is_still_read_and_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("waypost.db");
+        let conn = open_writer(&path).unwrap();
+        let known = u32::try_from(steps().unwrap().len()).unwrap();
+        conn.execute_batch("alter table meta add column since integer; create table next (n integer) strict").unwrap();
+        conn.execute("insert into migrations (name, digest) values ('9999_next.sql', 'x')", []).unwrap();
+        conn.pragma_update(None, "user_version", known + 1).unwrap();
+        drop(conn);
+        let conn = open_writer(&path).unwrap();
+        conn.execute("insert into meta (k, v) values ('back', 'one')", []).unwrap();
+        assert_eq!(conn.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0)).unwrap(), known + 1);
+        conn.pragma_update(None, "user_version", known + 2).unwrap();
+        drop(conn);
+        assert!(matches!(open_writer(&path), Err(StoreError::Newer { found, .. }) if found == known + 2));
+    }
+
+    #[test]
+    fn the_package_finds_the_schema_in_the_header_of_a_store_and_knows_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("waypost.db");
+        drop(open_writer(&path).unwrap());
+        let header = std::fs::read(&path).unwrap();
+        let found = u32::from_be_bytes(header[60..64].try_into().unwrap());
+        let known = u32::try_from(steps().unwrap().len()).unwrap();
+        assert_eq!(found, known);
+        let preinst = include_str!("../../debian/preinst");
+        assert!(preinst.contains(&format!("\nschema={known}\n")), "debian/preinst says another schema than {known}");
+    }
 
     #[test]
     fn a_store_of_a_newer_schema_is_refused_and_left_alone() {
