@@ -106,6 +106,8 @@ impl StoreError {
         let cause = error.to_string();
         match error.sqlite_error_code() {
             Some(Code::DiskFull) => Self::Full { path },
+            // The file ends before what it should hold: waiting mends that no more than a page that is wrong.
+            Some(Code::SystemIoFailure) if is_short(error) => Self::Corrupt { path, cause },
             Some(
                 Code::SystemIoFailure
                 | Code::ReadOnly
@@ -156,4 +158,27 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 fn step(error: &rusqlite::Error) -> String {
     let step = error.sqlite_error().map(|error| error.extended_code).filter(|code| *code > 0xff);
     step.map_or_else(String::new, |code| format!(" ({code})"))
+}
+
+/// Whether a file ended within what was to be read of it.
+fn is_short(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_ends_too_early_is_damaged_and_a_read_that_fails_is_the_disks_fault() {
+        let of = |code| {
+            let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+            StoreError::of(std::path::Path::new("waypost.db"), &error)
+        };
+        assert!(matches!(of(rusqlite::ffi::SQLITE_IOERR_SHORT_READ), StoreError::Corrupt { .. }));
+        let StoreError::Disk { cause, .. } = of(rusqlite::ffi::SQLITE_IOERR_READ) else {
+            panic!("a fault of the disk")
+        };
+        assert!(cause.ends_with("(266)"), "{cause}");
+    }
 }

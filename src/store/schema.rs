@@ -92,12 +92,16 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
 }
 
 /// What SQLite finds wrong with the structure of a store that was not closed well; none when nothing is. `deep`: its indexes
-/// too. It stops after a time, for a start must not wait for ever: what it has not seen by then shows when it is read.
+/// too, and every value is read, as somebody who asks does it: a check takes what lies behind the end of a file for zeros, a
+/// read of it fails. It stops after a time, for a start must not wait for ever: what it has not seen by then shows when it is read.
 pub(super) fn check(conn: &mut Connection, deep: bool) -> rusqlite::Result<Option<String>> {
     let until = Instant::now() + CHECK_MAX;
     conn.progress_handler(CHECK_STEPS, Some(move || Instant::now() > until))?;
     let sql = if deep { "pragma integrity_check(1)" } else { "pragma quick_check(1)" };
-    let said = conn.query_row(sql, [], |row| row.get::<_, String>(0));
+    let mut said = conn.query_row(sql, [], |row| row.get::<_, String>(0));
+    if deep && said.as_deref() == Ok("ok") {
+        said = read_all(conn).map(|()| "ok".to_owned());
+    }
     conn.progress_handler(0, None::<fn() -> bool>)?;
     match said {
         Ok(said) if said == "ok" => Ok(None),
@@ -111,6 +115,21 @@ pub(super) fn check(conn: &mut Connection, deep: bool) -> rusqlite::Result<Optio
         }
         Err(error) => Err(error),
     }
+}
+
+/// Reads every value of every table.
+fn read_all(conn: &Connection) -> rusqlite::Result<()> {
+    let mut tables = conn.prepare("select replace(name, '\"', '\"\"') from sqlite_schema where type = 'table'")?;
+    let tables = tables.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    for table in tables {
+        let mut all = conn.prepare(&format!("select * from \"{table}\""))?;
+        let columns = all.column_count();
+        let mut rows = all.query([])?;
+        while let Some(row) = rows.next()? {
+            (0..columns).try_for_each(|column| row.get_ref(column).map(|_| ()))?;
+        }
+    }
+    Ok(())
 }
 
 fn migrate(path: &Path, conn: &mut Connection) -> Result<()> {
