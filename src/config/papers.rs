@@ -75,6 +75,14 @@ impl Term {
         }
     }
 
+    /// The same as a sentence, and whether somebody has to act by now.
+    #[must_use]
+    pub fn worry(&self, now_s: i64) -> Option<(String, bool)> {
+        let mut text = self.ending(now_s)? + ".";
+        text.get_mut(..1)?.make_ascii_uppercase();
+        Some((text, self.days_left(now_s) <= Self::FAULT_DAYS))
+    }
+
     /// Its last second as people write it, in UTC.
     #[must_use]
     pub fn end(&self) -> String {

@@ -135,11 +135,7 @@ impl Tls {
             let text = format!("The screen's certificate cannot be used, {stands}: {}.", fault.text);
             return Some(alarm(Severity::Fault, text, format!("{}: {}.", fault.key, fault.remedy)));
         }
-        let term = known.term.as_ref()?;
-        let now_s = now_ms.div_euclid(1000);
-        let mut text = term.ending(now_s)? + ".";
-        text.get_mut(..1)?.make_ascii_uppercase();
-        let is_close = term.days_left(now_s) <= Term::FAULT_DAYS;
+        let (text, is_close) = known.term.as_ref()?.worry(now_ms.div_euclid(1000))?;
         let severity = if is_close { Severity::Fault } else { Severity::Warn };
         Some(alarm(severity, text, "Renew it; the files are read again by themselves.".into()))
     }

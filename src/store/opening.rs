@@ -124,11 +124,7 @@ fn sound(dir: &Path, path: &Path, mark: Option<&Mark>) -> Result<()> {
     let suspect = trouble::noted(dir);
     let mut conn = unclosing(path)?;
     let err = |e: rusqlite::Error| StoreError::of(path, &e);
-    let last: Option<Option<String>> = conn
-        .query_row("select stopped from runs order by run desc limit 1", [], |row| row.get(0))
-        .optional()
-        .map_err(err)?;
-    if (suspect.is_some() || last == Some(None))
+    if (suspect.is_some() || was_cut_off(&conn).map_err(err)?)
         && let Some(what) = schema::check(&mut conn, suspect.is_some()).map_err(err)?
     {
         return Err(damaged(what));
@@ -267,14 +263,19 @@ fn last_written(path: &Path) -> LastWritten {
 
 /// What is said of the run before, when it did not end as it should.
 fn cut_off(conn: &Connection, written: LastWritten) -> rusqlite::Result<Option<String>> {
-    let last: Option<Option<String>> =
-        conn.query_row("select stopped from runs order by run desc limit 1", [], |row| row.get(0)).optional()?;
     let at = written.and_then(|second| jiff::Timestamp::from_second(second).ok());
     let at = at.map_or_else(String::new, |at| format!(" at about {at}"));
     let text = format!(
         "the node ended without a clean stop{at}: killed, or its power was cut; nothing that was answered is lost"
     );
-    Ok((last == Some(None)).then_some(text))
+    Ok(was_cut_off(conn)?.then_some(text))
+}
+
+/// Whether the run before did not end as it should.
+fn was_cut_off(conn: &Connection) -> rusqlite::Result<bool> {
+    let last: Option<Option<String>> =
+        conn.query_row("select stopped from runs order by run desc limit 1", [], |row| row.get(0)).optional()?;
+    Ok(last == Some(None))
 }
 
 /// What a person is told: of the new life, and of what lies in the quarantine from before. The case is to be noted when it

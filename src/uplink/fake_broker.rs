@@ -165,6 +165,13 @@ impl FakeBroker {
         self.hall().sessions.get(client).is_some_and(|session| session.conn.is_some())
     }
 
+    /// Whether anyone with a connection has asked for what is published there.
+    pub fn reaches_anyone(&self, topic: &str) -> bool {
+        let hall = self.hall();
+        let mut connected = hall.sessions.values().filter(|session| session.conn.is_some());
+        connected.any(|session| session.filters.iter().any(|(filter, _)| matches(filter, topic)))
+    }
+
     /// Lets the broker's time pass: wills that fall due are published.
     pub fn pass(&self, seconds: u32) {
         let mut hall = self.hall();

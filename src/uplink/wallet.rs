@@ -90,10 +90,7 @@ impl Wallet {
 
 /// How bad the end of a certificate is by now, and in words; none when it is far.
 pub(super) fn worry(term: &Term, now_ms: UnixMs) -> Option<(Severity, String)> {
-    let now_s = now_ms.div_euclid(1000);
-    let mut text = term.ending(now_s)? + ".";
-    text.get_mut(..1)?.make_ascii_uppercase();
-    let is_close = term.days_left(now_s) <= Term::FAULT_DAYS;
+    let (text, is_close) = term.worry(now_ms.div_euclid(1000))?;
     Some((if is_close { Severity::Fault } else { Severity::Warn }, text))
 }
 

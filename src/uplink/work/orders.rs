@@ -1,27 +1,41 @@
 //! What the centre asks of the node on its way through the worker: measured out, handed to the store, answered.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::clock::BUILD_FLOOR_MS;
+use crate::domain::UnixMs;
 use crate::health::{CommandKind, CommandOutcome};
 use crate::store;
+use crate::uplink::payload::When;
 
+use super::command::{Asked, Refusal};
 use super::{Answered, Done, Heard, Input, Message, Ration, Run, centre, command};
 
 /// Commands that are taken in a second, and at once.
 const PER_S: f64 = 5.0;
 const AT_ONCE: f64 = 50.0;
 /// Commands that may wait for the store.
-const IN_HAND_MAX: usize = 64;
+const WAITING_MAX: usize = 64;
 /// Between two lines of the log on a flood. µs
 const TELL_US: i64 = 60_000_000;
 /// After a store that did not take the end of a replay. µs
 const AGAIN_US: i64 = 1_000_000;
 
+/// A command as it was heard: what it asks or why it cannot be understood, when, and before what no time is believed.
+struct Order {
+    asked: Result<Asked, Refusal>,
+    when: When,
+    floor_ms: UnixMs,
+}
+
 /// What of the centre's wishes is under way.
 pub(super) struct Orders {
     ration: Ration,
-    in_hand: usize,
+    /// Not begun, in the order they came.
+    waiting: VecDeque<Order>,
+    /// The store has one in hand.
+    is_busy: bool,
     /// The end of the replay is being written down.
     ending: bool,
     /// Not before this. µs
@@ -35,7 +49,8 @@ pub(super) struct Orders {
 impl Default for Orders {
     fn default() -> Self {
         let ration = Ration::new(PER_S, 1e6, AT_ONCE);
-        Self { ration, in_hand: 0, ending: false, end_again_us: i64::MIN, drowned: 0, tell_us: i64::MIN }
+        let waiting = VecDeque::new();
+        Self { ration, waiting, is_busy: false, ending: false, end_again_us: i64::MIN, drowned: 0, tell_us: i64::MIN }
     }
 }
 
@@ -44,7 +59,7 @@ impl Run {
     pub(super) fn order(&mut self, heard: &Heard) {
         let now = self.now();
         let (ready, orders) = (self.orders.ration.ready(now.mono_us), &mut self.orders);
-        if !ready || orders.in_hand >= IN_HAND_MAX {
+        if !ready || orders.waiting.len() >= WAITING_MAX {
             self.kit.tally.uplink_commands(CommandKind::Other, CommandOutcome::Flood);
             orders.drowned += 1;
             if now.mono_us >= orders.tell_us {
@@ -55,26 +70,35 @@ impl Run {
             return;
         }
         orders.ration.take(1.0);
-        orders.in_hand += 1;
         let when = self.speaker.when(now);
         let trusted_ms = self.speaker.trusted_ms(now);
         // Not trusted, the time is at least what it was for sure at some time before.
         let floor_ms = trusted_ms.unwrap_or_else(|| BUILD_FLOOR_MS.max(self.kit.store.newest_trusted_ms()));
-        match command::read(heard, &self.speaker.voice.base, (floor_ms, trusted_ms.is_some())) {
-            Ok(asked) => {
-                let kit = Arc::clone(&self.kit);
-                self.jobs.spawn(async move { Done::Ordered(centre::carry_out(kit, asked, when, floor_ms).await) });
-            }
-            Err(refusal) => {
-                let store = self.kit.store.clone();
-                self.jobs.spawn(async move { Done::Ordered(centre::refuse(store, refusal, when).await) });
-            }
+        let asked = command::read(heard, &self.speaker.voice.base, (floor_ms, trusted_ms.is_some()));
+        self.orders.waiting.push_back(Order { asked, when, floor_ms });
+        self.begin_order();
+    }
+
+    /// Hands the store the next command: one at a time, so that they are carried out in the order they came.
+    fn begin_order(&mut self) {
+        if self.orders.is_busy {
+            return;
         }
+        let Some(Order { asked, when, floor_ms }) = self.orders.waiting.pop_front() else { return };
+        self.orders.is_busy = true;
+        let kit = Arc::clone(&self.kit);
+        self.jobs.spawn(async move {
+            Done::Ordered(match asked {
+                Ok(asked) => centre::carry_out(kit, asked, when, floor_ms).await,
+                Err(refusal) => centre::refuse(kit.store.clone(), refusal, when).await,
+            })
+        });
     }
 
     /// A command has been answered.
     pub(super) fn ordered(&mut self, answered: Answered) -> Input {
-        self.orders.in_hand = self.orders.in_hand.saturating_sub(1);
+        self.orders.is_busy = false;
+        self.begin_order();
         if let Some(replay) = &answered.replay {
             let now_us = self.now().mono_us;
             self.session.step(Input::Replay(Some((replay.through, replay.to))), now_us);
