@@ -9,6 +9,7 @@ mod machine;
 mod outlook;
 mod pressure;
 mod sentry;
+mod starts;
 mod waiting;
 mod yard;
 
@@ -22,12 +23,13 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Keeper};
 use crate::config::{Config, Http, Port, SendFrom};
 use crate::health::{
-    Alarm, Board, End, Light, Notify, Restart, Running, Severity, State, Supervisor, Tally, UplinkState, Worker,
-    alarms, wedge,
+    Alarm, Board, End, Light, Notify, Restart, RestartReason, Running, Severity, State, Supervisor, Tally, UplinkState,
+    Worker, alarms, wedge,
 };
 use crate::ingest::{self, Carriers, Feed, Origin, Ring};
 use crate::retention::room::Need;
@@ -38,6 +40,7 @@ use crate::store::{Commit, Finding, Identity, Store, StoreError, WriterSeat};
 use crate::uplink;
 
 use archive::Archive;
+use starts::{Held, Starts};
 use yard::Yard;
 
 /// SIGTERM to exit. Contract section 8: 10 s.
@@ -73,6 +76,7 @@ pub struct Node {
     pub addresses: watch::Receiver<Vec<SocketAddr>>,
     http: Http,
     notify: Notify,
+    starts: Starts,
     runtime: tokio::runtime::Runtime,
     chores: tokio::runtime::Runtime,
     trouble: watch::Receiver<Option<String>>,
@@ -90,7 +94,8 @@ impl App {
         let chores = chores()?;
         let committed_ms = Arc::new(AtomicI64::new(clock.now().mono_ms()));
         let notify = Notify::from_env(clock.clone());
-        let (store, seat) = runtime.block_on(self.open(&clock, &tally, &notify, &committed_ms))?;
+        let starts = Starts::begin(runtime_folder().as_deref(), &boot_id());
+        let (store, seat) = runtime.block_on(self.open(&clock, &tally, &notify, &committed_ms, starts.is_safe))?;
         let known = runtime.block_on(store.read({
             let boot = store.boot();
             move |reader| reader.anchors(boot)
@@ -108,7 +113,8 @@ impl App {
         let yard = runtime.block_on(Yard::open(&self.config, &store))?;
         let carriers = runtime.block_on(yard.carriers(&self.config, &store, clock.now()))?;
         let node = self.intake_node(&store, &board, &tally, &keeper, &published, &carriers);
-        let rings = self.add_inputs(&mut supervisor, &node);
+        let mut holder = Holder { is_safe: starts.is_safe, held: Vec::new() };
+        let rings = self.add_inputs(&mut supervisor, &node, &mut holder);
         let (desk, orders) = mpsc::channel(ingest::orders::ORDERS_MAX);
         let clerk = desk::clerk(&self.config, store.clone(), board.clone(), keeper.clone(), carriers, yard.ground);
         supervisor.add(STAGE_INGEST, ingest::orders::worker(clerk, orders));
@@ -131,9 +137,11 @@ impl App {
             supervisor.add(STAGE_OUT, worker);
         }
         if let Some(uplink) = self.uplink(&store, &board, &tally, &keeper, published) {
-            supervisor.add(STAGE_OUT, uplink.on(chores.handle().clone()));
+            holder.add(&mut supervisor, STAGE_OUT, uplink.on(chores.handle().clone()));
         }
-        self.add_keepers(&mut supervisor, node, committed_ms, chores.handle());
+        self.add_keepers(&mut supervisor, node, (committed_ms, &starts), chores.handle(), &mut holder);
+        let ready = addresses.clone();
+        supervisor.add(STAGE_OUT, starts::worker(starts.clone(), holder.held, ready, board.clone(), clock.clone()));
         supervisor.add(STAGE_WRITER, Worker::thread("writer", move |ctx| seat.run(&ctx)));
         supervisor.exit_after(Duration::from_secs(2));
         if let Some(why) = self.kept_because {
@@ -147,7 +155,7 @@ impl App {
         }
         let running = supervisor.start()?;
         let http = self.config.http.clone();
-        Ok(Node { running, addresses, http, notify, runtime, chores, trouble })
+        Ok(Node { running, addresses, http, notify, starts, runtime, chores, trouble })
     }
 
     /// Opens the store, when its disk takes something again if need be.
@@ -157,6 +165,7 @@ impl App {
         tally: &Tally,
         notify: &Notify,
         committed_ms: &Arc<AtomicI64>,
+        is_safe: bool,
     ) -> Result<(Store, WriterSeat), StoreError> {
         let open = || {
             let (tally, committed_ms, at) = (tally.clone(), Arc::clone(committed_ms), clock.clone());
@@ -167,7 +176,7 @@ impl App {
                 }
             })
         };
-        waiting::store(&self.config, &self.control, notify, open).await
+        waiting::store(&self.config, &self.control, notify, is_safe, open).await
     }
 
     /// Who looks after the node itself: the disk, the store, the log's length, what stands and what was restarted.
@@ -175,8 +184,9 @@ impl App {
         &self,
         supervisor: &mut Supervisor,
         node: ingest::Node,
-        committed_ms: Arc<AtomicI64>,
+        (committed_ms, starts): (Arc<AtomicI64>, &Starts),
         chores: &Handle,
+        holder: &mut Holder,
     ) {
         let ingest::Node { store, board, tally, keeper, thin_s, .. } = node;
         let (needs, needed) = watch::channel(Need::default());
@@ -194,13 +204,14 @@ impl App {
             needs,
         };
         supervisor.add(STAGE_OUT, gauge::worker(gauge, told));
-        supervisor.add(STAGE_OUT, sentry::worker(store.clone(), board.clone(), clock.clone(), tally, committed_ms));
+        let proof = sentry::Proof { committed_ms, control: self.control.clone(), ended: starts.ended.clone() };
+        supervisor.add(STAGE_OUT, sentry::worker(store.clone(), board.clone(), clock.clone(), tally, proof));
         supervisor.add(STAGE_OUT, integrity::worker(store.clone(), board.clone(), clock.clone()).on(chores.clone()));
         let moved = self.config.gps.iter().map(|gps| gps.asset.clone()).collect();
         let confirm = self.config.uplink.as_ref().is_some_and(|uplink| uplink.confirm);
         let retention = Retention::new(store, board, keeper, &self.config.store, moved, needed).confirmed(confirm);
-        supervisor.add(STAGE_OUT, retention.worker().on(chores.clone()));
-        note_restarts(supervisor, tell);
+        holder.add(supervisor, STAGE_OUT, retention.worker().on(chores.clone()));
+        note_restarts(supervisor, starts, tell);
     }
 
     /// What all sources share.
@@ -231,7 +242,12 @@ impl App {
         }
     }
 
-    fn add_inputs(&self, supervisor: &mut Supervisor, node: &ingest::Node) -> BTreeMap<String, Ring> {
+    fn add_inputs(
+        &self,
+        supervisor: &mut Supervisor,
+        node: &ingest::Node,
+        holder: &mut Holder,
+    ) -> BTreeMap<String, Ring> {
         let gps = self.config.gps.iter().map(|gps| (SourceSpec::from(gps), Feed::Gps(gps.clone())));
         let scanners = self.config.scanners.iter().map(|one| (SourceSpec::from(one), Feed::Scanner(one.clone())));
         let mut rings = BTreeMap::new();
@@ -248,7 +264,7 @@ impl App {
             let ring = Ring::open(&self.config.store.dir.join("captures"), origin, clock.now());
             rings.insert(spec.id.clone(), ring.clone());
             let light = Light::new(node.board.clone(), clock.clone(), &spec.id, spec.kind, &spec.port);
-            supervisor.add(STAGE_SOURCE, source::worker(spec, tx, light.clone(), clock.clone()));
+            holder.add(supervisor, STAGE_SOURCE, source::worker(spec, tx, light.clone(), clock.clone()));
             supervisor.add(STAGE_INGEST, ingest::worker(node.clone(), feed, light, ring, rx));
         }
         rings
@@ -309,6 +325,7 @@ impl Node {
         let (running, over) = (self.running.clone(), self.running.over());
         let mut addresses = self.addresses.clone();
         let (notify, http, mut trouble) = (self.notify.clone(), self.http.clone(), self.trouble.clone());
+        let starts = self.starts;
         let in_trouble = self.runtime.block_on(async move {
             use tokio::signal::unix::{SignalKind, signal};
             let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -337,7 +354,9 @@ impl Node {
             }
             if in_trouble {
                 tracing::error!("stopping for a new start: it sets the store right");
+                starts.last_word("the store had to be opened anew to be set right", None);
             } else {
+                starts.stopped();
                 tracing::info!("stopping: what was read is stored, what was sent is settled");
             }
             notify.stopping("stopping");
@@ -380,16 +399,42 @@ fn chores() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Has each restart written down.
-fn note_restarts(supervisor: &mut Supervisor, tell: mpsc::Sender<Restart>) {
-    supervisor.on_restart(move |restart| {
+/// Who adds workers that are held in safe mode.
+struct Holder {
+    is_safe: bool,
+    held: Vec<Held>,
+}
+
+impl Holder {
+    fn add(&mut self, supervisor: &mut Supervisor, stage: u8, worker: Worker) {
+        if !self.is_safe {
+            supervisor.add(stage, worker);
+            return;
+        }
+        let (name, go) = (worker.name.clone(), CancellationToken::new());
+        supervisor.add_held(stage, worker, go.clone());
+        self.held.push(Held { name, go });
+    }
+}
+
+/// Has each restart written down, the node's own too, and has it keep its last word.
+fn note_restarts(supervisor: &mut Supervisor, starts: &Starts, tell: mpsc::Sender<Restart>) {
+    let note = move |restart: &Restart| {
         if tell.try_send(restart.clone()).is_err() {
             tracing::warn!(
                 worker = restart.worker,
                 "a restart could not be noted in the failure log; it is in this one"
             );
         }
-    });
+    };
+    if let Some(why) = &starts.ended {
+        tracing::warn!(why, "the run before this one ended and was not asked to");
+        let (worker, text) = ("node".to_owned(), why.clone());
+        note(&Restart { worker, reason: RestartReason::Failed, text, restarts: 1, wait: Duration::ZERO });
+    }
+    supervisor.on_restart(note);
+    let starts = starts.clone();
+    supervisor.last_words(move |gave_up| starts.last_word(&gave_up.to_string(), Some(&gave_up.worker)));
 }
 
 /// Who knows how far the wall clock can be believed.
@@ -472,6 +517,10 @@ fn boot_id() -> String {
 /// Where the commands find a node: the unit's runtime folder, else beside its store.
 #[must_use]
 pub fn control_path(store_dir: &Path) -> PathBuf {
-    let run = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
-    run.unwrap_or_else(|| store_dir.to_owned()).join("control.sock")
+    runtime_folder().unwrap_or_else(|| store_dir.to_owned()).join("control.sock")
+}
+
+/// The unit's folder in memory; none where no service manager has made one.
+fn runtime_folder() -> Option<PathBuf> {
+    std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from)
 }

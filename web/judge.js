@@ -207,8 +207,9 @@ function time({ state: { clock: c } }) {
 
 /** A chip only when a part was restarted of late, or is not well. @param {Scene} scene @returns {Chip|null} */
 function worker({ state }) {
+  if (state.alarms.has("safe_mode")) return { id: "worker", shape: "fail", word: t("Safe mode"), small: t("see Health") };
   const ill = [...state.workers.values()].find((one) => one.state === "stalled" || one.state === "restarting");
-  const alarm = state.alarms.get("worker_gave_up") ?? state.alarms.get("worker_restarts");
+  const alarm = state.alarms.get("worker_gave_up") ?? state.alarms.get("worker_restarts") ?? state.alarms.get("restarted");
   if (!ill && !alarm) return null;
   const again = [...state.workers.values()].filter((one) => (one.restarts ?? 0) > 0).sort((a, b) => (b.restarts ?? 0) - (a.restarts ?? 0))[0];
   const one = ill ?? again;
@@ -223,7 +224,7 @@ const TOLD = {
   upstream: /uplink|upstream|broker|protocol|mqtt|lane|tls|certificate|identity|takeover|retired/,
   disk: /disk|stor|room|full|wal/,
   ledger: /ledger|balance|lost/,
-  worker: /worker|stall|restart/,
+  worker: /worker|stall|restart|safe_mode|screen_silent/,
   clock: /clock|time/,
 };
 

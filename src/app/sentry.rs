@@ -2,10 +2,14 @@
 //! what waits and grows, a platform, a fix or a time that is away for long, workers that are restarted.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
@@ -16,6 +20,8 @@ use crate::store::{Store, standing_finding};
 const EVERY: Duration = Duration::from_secs(10);
 /// The writer's own promise is 20 s; who gets no answer for longer has found a writer that is not there.
 const PATIENCE: Duration = Duration::from_secs(25);
+/// The screen's answer to its own node is due within this; the kernel's queue is short there.
+const ANSWER: Duration = Duration::from_secs(10);
 /// A proof that takes longer is told.
 const SLOW: Duration = Duration::from_secs(2);
 /// A proof is a real commit when none was for so long: nothing wears the card meanwhile.
@@ -27,8 +33,19 @@ const GROWS_MS: i64 = 1_800_000;
 /// Fewer events that wait are no backlog.
 const BACKLOG_MIN: i64 = 100;
 
-pub(super) fn worker(store: Store, board: Board, clock: Clock, tally: Tally, committed_ms: Arc<AtomicI64>) -> Worker {
-    let sentry = Arc::new(Sentry { store, board, clock, tally, committed_ms, watch: Mutex::default() });
+/// What the sentry proves, and what it is to tell.
+pub(super) struct Proof {
+    /// When a commit last succeeded. `CLOCK_BOOTTIME` ms.
+    pub(super) committed_ms: Arc<AtomicI64>,
+    /// Where the node is asked whether it answers.
+    pub(super) control: PathBuf,
+    /// Why the run before this one ended, if it should not have.
+    pub(super) ended: Option<String>,
+}
+
+pub(super) fn worker(store: Store, board: Board, clock: Clock, tally: Tally, proof: Proof) -> Worker {
+    let begun_ms = clock.now().mono_ms();
+    let sentry = Arc::new(Sentry { store, board, clock, tally, proof, begun_ms, watch: Mutex::default() });
     Worker::task("sentry", move |ctx| {
         let sentry = Arc::clone(&sentry);
         async move { sentry.run(&ctx).await }
@@ -40,8 +57,9 @@ struct Sentry {
     board: Board,
     clock: Clock,
     tally: Tally,
-    /// When a commit last succeeded. `CLOCK_BOOTTIME` ms.
-    committed_ms: Arc<AtomicI64>,
+    proof: Proof,
+    /// `CLOCK_BOOTTIME` ms.
+    begun_ms: i64,
     watch: Mutex<Watch>,
 }
 
@@ -60,6 +78,7 @@ impl Sentry {
     /// Waits for: ten seconds to pass, a change of how the node stands, the store's answer, the word to stop.
     async fn run(&self, ctx: &Ctx) -> Outcome {
         let mut watch = self.watch.lock().await;
+        self.tell_of_end(self.clock.now().mono_ms());
         let mut standing = self.store.standing();
         loop {
             let wait = ctx.beat.parked(EVERY);
@@ -72,8 +91,9 @@ impl Sentry {
                 }
                 () = tokio::time::sleep(wait) => {}
             }
-            ctx.beat.working(PATIENCE * 2);
+            ctx.beat.working(PATIENCE * 2 + ANSWER);
             self.prove().await?;
+            self.ask().await?;
             self.look(&mut watch).await;
         }
     }
@@ -88,7 +108,7 @@ impl Sentry {
     /// A transaction from end to end. A writer that does not answer at all is an error: when restarts do not help, the
     /// process ends and is started again.
     async fn prove(&self) -> Outcome {
-        let idle_ms = self.clock.now().mono_ms() - self.committed_ms.load(Ordering::Acquire);
+        let idle_ms = self.clock.now().mono_ms() - self.proof.committed_ms.load(Ordering::Acquire);
         let begun = Instant::now();
         let answer = tokio::time::timeout(PATIENCE, self.store.prove(idle_ms >= COMMIT_EVERY_MS)).await;
         let took = begun.elapsed();
@@ -113,8 +133,38 @@ impl Sentry {
         Ok(())
     }
 
+    /// A question to the node's own screen, on the door that strangers cannot hold. A screen that does not answer is an error,
+    /// as a writer is.
+    async fn ask(&self) -> Outcome {
+        let answer = tokio::time::timeout(ANSWER, livez(&self.proof.control)).await;
+        let why = match answer {
+            Ok(Ok(true)) => {
+                self.board.clear(alarms::SCREEN);
+                return Ok(());
+            }
+            Ok(Ok(false)) => "the screen answers its own node with an error".to_owned(),
+            // No door, or none that opens, is an alarm of its own; and a screen that is started anew opens another.
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the node cannot ask its own screen");
+                return Ok(());
+            }
+            Err(_) => format!("the screen has not answered its own node for {} s", ANSWER.as_secs()),
+        };
+        let advice = "Nothing: the node starts again if it stays so. If it comes back, send the log to support.";
+        self.say(alarms::SCREEN, Some((Severity::Fault, format!("{why}."))), advice);
+        anyhow::bail!(why)
+    }
+
+    /// For a while it is told why the run before this one ended.
+    fn tell_of_end(&self, now_ms: i64) {
+        let ended = self.proof.ended.as_ref().filter(|_| now_ms - self.begun_ms < AWAY_MS);
+        let ended = ended.map(|why| (Severity::Warn, format!("The node was started again: {why}.")));
+        self.say(alarms::RESTARTED, ended, "Nothing, if it stays the only time; else send the log to support.");
+    }
+
     async fn look(&self, watch: &mut Watch) {
         let now_ms = self.clock.now().mono_ms();
+        self.tell_of_end(now_ms);
         let (mut connected, mut platform, mut time) = (false, None, None);
         let mut restarted = Vec::new();
         for posted in self.board.since(0) {
@@ -227,4 +277,14 @@ impl Sentry {
             count: 1,
         });
     }
+}
+
+/// Whether the screen behind a control socket answers that it lives.
+async fn livez(control: &Path) -> io::Result<bool> {
+    const OK: &[u8] = b"HTTP/1.1 200";
+    let mut door = UnixStream::connect(control).await?;
+    door.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+    let mut head = [0; OK.len()];
+    door.read_exact(&mut head).await?;
+    Ok(head == OK)
 }

@@ -1,4 +1,4 @@
-//! A start on a disk that is full or shut: the node comes up with a screen that says so, tries again and goes on by itself.
+//! A start on a disk that is full or shut, or of a node whose starts fail again and again: the node comes up with a screen that says so, tries again and goes on by itself.
 //! An end would only be a restart into the same, again and again.
 
 use std::time::{Duration, Instant};
@@ -21,11 +21,15 @@ pub(super) async fn store<T>(
     config: &Config,
     control: &std::path::Path,
     notify: &Notify,
+    is_safe: bool,
     mut open: impl FnMut() -> Result<T>,
 ) -> Result<T> {
     let dir = &config.store.dir;
-    let is_passing = |error: &StoreError| {
-        matches!(error, StoreError::Full { .. }) || matches!(error, StoreError::Disk { .. }) && is_disk_shut(dir)
+    let is_passing = |error: &StoreError| match error {
+        StoreError::Full { .. } => true,
+        StoreError::Disk { .. } => is_safe || is_disk_shut(dir),
+        // Another start has not helped: a person has to read what is wrong.
+        _ => is_safe,
     };
     let error = match open() {
         Err(error) if is_passing(&error) => error,

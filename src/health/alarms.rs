@@ -32,6 +32,12 @@ pub const CLOCK: &str = "clock_untrusted";
 pub const UNCONFIRMED: &str = "unconfirmed";
 /// A worker was restarted again and again.
 pub const WORKER: &str = "worker_restarts";
+/// The process ended and was started again.
+pub const RESTARTED: &str = "restarted";
+/// The node's runs did not last: parts of it are off.
+pub const SAFE_MODE: &str = "safe_mode";
+/// The screen does not answer the node itself.
+pub const SCREEN: &str = "screen_silent";
 /// The store does not commit, or takes long.
 pub const CANARY: &str = "canary";
 /// The high-water mark of the store cannot be written.
@@ -207,6 +213,12 @@ pub const ALARMS: &[Kind] = &[
         "Move away what stands in its place in `store.dir`, give the folder back to the service; it is tried again each second.",
     ),
     kind(
+        RESTARTED,
+        Severity::Warn,
+        "The node ended within the last 10 minutes though nobody stopped it, and was started again. Nothing that was answered is lost.",
+        "Nothing, if it stays the only time; else send the log to support.",
+    ),
+    kind(
         "retention",
         Severity::Warn,
         "Old events stay in the log: a pass refused or could not go on.",
@@ -223,6 +235,18 @@ pub const ALARMS: &[Kind] = &[
         Severity::Fault,
         "The store's room ends: from 70 % on a word, from 95 % on a fault; then events are refused.",
         "Free space, raise `store.max_mib`, or bring the platform back.",
+    ),
+    kind(
+        SAFE_MODE,
+        Severity::Fault,
+        "Five runs of the node in a row did not last a minute. Screen and store are up; devices and uplink come back one a minute, but for what came with an end.",
+        "Look at what is off: its device, its lines of the configuration; then `systemctl restart waypost`: [how](restarts.md).",
+    ),
+    kind(
+        SCREEN,
+        Severity::Fault,
+        "The screen did not answer the node's own question.",
+        "Nothing: the node starts again if it stays so. If it comes back, send the log to support.",
     ),
     kind(
         SOURCE,

@@ -180,7 +180,7 @@ pub struct ClockState {
 pub struct WorkerState {
     /// Its name, e.g. `uplink` or `source:gps0`.
     pub worker: String,
-    /// `fresh`, `stalled`, `restarting` or `ended`.
+    /// `fresh`, `stalled`, `restarting`, `ended` or, in safe mode, `held`.
     pub state: &'static str,
     /// Restarts since the process began.
     pub restarts: u32,

@@ -40,6 +40,8 @@ pub(super) struct Seat {
 }
 
 enum Run {
+    /// Not to run before somebody lets it go.
+    Held(CancellationToken),
     Waiting {
         due_us: i64,
     },
@@ -86,6 +88,11 @@ impl Seat {
         Self { stage, beat, restarts: 0, last_reason: String::new(), worker, run, past_us: VecDeque::new() }
     }
 
+    /// One that is not started before `go` fires.
+    pub(super) fn held(self, go: CancellationToken) -> Self {
+        Self { run: Run::Held(go), ..self }
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.worker.name
     }
@@ -93,6 +100,7 @@ impl Seat {
     /// The word on the board.
     pub(super) const fn state(&self) -> &'static str {
         match self.run {
+            Run::Held(_) => "held",
             Run::Up { .. } => "fresh",
             Run::Ending { .. } => "stalled",
             Run::Waiting { .. } => "restarting",
@@ -127,7 +135,8 @@ impl Seat {
     /// Looks at it. `judge`: whether an overdue promise counts.
     pub(super) fn turn(&mut self, now_us: i64, judge: bool, cx: &mut Context) -> Turn {
         let turn = match &mut self.run {
-            Run::Done => Turn::Well,
+            Run::Held(go) if go.is_cancelled() => Turn::Due,
+            Run::Held(_) | Run::Done => Turn::Well,
             Run::Waiting { due_us } if now_us >= *due_us => Turn::Due,
             Run::Waiting { .. } => Turn::Well,
             Run::Up { limb, .. } => match (limb.poll(cx), self.beat.overdue()) {
@@ -162,7 +171,7 @@ impl Seat {
                     );
                 }
             }
-            Run::Waiting { .. } | Run::Done => {}
+            Run::Held(_) | Run::Waiting { .. } | Run::Done => {}
         }
         self.run = Run::Done;
         false

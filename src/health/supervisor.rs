@@ -117,6 +117,14 @@ impl Roster {
         self.lock().iter().map(|beat| (beat.worker().to_owned(), beat.age())).collect()
     }
 
+    /// Adds a beat that is not among them.
+    fn admit(&self, beat: &Beat) {
+        let mut beats = self.lock();
+        if beats.iter().all(|known| known.worker() != beat.worker()) {
+            beats.push(beat.clone());
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Beat>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -148,8 +156,15 @@ impl Supervisor {
     /// the writer; within a stage the last one added first.
     pub fn add(&mut self, stage: u8, worker: Worker) {
         let seat = Seat::new(stage, worker, self.clock.clone());
-        self.roster.lock().push(seat.beat.clone());
+        self.roster.admit(&seat.beat);
         self.seats.push(seat);
+    }
+
+    /// Adds a worker that is not started before `go` fires.
+    pub fn add_held(&mut self, stage: u8, worker: Worker, go: CancellationToken) {
+        let seat = Seat::new(stage, worker, self.clock.clone()).held(go);
+        self.seats.push(seat);
+        self.post(self.seats.len() - 1);
     }
 
     /// The beats, for the metrics.
@@ -249,6 +264,7 @@ impl Supervisor {
             match self.seats[at].turn(now_us, judge, &mut Context::from_waker(waker)) {
                 Turn::Well => {}
                 Turn::Due => {
+                    self.roster.admit(&self.seats[at].beat);
                     self.seats[at].start(&self.runtime, waker);
                     self.post(at);
                     // An end before the first await would else be seen a second later.

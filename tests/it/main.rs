@@ -40,6 +40,7 @@ mod ports;
 mod register;
 mod replay;
 mod replug;
+mod restarts;
 mod restore;
 mod scans;
 mod schema;

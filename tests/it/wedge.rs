@@ -60,8 +60,15 @@ fn strike(worker: &str, how: &str) {
     let Some(mut yard) = Yard::new() else { return };
     let when = yard.site.path("strike");
     let (what, at) = (format!("{worker}={how}"), when.display().to_string());
-    let mut node =
-        yard.site.start_with(&[("WAYPOST_WEDGE", &what), ("WAYPOST_WEDGE_WHEN", &at), ("WATCHDOG_USEC", "4000000")]);
+    let run = yard.site.path("run");
+    std::fs::create_dir(&run).unwrap();
+    let unit = ("RUNTIME_DIRECTORY", run.to_str().unwrap());
+    let mut node = yard.site.start_with(&[
+        ("WAYPOST_WEDGE", &what),
+        ("WAYPOST_WEDGE_WHEN", &at),
+        ("WATCHDOG_USEC", "4000000"),
+        unit,
+    ]);
     let over = AtomicBool::new(false);
     let mut feeder = Feeder::start(yard.dock, u64::MAX / 2, 20.0);
     let (gps0, site, centre) = (&mut yard.gps0, &yard.site, &yard.centre);
@@ -79,7 +86,8 @@ fn strike(worker: &str, how: &str) {
         let struck = Instant::now();
         let mut seen = observe(&mut node, worker, yard.dock, struck);
         if seen.ended.is_some() {
-            node = site.start();
+            node = site.start_with(&[unit]);
+            explains(site, &node, worker);
         }
         flows(&node, &feeder, centre);
         seen.back = struck.elapsed();
@@ -149,6 +157,16 @@ fn observe(node: &mut Node, worker: &str, dock: u16, struck: Instant) -> Seen {
         assert!(node.heard.iter().any(|text| named(text)), "STATUS names {worker}: {:?}", node.heard);
     }
     seen
+}
+
+/// The start after says why, where people and machines look.
+fn explains(site: &Site, node: &Node, worker: &str) {
+    let (_, health) = node.get("/healthz");
+    assert!(health.contains("The node was started again: worker ") && health.contains(worker), "{health}");
+    let sql = rusqlite::Connection::open(site.path("store/waypost.db")).unwrap();
+    let asked = "select count(*) from failure_log where what = 'restart' and detail like 'node: worker %' || ?1 || '%'";
+    let is_noted = || sql.query_row(asked, [worker], |row| row.get::<_, i64>(0)).unwrap() > 0;
+    wait_for("the line of the failure log", || is_noted().then_some(()));
 }
 
 /// While a worker is told to be stalled there is no sign of life. To be asked of one that could not be ended: another is

@@ -31,7 +31,7 @@ export const words = {
   "Upstream held": "Zentrale angehalten", "Upstream connecting": "Zentrale verbindet", "Upstream offline": "Zentrale weg",
   "Disk full": "Speicher voll", "Disk not writable": "Speicher nicht beschreibbar", "Disk {n} %": "Speicher {n} %", "room for {span}": "Platz für {span}", "{size} free": "{size} frei", "of its share": "seines Anteils",
   "{n} missing": "{n} fehlen", "of {n} read": "von {n} gelesenen", "Clock set": "Uhr gestellt", "earlier times put right": "frühere Zeiten berichtigt", "Clock ±?": "Uhr ±?", "times may be off": "Zeiten können falsch sein",
-  "see Health": "siehe Zustand", "Tap for sound": "Tippen für Ton", "the browser is silent": "der Browser schweigt", "Mute 10 min": "10 min stumm", "A part is stuck": "Ein Teil hängt", "A part restarted": "Teil neu gestartet",
+  "see Health": "siehe Zustand", "Tap for sound": "Tippen für Ton", "the browser is silent": "der Browser schweigt", "Mute 10 min": "10 min stumm", "A part is stuck": "Ein Teil hängt", "A part restarted": "Teil neu gestartet", "Safe mode": "Notbetrieb",
 
   // Alarmzeile
   "Trying now.": "Wird gerade versucht.", "Trying again in {n} s.": "Nächster Versuch in {n} s.",
