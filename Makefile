@@ -1,6 +1,6 @@
 # The commands of waypost; CI runs the same ones. `make` alone prints the list.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-brokers check faults fuzz gateway bench bench-page soak build deb life fmt deny web unit look
+.PHONY: help demo test test-brokers check faults fuzz gateway bench bench-page soak build deb life cross-test fmt deny web unit look
 
 export CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
 export CARGO_TARGET_DIR ?= target
@@ -36,8 +36,8 @@ faults: ## every fault of docs/faults.md in full size, and a table at the end (3
 	@scripts/ready faults
 	WAYPOST_FAULTS=full $(CARGO) test --locked --test it faults:: -- --nocapture --test-threads 1
 
-gateway: build ## a virtual machine with systemd, udev and USB: claims, replugs of a real adapter, a keyboard scanner (WAYPOST_LAB names its program; 3 minutes)
-	scripts/gateway $(RELEASE)
+gateway: ## the package on a virtual machine: devices that are pulled, crashes, stalls, power cuts, a dead line, a full disk (after make deb; ARCH="amd64" or "arm64", else both; WAYPOST_LAB names its program; 15 minutes each)
+	@for arch in $(or $(ARCH),amd64 arm64); do tests/gateway/run.py target/debian/waypost_*_$$arch.deb || exit 1; done
 
 fuzz: ## every reader of bytes from outside, two minutes each (FUZZ_SECONDS=120; needs cargo-fuzz)
 	@scripts/fuzz
@@ -67,6 +67,10 @@ build: ## the release binary, target/release/waypost
 deb: ## the Debian packages for amd64, arm64 and armhf in target/debian, looked over by lintian (20 minutes; ARCH="arm64": only that; needs cargo-deb)
 	@scripts/ready deb
 	@scripts/deb $(ARCH)
+
+cross-test: ## the tests of the library as programs of arm64 and armhf, under qemu (ARCH="arm64": only that; 20 minutes)
+	@scripts/ready deb
+	@scripts/cross-test $(ARCH)
 
 life: ## what make deb made, on throw-away machines with systemd: install, upgrade, back, too far back, remove, purge (needs root; WAYPOST_LAB as for gateway; 2 minutes)
 	@for deb in target/debian/*.deb; do scripts/life "$$deb" || exit 1; done

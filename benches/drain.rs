@@ -7,6 +7,9 @@
 //! both stands intake of the same node, with nothing left, while rumqttc alone sends as much: what the broker and any client take
 //! of the machine.
 //!
+//! In the field the broker has a machine of its own. With `WAYPOST_BENCH_BROKER=aside` it runs when nobody else wants a processor
+//! (SCHED_IDLE), for the node and for rumqttc alike: what intake feels is then the node's own doing.
+//!
 //! `WAYPOST_BENCH_SHORT` takes a tenth of the rows.
 
 #![expect(
@@ -74,6 +77,10 @@ fn main() {
     }
     let rows = if std::env::var_os("WAYPOST_BENCH_SHORT").is_some() { 100_000 } else { 1_000_000 };
     let Some(mut broker) = Broker::start() else { return };
+    if std::env::var_os("WAYPOST_BENCH_BROKER").is_some_and(|how| how == "aside") {
+        println!("the broker gives way, as if on a machine of its own");
+        broker.give_way();
+    }
     broker.down();
     broker.window = 0;
     let small = Yard::new(broker.port).measure(&mut broker, rows / 10);

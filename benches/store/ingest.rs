@@ -62,7 +62,8 @@ impl Load {
 }
 
 pub fn compare(load: &Load) {
-    let broker = if load.with_uplink { Broker::start() } else { None };
+    let mut broker = if load.with_uplink { Broker::start() } else { None };
+    broker.iter_mut().for_each(Broker::give_way);
     if load.with_uplink && broker.is_none() {
         println!("SKIPPED {}: no broker here", load.name);
         return;

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::bench::{Node, free_port, wait_for};
+use crate::bench::{Node, free_ports, wait_for};
 use crate::process::written;
 
 /// Scanners at work at once.
@@ -15,11 +15,11 @@ const AHEAD: usize = 64;
 pub const ONE_BY_ONE: usize = 4_000;
 
 /// The ports of the scanners.
-pub struct Doors(Vec<u16>);
+pub struct Doors([u16; SCANNERS]);
 
 impl Doors {
     pub fn new() -> Self {
-        Self((0..SCANNERS).map(|_| free_port()).collect())
+        Self(free_ports())
     }
 
     /// Their blocks of the configuration; with a place each, or none.

@@ -442,6 +442,8 @@ pub struct Broker {
     pub packet_max: u32,
     /// Publishes it takes at once from its next start on; 0 for any.
     pub window: u32,
+    /// Whether, from its next start on, it runs only when nobody else wants a processor: as good as on a machine of its own.
+    gives_way: bool,
     /// Further lines of its configuration.
     more: String,
     dir: tempfile::TempDir,
@@ -473,12 +475,23 @@ impl Broker {
             port: free_port(),
             packet_max,
             window: 20,
+            gives_way: false,
             more: more.to_owned(),
             dir: tempfile::tempdir().unwrap(),
             child: None,
         };
         broker.up();
         Some(broker)
+    }
+
+    /// From now on it runs only when nobody else wants a processor.
+    pub fn give_way(&mut self) {
+        self.gives_way = true;
+        let Some(child) = &self.child else { return };
+        let idle = libc::sched_param { sched_priority: 0 };
+        // SAFETY: of our own child, which is not waited for yet; a number goes in.
+        let done = unsafe { libc::sched_setscheduler(child.id().cast_signed(), libc::SCHED_IDLE, &raw const idle) };
+        assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
     }
 
     /// Starts it, or starts it again with what it had kept.
@@ -496,6 +509,9 @@ impl Broker {
         let child =
             Command::new(program("mosquitto").unwrap()).arg("-c").arg(conf).stderr(Stdio::null()).spawn().unwrap();
         self.child = Some(child);
+        if self.gives_way {
+            self.give_way();
+        }
         let port = self.port;
         wait_for("the broker", || TcpStream::connect(("127.0.0.1", port)).ok());
     }
@@ -534,7 +550,15 @@ pub fn program(name: &str) -> Option<PathBuf> {
 }
 
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let [port] = free_ports();
+    port
+}
+
+/// As many, each of its own.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    // All are held until the last is found: the kernel may give a port anew as soon as it is let go.
+    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    held.map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// The sum of the metric's series that carry every one of the labels, each written as `name="value"`.

@@ -1,110 +1,16 @@
-#!/usr/bin/env python3
-"""Tries waypost on a whole machine: its unit under systemd, real udev, a real FTDI adapter and a USB keyboard that are pulled.
-
-The machine is a virtual one. WAYPOST_LAB names the program that runs it (`lab boot|run|push|plug|unplug|scan|gps-feed`);
-without it ../shared/lab/lab is tried, and without that this skips and says so. Usage: scripts/gateway BINARY [--cycles N]
-"""
-import argparse
+"""Devices that come and go: claims, programs that grab them, replugs, a keyboard that types."""
 import json
-import os
-import re
-import subprocess
-import sys
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from lab import GPS, KEYBOARD, SCANNER, Failed, events, say, scans, state
+
 FIRST_FIX_S = 3.0
-GPS = "/dev/serial/by-id/usb-QEMU_QEMU_USB_SERIAL_LABGPS01-if00-port0"
-SCANNER = "/dev/serial/by-id/usb-QEMU_QEMU_USB_SERIAL_LABSCAN1-if00-port0"
-KEYBOARD = "/dev/input/by-id/usb-QEMU_QEMU_USB_Keyboard_LABWEDGE1-event-kbd"
-CONF = """[node]
-id = "wp-lab"
-site = "lab"
-
-[[gps]]
-id = "gps0"
-port = "/dev/waypost/gps0"
-track_interval_s = 0
-parked_interval_s = 0
-"""
 WEDGE = """
 [[scanner]]
 id = "door-3"
 port = "hid:///dev/waypost/door-3"
 place = "door-3"
 """
-
-
-class Failed(Exception):
-    """Something is not as it should be."""
-
-
-class Lab:
-    """The machine and its plugs."""
-
-    def __init__(self, program):
-        self.program = [sys.executable, str(program)]
-
-    def call(self, *args, check=True):
-        done = subprocess.run([*self.program, *args], capture_output=True, text=True, check=False)
-        if check and done.returncode:
-            raise Failed(f"lab {' '.join(args)}: {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
-        return done
-
-    def run(self, command, check=True):
-        """A shell command in the machine, as root; its output."""
-        done = self.call("run", command, check=False)
-        if check and done.returncode:
-            raise Failed(f"{command}: {done.returncode}: {done.stdout}{done.stderr}")
-        return done.stdout
-
-    def wait(self, what, command, seconds=60):
-        """Waits until a command in the machine succeeds; its output."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            done = self.call("run", command, check=False)
-            if done.returncode == 0:
-                return done.stdout
-            time.sleep(0.2)
-        raise Failed(f"never came: {what}; {command}: {done.stdout}{done.stderr}\n{self.run('journalctl -u waypost -n 30 --no-pager', check=False)}")
-
-    def put(self, text, path):
-        self.run(f"mkdir -p {Path(path).parent} && cat > {path} <<'END'\n{text}\nEND")
-
-
-def say(text):
-    print(text, flush=True)
-
-
-def up(lab):
-    """The machine runs, built and booted where it is not."""
-    if lab.call("run", "true", check=False).returncode == 0:
-        return
-    say("building the image of the machine, where it is not there yet, and starting it")
-    lab.call("build-image", "amd64")
-    lab.call("boot", "amd64", "--fresh", "--timeout", "300")
-
-
-def install(lab, binary):
-    lab.run("systemctl stop waypost 2>/dev/null; rm -rf /var/lib/waypost /etc/waypost /etc/udev/rules.d/91-waypost-*; udevadm control --reload; udevadm trigger --settle; true")
-    # In this order, so that the receiver is ttyUSB0: one that is not there cannot be unplugged, and that is fine.
-    for device in ("gps", "scanner", "keyboard"):
-        lab.call("unplug", device, check=False)
-    for device, node in (("gps", GPS), ("scanner", SCANNER), ("keyboard", KEYBOARD)):
-        lab.call("plug", device)
-        lab.wait(node, f"test -e {node}")
-    lab.call("push", "--mode", "755", str(binary), "/usr/bin/waypost")
-    for file, path in [
-        ("waypost.service", "/usr/lib/systemd/system/waypost.service"),
-        ("waypost.sysusers", "/usr/lib/sysusers.d/waypost.conf"),
-        ("waypost.tmpfile", "/usr/lib/tmpfiles.d/waypost.conf"),
-        ("waypost.modules", "/usr/lib/modules-load.d/waypost.conf"),
-    ]:
-        lab.call("push", "--mode", "644", str(ROOT / "systemd" / file), path)
-    lab.run("systemd-sysusers && systemd-tmpfiles --create /usr/lib/tmpfiles.d/waypost.conf && systemctl daemon-reload")
-    # As at boot: the classes that the unit allows must exist before it starts.
-    lab.run("systemctl restart systemd-modules-load")
 
 
 def claims(lab):
@@ -153,16 +59,6 @@ def thieves(lab):
     if wants[GPS]:
         raise Failed(f"not kept away from the claimed receiver: {wants}")
     say("gpsd and brltty: kept away from the claimed receiver, not from the other adapter")
-
-
-def state(lab, source, wanted, seconds=60):
-    look = f"waypost status --json | tr -d ' \\n' | grep -q '\"id\":\"{source}\",[^}}]*\"state\":\"{wanted}\"'"
-    return lab.wait(f"{source} {wanted}", look, seconds)
-
-
-def events(lab, kind):
-    lines = lab.run("waypost outbox export").splitlines()
-    return [event for event in map(json.loads, lines) if event["kind"] == kind]
 
 
 def descriptors(lab):
@@ -234,7 +130,7 @@ def held(lab):
 def wedge(lab):
     """A USB keyboard scanner: typed, grabbed, pulled in the middle of a code."""
     lab.run(f"waypost devices claim door-3 {KEYBOARD}")
-    lab.put(CONF + WEDGE, "/etc/waypost/conf.d/lab.toml")
+    lab.put(WEDGE, "/etc/waypost/conf.d/20-wedge.toml")
     lab.run("waypost check")
     # Another reader sees the keys as long as the node does not run, and none of them when it does.
     other = "rm -f /run/stolen; systemd-run --quiet --collect --unit other dd if=/dev/waypost/door-3 of=/run/stolen bs=24 count=1"
@@ -265,76 +161,3 @@ def wedge(lab):
     if not any(letter["source"] == "door-3" and "HALF-" in letter.get("bytes", "") for letter in letters):
         raise Failed(f"the half code is nowhere: {letters}")
     say(f"keyboard scanner: {' '.join(codes)}; grabbed (another reader got keys before, none after), and half a code at the unplug is a letter")
-
-
-def scans(lab, wanted):
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        codes = [event["code"] for event in events(lab, "scan")]
-        if wanted in codes:
-            return codes
-    raise Failed(f"{wanted} is not among the scans {codes}; {lab.run('journalctl -u waypost -n 30 --no-pager')}")
-
-
-def journal(lab, since):
-    """Nothing in the log of the unit that a person would have to explain."""
-    log = lab.run(f"journalctl -u waypost --no-pager -o cat --since @{since}")
-    lost, opened = (len(re.findall(word, log)) for word in ("port lost", "port opened"))
-    bad = [line for line in log.splitlines() if re.search(r"panicked|ERROR|Watchdog|core dump", line)]
-    say(f"journal: {lost} lines 'port lost', {opened} lines 'port opened' (repeats are counted, not written), {len(bad)} errors")
-    if bad:
-        raise Failed("\n".join(bad))
-    balance = json.loads(lab.run("waypost outbox stat --json"))["balance"]
-    if balance != 0:
-        raise Failed(f"the ledger is off by {balance}")
-
-
-def main():
-    wants = argparse.ArgumentParser()
-    wants.add_argument("binary", type=Path)
-    wants.add_argument("--cycles", type=int, default=10)
-    wants.add_argument("--keep", action="store_true", help="leave the machine running")
-    args = wants.parse_args()
-    named = os.environ.get("WAYPOST_LAB")
-    program = Path(named) if named else ROOT / "../shared/lab/lab"
-    if not program.exists():
-        say("SKIPPED: there is no virtual machine to try it on; name its program with WAYPOST_LAB")
-        return 0
-    lab = Lab(program.resolve())
-    feed = None
-    try:
-        up(lab)
-        since = lab.run("date +%s").strip()
-        install(lab, args.binary)
-        claims(lab)
-        thieves(lab)
-        lab.put(CONF, "/etc/waypost/conf.d/lab.toml")
-        truck = ROOT / "hardware/captures/truck.nmea"
-        feed = subprocess.Popen(
-            [*lab.program, "gps-feed", "--loop", "--restamp", "--every", "1", "--patience", "3600", str(truck)],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        lab.run("systemctl start waypost")
-        state(lab, "gps0", "up")
-        doctor = lab.call("run", "waypost doctor", check=False)
-        say(doctor.stdout.rstrip())
-        if doctor.returncode:
-            raise Failed("doctor finds a fault on a machine that is well")
-        replugs(lab, args.cycles)
-        held(lab)
-        wedge(lab)
-        journal(lab, since)
-    except Failed as why:
-        say(f"FAILED: {why}")
-        return 1
-    finally:
-        if feed:
-            feed.terminate()
-            feed.wait()
-        if not args.keep:
-            lab.call("stop", check=False)
-    say("all is well")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
