@@ -201,6 +201,18 @@ pub enum Severity {
     Fault,
 }
 
+impl Severity {
+    /// The word in labels; the same as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Fault => "fault",
+        }
+    }
+}
+
 /// A condition that a person should know of, until it is over.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Alarm {

@@ -295,7 +295,10 @@ impl Ours {
         let error_s = sample.clock_error_ms.map(|ms| ms as f64 / 1e3);
         page.gauge("clock_error_seconds", help, alone(error_s))?;
         let help = "Seconds the last canary took to its commit.";
-        page.gauge("canary_seconds", help, alone(sample.canary.map(seconds)))
+        page.gauge("canary_seconds", help, alone(sample.canary.map(seconds)))?;
+        let alarms = sample.alarms.iter();
+        let alarms = alarms.map(|(name, severity)| ([("name", &**name), ("severity", severity.as_str())], 1_u64));
+        page.gauge("alarm", "1 for each alarm that stands; docs/operating/alarms.md lists them.", alarms)
     }
 
     fn uplink(&self, page: &mut Page) -> fmt::Result {
@@ -393,7 +396,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::domain::{Loss, Reason, Stamp};
-    use crate::health::{FrameOutcome, LetterState, SourceFrames, StoreFile};
+    use crate::health::{FrameOutcome, LetterState, Severity, SourceFrames, StoreFile};
 
     fn full() -> (Tally, Sample) {
         let tally = Tally::new(Clock::manual(Stamp::default()));
@@ -438,6 +441,7 @@ mod tests {
             disk_free_bytes: Some(1 << 33),
             clock_error_ms: Some(-1_500),
             canary: Some(Duration::from_millis(4)),
+            alarms: vec![("room".into(), Severity::Warn)],
             beats: vec![("writer".into(), Duration::from_millis(250))],
             process: Some(ProcessUse { cpu_s: 1.5, max_fds: Some(4096), ..ProcessUse::default() }),
             ..Sample::default()
@@ -535,6 +539,7 @@ mod tests {
             "waypost_clock_error_seconds -1.5",
             "waypost_outbox_oldest_unsent_seconds 0.0",
             "waypost_streams 4",
+            "waypost_alarm{name=\"room\",severity=\"warn\"} 1",
         ] {
             assert!(page.lines().any(|one| one == line), "{line}\n{page}");
         }

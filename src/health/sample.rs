@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::domain::{Lane, Reason, Stamp};
 
-use super::{FrameOutcome, LetterState, StoreFile};
+use super::{FrameOutcome, LetterState, Severity, StoreFile};
 
 /// The derived values of one scrape. The screen fills it from the store and the board; `Default` knows nothing.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +42,8 @@ pub struct Sample {
     pub clock_error_ms: Option<i64>,
     /// How long the last canary took from the channel to its commit.
     pub canary: Option<Duration>,
+    /// The alarms that stand, by name.
+    pub alarms: Vec<(String, Severity)>,
     /// How long ago each worker said that it gets on.
     pub beats: Vec<(String, Duration)>,
     /// What the kernel says of this process.

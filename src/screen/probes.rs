@@ -182,6 +182,7 @@ fn sample(front: &Front, counts: &Counts, files: &Files) -> Sample {
                 sample.uplink_connected = Some(uplink.state == "connected");
                 sample.certificate_not_after_s = uplink.certificate_not_after_s;
             }
+            Some(Posted::Alarm(alarm)) => sample.alarms.push((alarm.name, alarm.severity)),
             Some(Posted::Clock(clock)) => sample.clock_error_ms = clock.err_ms,
             Some(Posted::Disk(disk)) => sample.storage_autonomy = disk.autonomy_s.map(Duration::from_secs),
             _ => {}

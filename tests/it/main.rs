@@ -34,6 +34,7 @@ mod kill;
 mod ledger;
 mod letters;
 mod meaning;
+mod monitoring;
 mod pages;
 mod path;
 mod ports;
