@@ -29,6 +29,7 @@ mod faults;
 mod feeder;
 mod gpsd;
 mod https;
+mod guard;
 mod identity;
 mod kill;
 mod ledger;
