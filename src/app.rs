@@ -23,13 +23,11 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Keeper};
 use crate::config::{Config, Http, Port, SendFrom};
 use crate::health::{
-    Alarm, Board, End, Light, Notify, Restart, RestartReason, Running, Severity, State, Supervisor, Tally, UplinkState,
-    Worker, alarms, wedge,
+    Alarm, Board, End, Light, Notify, Running, Severity, State, Supervisor, Tally, UplinkState, Worker, alarms, wedge,
 };
 use crate::ingest::{self, Carriers, Feed, Origin, Ring};
 use crate::retention::room::Need;
@@ -40,7 +38,7 @@ use crate::store::{Commit, Finding, Identity, Store, StoreError, WriterSeat};
 use crate::uplink;
 
 use archive::Archive;
-use starts::{Held, Starts};
+use starts::{Holder, Starts};
 use yard::Yard;
 
 /// SIGTERM to exit. Contract section 8: 10 s.
@@ -113,7 +111,7 @@ impl App {
         let yard = runtime.block_on(Yard::open(&self.config, &store))?;
         let carriers = runtime.block_on(yard.carriers(&self.config, &store, clock.now()))?;
         let node = self.intake_node(&store, &board, &tally, &keeper, &published, &carriers);
-        let mut holder = Holder { is_safe: starts.is_safe, held: Vec::new() };
+        let mut holder = Holder::of(&starts);
         let rings = self.add_inputs(&mut supervisor, &node, &mut holder);
         let (desk, orders) = mpsc::channel(ingest::orders::ORDERS_MAX);
         let clerk = desk::clerk(&self.config, store.clone(), board.clone(), keeper.clone(), carriers, yard.ground);
@@ -211,7 +209,7 @@ impl App {
         let confirm = self.config.uplink.as_ref().is_some_and(|uplink| uplink.confirm);
         let retention = Retention::new(store, board, keeper, &self.config.store, moved, needed).confirmed(confirm);
         holder.add(supervisor, STAGE_OUT, retention.worker().on(chores.clone()));
-        note_restarts(supervisor, starts, tell);
+        starts.listen(supervisor, tell);
     }
 
     /// What all sources share.
@@ -397,44 +395,6 @@ fn chores() -> std::io::Result<tokio::runtime::Runtime> {
         .on_thread_start(give_way)
         .enable_all()
         .build()
-}
-
-/// Who adds workers that are held in safe mode.
-struct Holder {
-    is_safe: bool,
-    held: Vec<Held>,
-}
-
-impl Holder {
-    fn add(&mut self, supervisor: &mut Supervisor, stage: u8, worker: Worker) {
-        if !self.is_safe {
-            supervisor.add(stage, worker);
-            return;
-        }
-        let (name, go) = (worker.name.clone(), CancellationToken::new());
-        supervisor.add_held(stage, worker, go.clone());
-        self.held.push(Held { name, go });
-    }
-}
-
-/// Has each restart written down, the node's own too, and has it keep its last word.
-fn note_restarts(supervisor: &mut Supervisor, starts: &Starts, tell: mpsc::Sender<Restart>) {
-    let note = move |restart: &Restart| {
-        if tell.try_send(restart.clone()).is_err() {
-            tracing::warn!(
-                worker = restart.worker,
-                "a restart could not be noted in the failure log; it is in this one"
-            );
-        }
-    };
-    if let Some(why) = &starts.ended {
-        tracing::warn!(why, "the run before this one ended and was not asked to");
-        let (worker, text) = ("node".to_owned(), why.clone());
-        note(&Restart { worker, reason: RestartReason::Failed, text, restarts: 1, wait: Duration::ZERO });
-    }
-    supervisor.on_restart(note);
-    let starts = starts.clone();
-    supervisor.last_words(move |gave_up| starts.last_word(&gave_up.to_string(), Some(&gave_up.worker)));
 }
 
 /// Who knows how far the wall clock can be believed.

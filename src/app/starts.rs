@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::health::{Alarm, Board, Ctx, Outcome, Severity, Worker, alarms, wedge};
+use crate::health::{Alarm, Board, Ctx, Outcome, Restart, RestartReason, Severity, Supervisor, Worker, alarms, wedge};
 
 /// A run that was ready for so long has lasted. ms
 const LASTED_MS: i64 = 60_000;
@@ -118,6 +118,26 @@ impl Starts {
         }
     }
 
+    /// Has each restart written down, the node's own too, and has it keep its last word.
+    pub(super) fn listen(&self, supervisor: &mut Supervisor, tell: mpsc::Sender<Restart>) {
+        let note = move |restart: &Restart| {
+            if tell.try_send(restart.clone()).is_err() {
+                tracing::warn!(
+                    worker = restart.worker,
+                    "a restart could not be noted in the failure log; it is in this one"
+                );
+            }
+        };
+        if let Some(why) = &self.ended {
+            tracing::warn!(why, "the run before this one ended and was not asked to");
+            let (worker, text) = ("node".to_owned(), why.clone());
+            note(&Restart { worker, reason: RestartReason::Failed, text, restarts: 1, wait: Duration::ZERO });
+        }
+        supervisor.on_restart(note);
+        let starts = self.clone();
+        supervisor.last_words(move |gave_up| starts.last_word(&gave_up.to_string(), Some(&gave_up.worker)));
+    }
+
     fn write(&self, kept: &Kept) {
         let Some(folder) = &self.folder else { return };
         let (file, new) = (folder.join(FILE), folder.join(format!("{FILE}.new")));
@@ -162,6 +182,28 @@ fn in_words(ended: &str) -> Option<String> {
 pub(super) struct Held {
     pub(super) name: String,
     pub(super) go: CancellationToken,
+}
+
+/// Who adds workers that are held in safe mode.
+pub(super) struct Holder {
+    is_safe: bool,
+    pub(super) held: Vec<Held>,
+}
+
+impl Holder {
+    pub(super) const fn of(starts: &Starts) -> Self {
+        Self { is_safe: starts.is_safe, held: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, supervisor: &mut Supervisor, stage: u8, worker: Worker) {
+        if !self.is_safe {
+            supervisor.add(stage, worker);
+            return;
+        }
+        let (name, go) = (worker.name.clone(), CancellationToken::new());
+        supervisor.add_held(stage, worker, go.clone());
+        self.held.push(Held { name, go });
+    }
 }
 
 /// The worker `starts`: notes that the run lasts, and in safe mode lets go of what is held, one after the other.

@@ -1,8 +1,8 @@
 //! How a worker says that it gets on. A beat is a promise about the next one, never a timer of its own:
 //! it is given at real work and at real waits, so a worker that hangs goes quiet.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -103,6 +103,30 @@ impl Beat {
 
 fn micros(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX / 2)
+}
+
+/// The beats of the workers that are expected to live. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Roster(Arc<Mutex<Vec<Beat>>>);
+
+impl Roster {
+    /// How long ago each worker said that it gets on.
+    #[must_use]
+    pub fn ages(&self) -> Vec<(String, Duration)> {
+        self.lock().iter().map(|beat| (beat.worker().to_owned(), beat.age())).collect()
+    }
+
+    /// Adds a beat that is not among them.
+    pub(super) fn admit(&self, beat: &Beat) {
+        let mut beats = self.lock();
+        if beats.iter().all(|known| known.worker() != beat.worker()) {
+            beats.push(beat.clone());
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Vec<Beat>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ mod watchdog;
 pub mod wedge;
 mod worker;
 
-pub use beat::{Beat, PARKED_MAX};
+pub use beat::{Beat, PARKED_MAX, Roster};
 pub use board::{
     Alarm, Board, ClockState, DiskState, Posted, Severity, SourceCondition, SourceState, State, UplinkState,
     WorkerState, ZonesState,
@@ -28,7 +28,7 @@ pub use labels::{
 };
 pub use light::{ABSENT_ALARM, Light, SILENT_ALARM};
 pub use sample::{Build, ProcessUse, Sample, SourceFrames, SourceSample};
-pub use supervisor::{End, GaveUp, Restart, Roster, Running, Supervisor};
+pub use supervisor::{End, GaveUp, Restart, Running, Supervisor};
 pub use tally::{NAMES_MAX, Tally};
 pub use watchdog::Notify;
 pub use worker::{Body, Ctx, Outcome, Worker};

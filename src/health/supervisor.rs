@@ -11,7 +11,7 @@ compile_error!("a panic must unwind: the supervisor restarts workers that panick
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 
 use super::seat::{Ended, Seat, Turn, panic_text};
-use super::{Alarm, Beat, Board, Notify, RestartReason, Severity, State, Tally, Worker, WorkerState};
+use super::{Alarm, Board, Notify, RestartReason, Roster, Severity, State, Tally, Worker, WorkerState};
 
 /// Between two looks at the workers.
 const TICK: Duration = Duration::from_secs(1);
@@ -105,30 +105,6 @@ impl End {
 }
 
 const EXIT_GAVE_UP: u8 = 70;
-
-/// The beats of the workers that are expected to live. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Roster(Arc<Mutex<Vec<Beat>>>);
-
-impl Roster {
-    /// How long ago each worker said that it gets on.
-    #[must_use]
-    pub fn ages(&self) -> Vec<(String, Duration)> {
-        self.lock().iter().map(|beat| (beat.worker().to_owned(), beat.age())).collect()
-    }
-
-    /// Adds a beat that is not among them.
-    fn admit(&self, beat: &Beat) {
-        let mut beats = self.lock();
-        if beats.iter().all(|known| known.worker() != beat.worker()) {
-            beats.push(beat.clone());
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Beat>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 impl Supervisor {
     /// A supervisor without workers. Tasks run on `runtime`, but for those that name another.
