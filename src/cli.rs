@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod devices;
 mod doctor;
+mod door;
 mod identity;
 mod letters;
 mod manual;
@@ -111,6 +112,8 @@ enum Command {
     },
     /// Every check with its remedy; exit 0 well, 1 not well
     Doctor(doctor::DoctorArgs),
+    /// Where the screen is, how to reach it from elsewhere and what opening it exposes; its address as a QR code once it is open
+    Screen,
     /// The dead letters
     #[command(subcommand)]
     Letters(letters::Letters),
@@ -270,6 +273,7 @@ fn dispatch(cli: Cli) -> Done {
         Command::Status(JsonArg { json }) => ask::status(&cli.config, json),
         Command::Sheet { json, svg } => sheet::sheet(&cli.config, json, svg),
         Command::Doctor(args) => doctor::doctor(&cli.config, &args),
+        Command::Screen => door::screen(&cli.config),
         Command::Letters(command) => letters::letters(&cli.config, command),
         Command::Assets(command) => assets::assets(&cli.config, command),
         Command::Plan(command) => plan::plan(&cli.config, command),

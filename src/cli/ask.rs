@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::door::Door;
 use super::order::{Request, worded};
 use super::progress::Progress;
 use super::run::likely_store_dir;
@@ -203,7 +204,9 @@ pub(super) fn status(config: &Path, json: bool) -> Done {
     if json {
         print(&format!("{health:#}\n"))?;
     } else {
-        print(&words(&health))?;
+        let config = load(config).ok().map(|loaded| loaded.config);
+        let door = Door::find(config.as_ref(), Some(&health));
+        print(&words(&health, door.as_ref()))?;
     }
     let well = health["status"] == "ok";
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(exit::NOT_WELL) })
@@ -229,7 +232,7 @@ fn time_by(clock: &Value) -> String {
     format!("{tq}{by}{doubt}")
 }
 
-fn words(health: &Value) -> String {
+fn words(health: &Value, door: Option<&Door>) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
     let text_of = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -243,6 +246,9 @@ fn words(health: &Value) -> String {
     );
     for reason in health["reasons"].as_array().into_iter().flatten() {
         line("", text_of(reason));
+    }
+    if let Some(door) = door {
+        line("screen", door.line());
     }
     let each = |list: &str| health[list].as_array().cloned().unwrap_or_default();
     for v in each("sources") {

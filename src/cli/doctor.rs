@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::ask::Running;
+use super::door::Door;
 use super::{Done, Failure, exit, load, papers, places, print};
 use crate::config::{Config, DEFAULT_FILE};
 use crate::devices::{self, Roots};
@@ -93,6 +94,9 @@ pub(super) fn doctor(file: &Path, args: &DoctorArgs) -> Done {
     }
     if let Some(health) = &health {
         inside(&mut found, health);
+    }
+    if let Some(door) = Door::find(config.as_ref(), health.as_ref()) {
+        found.add("screen", Verdict::Ok, door.line(), Door::ADVICE);
     }
     scanners(&mut found, file);
     let reader = ports::Reader { roots: &roots, health: health.as_ref(), pid };
