@@ -23,6 +23,8 @@ const ANSWER_MAX: u64 = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What is asked for may take a list of 2 MiB and a slow card; the node answers sooner.
 const ORDER_PATIENCE: Duration = Duration::from_secs(60);
+/// What stands beside the calls of `/api/v1`, not among them.
+const BESIDE: [&str; 1] = ["/metrics"];
 /// Between two looks at how far such work is.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Work on the whole log takes longer: a million events on a slow card.
@@ -64,7 +66,7 @@ impl Running {
         u32::try_from(peer.pid).ok().filter(|pid| failed == 0 && *pid > 0)
     }
 
-    /// GETs a path below `/api/v1`.
+    /// GETs a path below `/api/v1`, or one that stands beside it.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         understood(path, &self.text(path)?)
     }
@@ -132,7 +134,8 @@ impl Running {
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
         let Request { method, path, mime, head: more, body } = request;
-        let mut head = format!("{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}");
+        let below = if BESIDE.contains(&path.as_str()) { "" } else { "/api/v1" };
+        let mut head = format!("{method} {below}{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}");
         if !body.is_empty() {
             head.push_str(&format!("Content-Type: {mime}\r\nContent-Length: {}\r\n", body.len()));
         }

@@ -13,6 +13,7 @@ mod bench;
 mod broker;
 #[path = "../brokers/mod.rs"]
 mod brokers;
+mod bundle;
 mod ca;
 mod captures;
 mod clock;
@@ -28,8 +29,8 @@ mod ear;
 mod faults;
 mod feeder;
 mod gpsd;
-mod https;
 mod guard;
+mod https;
 mod identity;
 mod kill;
 mod ledger;
