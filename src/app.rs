@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, Keeper};
-use crate::config::{Config, Http, Port, SendFrom};
+use crate::config::{self, Config, Http, Port, SendFrom};
 use crate::health::{
     Alarm, Board, End, Light, Notify, Running, Severity, State, Supervisor, Tally, UplinkState, Worker, alarms, wedge,
 };
@@ -346,6 +346,7 @@ impl Node {
                             let urls: Vec<String> = addresses.borrow().iter().map(|at| http.url(*at)).collect();
                             notify.ready(&format!("screen at {}", urls.join(" ")));
                             tracing::info!(screen = urls.join(" "), "ready");
+                            tell_way(&addresses.borrow());
                         }
                     }
                 }
@@ -424,6 +425,16 @@ fn identity(config: &Config) -> Identity {
         uplink: config.uplink.is_some(),
         skip_kept: config.uplink.as_ref().is_some_and(|uplink| uplink.send_from == SendFrom::Now),
         machine: machine::facts(),
+    }
+}
+
+/// Says how a screen that is for this machine alone is seen from another one.
+fn tell_way(bound: &[SocketAddr]) {
+    if let Some(line) = config::tunnel(bound, "USER@THIS-MACHINE") {
+        tracing::info!(
+            line,
+            "the screen is for this machine alone; the line brings it to another one, waypost screen says how to open it"
+        );
     }
 }
 

@@ -3,10 +3,12 @@
 mod ask;
 mod assets;
 mod backup;
+mod bundle;
 mod check;
 mod demo;
 mod devices;
 mod doctor;
+mod door;
 mod identity;
 mod letters;
 mod manual;
@@ -111,6 +113,10 @@ enum Command {
     },
     /// Every check with its remedy; exit 0 well, 1 not well
     Doctor(doctor::DoctorArgs),
+    /// Where the screen is, how to reach it from elsewhere and what opening it exposes; its address as a QR code once it is open
+    Screen,
+    /// One archive with what whoever helps needs to know of this node, and nothing secret
+    SupportBundle(bundle::BundleArgs),
     /// The dead letters
     #[command(subcommand)]
     Letters(letters::Letters),
@@ -270,6 +276,8 @@ fn dispatch(cli: Cli) -> Done {
         Command::Status(JsonArg { json }) => ask::status(&cli.config, json),
         Command::Sheet { json, svg } => sheet::sheet(&cli.config, json, svg),
         Command::Doctor(args) => doctor::doctor(&cli.config, &args),
+        Command::Screen => door::screen(&cli.config),
+        Command::SupportBundle(args) => bundle::bundle(&cli.config, &args),
         Command::Letters(command) => letters::letters(&cli.config, command),
         Command::Assets(command) => assets::assets(&cli.config, command),
         Command::Plan(command) => plan::plan(&cli.config, command),
@@ -296,32 +304,39 @@ fn load(file: &Path) -> Result<config::Loaded, Failure> {
 }
 
 fn check(file: &Path) -> Done {
+    let mut notes = Vec::new();
+    let judged = judge(file, &mut notes);
+    notes.iter().for_each(|note| eprintln!("{note}"));
+    print(&(judged? + "\n"))
+}
+
+/// Whether the files are valid, and in `notes` what runs but should be known.
+fn judge(file: &Path, notes: &mut Vec<String>) -> Result<String, Failure> {
     let loaded = load(file)?;
-    for warning in &loaded.warnings {
-        eprintln!("{warning}");
-    }
+    notes.extend(loaded.warnings.iter().map(ToString::to_string));
     // One that is not there yet is among the warnings.
     if let Some(path) = loaded.config.plan.zones.as_deref().filter(|path| path.is_file()) {
         Plan::read(path).map_err(|invalid| {
             Failure::new(exit::CONFIG, format!("the plan of the zones is invalid\n{}", invalid.in_file(path)))
         })?;
     }
+    let of = |note: String| format!("{}: {note}", file.display());
     // Whoever may not look into the store checks the files all the same.
     let plan = places::plan_of(file).ok().flatten();
     let strange = plan.map(|plan| places::strange(&plan, &loaded.config)).unwrap_or_default();
-    strange.iter().for_each(|strange| eprintln!("{}: {strange}", file.display()));
+    notes.extend(strange.into_iter().map(of));
     let papers = papers::look(&loaded.config).unwrap_or_default();
-    papers.warnings.iter().for_each(|warning| eprintln!("{}: {warning}", file.display()));
+    notes.extend(papers.warnings.into_iter().map(of));
     if !papers.errors.is_empty() {
         let all: Vec<String> = papers.errors.iter().map(ToString::to_string).collect();
         return Err(Failure::new(exit::CONFIG, format!("certificates or keys cannot be used\n{}", all.join("\n"))));
     }
-    let warnings = match loaded.warnings.len() + strange.len() + papers.warnings.len() {
+    let warnings = match notes.len() {
         0 => String::new(),
         1 => ", with 1 warning".to_owned(),
         n => format!(", with {n} warnings"),
     };
-    print(&format!("{} is valid{warnings}\n", file.display()))
+    Ok(format!("{} is valid{warnings}", file.display()))
 }
 
 /// Plays a device until its end, Ctrl-C or SIGTERM.

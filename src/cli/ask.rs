@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::door::Door;
 use super::order::{Request, worded};
 use super::progress::Progress;
 use super::run::likely_store_dir;
@@ -22,6 +23,8 @@ const ANSWER_MAX: u64 = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What is asked for may take a list of 2 MiB and a slow card; the node answers sooner.
 const ORDER_PATIENCE: Duration = Duration::from_secs(60);
+/// What stands beside the calls of `/api/v1`, not among them.
+const BESIDE: [&str; 1] = ["/metrics"];
 /// Between two looks at how far such work is.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Work on the whole log takes longer: a million events on a slow card.
@@ -63,7 +66,7 @@ impl Running {
         u32::try_from(peer.pid).ok().filter(|pid| failed == 0 && *pid > 0)
     }
 
-    /// GETs a path below `/api/v1`.
+    /// GETs a path below `/api/v1`, or one that stands beside it.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         understood(path, &self.text(path)?)
     }
@@ -131,7 +134,8 @@ impl Running {
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
         let Request { method, path, mime, head: more, body } = request;
-        let mut head = format!("{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}");
+        let below = if BESIDE.contains(&path.as_str()) { "" } else { "/api/v1" };
+        let mut head = format!("{method} {below}{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}");
         if !body.is_empty() {
             head.push_str(&format!("Content-Type: {mime}\r\nContent-Length: {}\r\n", body.len()));
         }
@@ -203,7 +207,9 @@ pub(super) fn status(config: &Path, json: bool) -> Done {
     if json {
         print(&format!("{health:#}\n"))?;
     } else {
-        print(&words(&health))?;
+        let config = load(config).ok().map(|loaded| loaded.config);
+        let door = Door::find(config.as_ref(), Some(&health));
+        print(&words(&health, door.as_ref()))?;
     }
     let well = health["status"] == "ok";
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(exit::NOT_WELL) })
@@ -229,7 +235,7 @@ fn time_by(clock: &Value) -> String {
     format!("{tq}{by}{doubt}")
 }
 
-fn words(health: &Value) -> String {
+fn words(health: &Value, door: Option<&Door>) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
     let text_of = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -243,6 +249,9 @@ fn words(health: &Value) -> String {
     );
     for reason in health["reasons"].as_array().into_iter().flatten() {
         line("", text_of(reason));
+    }
+    if let Some(door) = door {
+        line("screen", door.line());
     }
     let each = |list: &str| health[list].as_array().cloned().unwrap_or_default();
     for v in each("sources") {

@@ -57,13 +57,14 @@ fn turn(db: &Path) -> Result<File, Failure> {
     }
 }
 
-/// A copy that is being made; gone when it is dropped unfinished.
-struct Unfinished {
-    path: PathBuf,
+/// A file that is being made; gone when it is dropped unfinished.
+pub(super) struct Unfinished {
+    pub(super) path: PathBuf,
 }
 
 impl Unfinished {
-    fn begin(file: &Path) -> Result<Self, Failure> {
+    /// Begins the file that will be `file`; nobody else may read it.
+    pub(super) fn begin(file: &Path) -> Result<Self, Failure> {
         let mut name = file.as_os_str().to_owned();
         name.push(format!(".{}.{UNFINISHED}", std::process::id()));
         let path = PathBuf::from(name);
@@ -77,7 +78,7 @@ impl Unfinished {
     }
 
     /// Gives it its name, which nobody may have taken meanwhile; from then on a power cut does not take it away.
-    fn finish(self, file: &Path) -> Result<(), Failure> {
+    pub(super) fn finish(self, file: &Path) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::new(exit::IO, format!("{}: {error}", file.display()));
         match fs::hard_link(&self.path, file) {
             Ok(()) => {}

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::ask::Running;
+use super::door::Door;
 use super::{Done, Failure, exit, load, papers, places, print};
 use crate::config::{Config, DEFAULT_FILE};
 use crate::devices::{self, Roots};
@@ -83,29 +84,42 @@ impl Findings {
 /// `waypost doctor`
 pub(super) fn doctor(file: &Path, args: &DoctorArgs) -> Done {
     let roots = args.root.as_deref().map_or_else(Roots::default, Roots::below);
-    let mut found = Findings::default();
-    let config = configuration(&mut found, file);
-    let (health, pid) = node(&mut found, file);
-    if let Some(config) = &config {
-        store(&mut found, &roots, config, health.as_ref());
-        certificates(&mut found, config);
-        places(&mut found, file, config);
-    }
-    if let Some(health) = &health {
-        inside(&mut found, health);
-    }
-    scanners(&mut found, file);
-    let reader = ports::Reader { roots: &roots, health: health.as_ref(), pid };
-    match &config {
-        Some(config) => reader.all(&mut found, config)?,
-        None => reader.running(&mut found),
-    }
+    let found = examine(file, &roots)?;
     if args.json {
         print(&format!("{:#}\n", json!({ "well": found.is_well(), "checks": found.0 })))?;
     } else {
         print(&words(&found))?;
     }
     Ok(if found.is_well() { ExitCode::SUCCESS } else { ExitCode::from(exit::NOT_WELL) })
+}
+
+/// What it prints, for a support bundle.
+pub(super) fn report(file: &Path, roots: &Roots) -> Result<String, Failure> {
+    Ok(words(&examine(file, roots)?))
+}
+
+fn examine(file: &Path, roots: &Roots) -> Result<Findings, Failure> {
+    let mut found = Findings::default();
+    let config = configuration(&mut found, file);
+    let (health, pid) = node(&mut found, file);
+    if let Some(config) = &config {
+        store(&mut found, roots, config, health.as_ref());
+        certificates(&mut found, config);
+        places(&mut found, file, config);
+    }
+    if let Some(health) = &health {
+        inside(&mut found, health);
+    }
+    if let Some(door) = Door::find(config.as_ref(), health.as_ref()) {
+        found.add("screen", Verdict::Ok, door.line(), Door::ADVICE);
+    }
+    scanners(&mut found, file);
+    let reader = ports::Reader { roots, health: health.as_ref(), pid };
+    match &config {
+        Some(config) => reader.all(&mut found, config)?,
+        None => reader.running(&mut found),
+    }
+    Ok(found)
 }
 
 fn words(found: &Findings) -> String {

@@ -16,7 +16,7 @@ use crate::wire;
 #[derive(Default)]
 pub(super) struct Request {
     pub(super) method: &'static str,
-    /// Below `/api/v1`.
+    /// Below `/api/v1`, but for `/metrics`.
     pub(super) path: String,
     pub(super) mime: &'static str,
     /// Further lines of its head, each with its end.

@@ -14,6 +14,8 @@ use crate::config::is_pin;
 
 /// A line with a PIN. Bytes.
 const LINE_MAX: u64 = 64;
+/// Where systemd puts what it hands over: in memory, for nobody to write.
+const HANDED_OVER: &str = "/run/credentials";
 
 #[derive(Subcommand)]
 pub(super) enum Pin {
@@ -30,6 +32,14 @@ pub(super) fn pin(config: &Path, command: &Pin) -> Done {
     let file = load(config)?.config.http.pin_file;
     if file.as_os_str().is_empty() {
         return Err(Failure::new(exit::CONFIG, "http.pin_file is empty: name a file, or leave the key out"));
+    }
+    if file.starts_with(HANDED_OVER) {
+        let text = format!(
+            "http.pin_file is a credential of systemd ({}): change the file that LoadCredential= names in the drop-in of the unit, \
+             then: systemctl restart waypost",
+            file.display()
+        );
+        return Err(Failure::new(exit::NOT_ALLOWED, text));
     }
     let pin = if *stdin { line()? } else { ask()? };
     if !is_pin(&pin) {

@@ -4,6 +4,7 @@
 #[path = "../../tests/it/ca.rs"]
 pub(crate) mod ca;
 mod check;
+mod door;
 mod finding;
 mod kept;
 mod known;
@@ -23,7 +24,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use check::is_id;
 pub use finding::{Finding, Invalid, nearest};
 pub use kept::{KEPT_FILE, keep_last_good, last_good, named_store_dir};
 pub use known::{PACKAGED, defaults_text};
@@ -32,6 +32,7 @@ pub use machine::Machine;
 pub use merged::MergedDoc;
 pub use motion::MotionLimits;
 pub use papers::{Marks, PaperFault, Papers, Term, is_pin, password, pin};
+pub use {check::is_id, door::tunnel};
 
 /// The whole checked configuration; `Config::default()` is a node with no inputs and no upstream.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -149,3 +149,36 @@ fn a_device_is_claimed_and_released_on_the_command_line() {
     assert!(!site.path("etc/udev/rules.d/91-waypost-gps0.rules").exists());
     assert_eq!(devices(&["release", "gps0"]).status.code(), Some(66));
 }
+
+#[test]
+fn where_the_screen_is_and_how_to_reach_it_from_elsewhere_is_said_at_the_start_and_whenever_somebody_asks() {
+    let site = Site::new();
+    site.configure("");
+    let idle = stdout(&site.ask(&["screen"]));
+    assert!(idle.contains("The node does not run"), "{idle}");
+    let node = site.start();
+    let port = node.address().port();
+    let (url, line) = (format!("http://127.0.0.1:{port}/"), format!("ssh -L {port}:127.0.0.1:{port} "));
+    let text = stdout(&site.ask(&["screen"]));
+    assert!(text.starts_with(&format!("{url} on this machine alone")) && text.contains(&line), "{text}");
+    let file = site.path("conf.d/20-screen.toml").display().to_string();
+    assert!(text.contains(&file) && text.contains("Whoever is in that network sees the yard"), "{text}");
+    assert!(
+        stdout(&site.ask(&["status"])).contains(&format!("screen     {url} on this machine alone; from yours: {line}"))
+    );
+    let (_, found) = doctor(&site);
+    assert!(of(&found, "screen", "ok")[0].contains(&line), "{found:#}");
+    wait_for("the line in the log", || site.log().contains(&line).then_some(()));
+    assert!(node.stop().success());
+
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    std::fs::write(site.config(), text.replace("127.0.0.1:0", "0.0.0.0:0")).unwrap();
+    let node = site.start();
+    let text = stdout(&site.ask(&["screen"]));
+    // A machine without any network has no address to tell.
+    let port = node.address().port();
+    let has_code = text.contains(&format!(":{port}/\n\n")) && (text.contains("####") || text.contains("██"));
+    assert!(text.contains("no address in any") || has_code, "{text}");
+    assert!(!text.contains("ssh -L"), "{text}");
+    assert!(node.stop().success());
+}

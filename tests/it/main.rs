@@ -13,6 +13,7 @@ mod bench;
 mod broker;
 #[path = "../brokers/mod.rs"]
 mod brokers;
+mod bundle;
 mod ca;
 mod captures;
 mod clock;
@@ -28,6 +29,7 @@ mod ear;
 mod faults;
 mod feeder;
 mod gpsd;
+mod guard;
 mod https;
 mod identity;
 mod kill;

@@ -611,3 +611,14 @@ fn root_leaves_no_file_of_its_own_in_a_store_that_belongs_to_the_service() {
     }
     assert_eq!(audit(&store.join("waypost.db")), ["uid 0 import 1 assets"], "the audit names who it was");
 }
+
+#[test]
+fn a_pin_that_systemd_hands_over_is_changed_where_it_comes_from_and_the_command_says_so() {
+    let site = Site::new();
+    site.configure("pin_file = \"credential:pin\"\n\n");
+    let done = fed(&site, &["pin", "set", "--stdin"], b"246813\n");
+    assert_eq!(code(&done), 77, "{}", stderr(&done));
+    assert!(
+        stderr(&done).contains("/run/credentials/waypost.service/pin") && stderr(&done).contains("LoadCredential=")
+    );
+}
