@@ -148,7 +148,8 @@ test("a page whose gateway was killed says so, shows nothing green, and is live 
     await go(page, path);
     await until("that screen", () => page.evaluate((path) => location.pathname === path, path));
   }
-  assert.ok((await text(page, "#scans")).includes("BEFORE-1"), "what was known is still there");
+  // What was known is still there.
+  await says(page, "#scans", "BEFORE-1");
   assert.equal(await page.evaluate(() => document.documentElement.classList.contains("gone")), true);
   await gateway.start();
   // What is scanned while the screen is away is there when it sees again, and once.
