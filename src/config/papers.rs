@@ -148,6 +148,12 @@ impl Marks {
         Self::of([cert, key].into_iter())
     }
 
+    /// That of one file.
+    #[must_use]
+    pub fn of_file(file: &PathBuf) -> Self {
+        Self::of(std::iter::once(file))
+    }
+
     fn of<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Self {
         let mark = |found: fs::Metadata| (found.ino(), found.len(), found.mtime(), found.mtime_nsec());
         Self(files.map(|file| fs::metadata(file).ok().map(mark)).collect())

@@ -98,7 +98,9 @@ struct Late {
 impl Motion {
     /// Whether the next fix of the receiver is older than its newest. To be asked once a fix, before [`Motion::judge`].
     pub(super) fn is_late(&mut self, fix: &Fix, at: Stamp) -> bool {
-        !is_wild(fix) && self.newest_ms.is_some_and(|newest| fix.time_ms <= newest) && !self.begins_anew(fix, at)
+        let is_behind = !is_wild(fix) && self.newest_ms.is_some_and(|newest| fix.time_ms <= newest);
+        // An old one is an ordinary late event, however many there are: a trusted clock vouches for the newest.
+        is_behind && (fix.doubt.contains(&Doubt::Old) || !self.begins_anew(fix, at))
     }
 
     /// Decides on the next fix of the receiver. `news`: it changes something else, and must not be thinned.

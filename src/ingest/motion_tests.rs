@@ -191,6 +191,19 @@ fn one_date_from_the_future_does_not_make_the_rest_late_for_ever() {
 }
 
 #[test]
+fn dates_that_a_trusted_clock_calls_old_stay_late_however_many_there_are() {
+    let mut motion = Motion::default();
+    let now = 90 * 86_400_000;
+    judge(&mut motion, &fix(now, Some(0.0), 0.0));
+    for n in 1..=2000 {
+        let at = fix(now + n * 1000, Some(0.0), 0.0).1;
+        let old = Fix { doubt: vec![Doubt::Old, Doubt::Clock], ..fix(n * 1000, Some(0.0), 0.0).0 };
+        assert_eq!(judge(&mut motion, &(old, at)), LATE, "{n}");
+    }
+    assert_ne!(judge(&mut motion, &fix(now + 2_001_000, Some(0.0), 0.0)), LATE);
+}
+
+#[test]
 fn a_log_that_is_played_back_stays_late() {
     let mut motion = Motion::default();
     let noon = 43_200_000;

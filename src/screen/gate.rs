@@ -9,7 +9,7 @@ use blake3::Hash;
 use tokio_rustls::rustls::crypto::ring;
 
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, Marks};
 
 /// How long a session holds. Microseconds
 pub(super) const SESSION_US: i64 = 8 * 3600 * 1_000_000;
@@ -44,10 +44,11 @@ struct Session {
     until_us: i64,
 }
 
-/// What the gate remembers, all of it for one PIN: another one begins anew.
+/// What the gate remembers, all of it for one PIN: another one begins anew, and the same that was set again.
 #[derive(Debug, Default)]
 struct Book {
     pin: Option<Hash>,
+    marks: Option<Marks>,
     sessions: VecDeque<Session>,
     wrong: u32,
     closings: u32,
@@ -67,19 +68,21 @@ impl Gate {
         Self { file, clock, book: std::sync::Mutex::default() }
     }
 
-    /// Looks at the PIN's file, and whether there is one. A PIN that has changed ends every session.
+    /// Looks at the PIN's file, and whether there is one. A PIN that was set ends every session, the same one too.
     ///
     /// # Errors
     /// When there is one that cannot be used.
     pub(super) async fn look(&self) -> io::Result<bool> {
         let file = self.file.clone();
-        let read = tokio::task::spawn_blocking(move || config::pin(&file)).await.map_err(io::Error::other);
-        let read = read.and_then(|read| read);
+        // Marked before it is read: what is replaced meanwhile is seen as new at the next look.
+        let read = tokio::task::spawn_blocking(move || (Marks::of_file(&file), config::pin(&file))).await;
+        let (marks, read) =
+            read.map_or_else(|gone| (None, Err(io::Error::other(gone))), |(marks, read)| (Some(marks), read));
         // One that cannot be read opens nothing, and what it opened before is over.
         let pin = read.as_ref().ok().and_then(Option::as_ref).map(|pin| blake3::hash(pin.as_bytes()));
         let mut book = self.book();
-        if book.pin != pin {
-            *book = Book { pin, ..Book::default() };
+        if book.pin != pin || book.marks != marks {
+            *book = Book { pin, marks, ..Book::default() };
         }
         read.map(|pin| pin.is_some())
     }

@@ -75,6 +75,15 @@ async fn a_session_ends_after_eight_hours_when_it_is_ended_and_when_the_pin_chan
     assert!(gate.look().await.unwrap());
     assert_eq!(gate.holds(&third), None);
     // And a new PIN opens what was closed.
+    let Said::Open(fourth) = gate.hear("111222333").unwrap() else { panic!("the new PIN is heard") };
+    assert!(gate.look().await.unwrap());
+    assert!(gate.holds(&fourth).is_some(), "a look alone ends nothing");
+    // The same PIN, put in its place again as `waypost pin set` does, ends sessions too, and opens what is closed.
+    (0..5).for_each(|_| drop(gate.hear("000000").unwrap()));
+    write(&file.with_extension("new"), "111222333");
+    std::fs::rename(file.with_extension("new"), &file).unwrap();
+    assert!(gate.look().await.unwrap());
+    assert_eq!(gate.holds(&fourth), None);
     assert!(matches!(gate.hear("111222333").unwrap(), Said::Open(_)));
     std::fs::remove_file(&file).unwrap();
     assert!(!gate.look().await.unwrap());

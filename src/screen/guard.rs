@@ -33,11 +33,20 @@ const SESSION: &str = "/api/v1/session";
 
 /// Lets a request pass or answers it, and counts it.
 pub(super) async fn pass(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().cloned();
     let checked = match check(&front, &request) {
         Ok(()) => admit(&front, &mut request).await,
         Err(fault) => Err(fault),
     };
+    answer(&front, checked, request, next).await
+}
+
+/// The same for who speaks no TLS where it is spoken: nobody asks who it is, for nothing of that may be told in the clear.
+pub(super) async fn pass_in_the_clear(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
+    answer(&front, check(&front, &request), request, next).await
+}
+
+async fn answer(front: &Front, checked: Result<(), Fault>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let mut response = match checked {
         Ok(()) => next.run(request).await,
         Err(fault) => {

@@ -172,7 +172,9 @@ impl Tls {
 
 /// What is answered at every address to who comes without TLS: the same address with it.
 pub(super) fn moved(front: &Arc<Front>) -> Router {
-    Router::new().fallback(to_https).layer(axum::middleware::from_fn_with_state(Arc::clone(front), guard::pass))
+    Router::new()
+        .fallback(to_https)
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(front), guard::pass_in_the_clear))
 }
 
 async fn to_https(request: Request) -> Response {

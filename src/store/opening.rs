@@ -265,9 +265,7 @@ fn last_written(path: &Path) -> LastWritten {
 fn cut_off(conn: &Connection, written: LastWritten) -> rusqlite::Result<Option<String>> {
     let at = written.and_then(|second| jiff::Timestamp::from_second(second).ok());
     let at = at.map_or_else(String::new, |at| format!(" at about {at}"));
-    let text = format!(
-        "the node ended without a clean stop{at}: killed, or its power was cut; nothing that was answered is lost"
-    );
+    let text = format!("the node ended without a clean stop{at}: killed, or its power was cut");
     Ok(was_cut_off(conn)?.then_some(text))
 }
 

@@ -433,7 +433,8 @@ impl Finding {
 pub(super) fn missing(lost: &[(i64, i64)]) -> String {
     let n: i64 = lost.iter().map(|(from, to)| to - from + 1).sum();
     if n == 0 {
-        return "no event is missing".into();
+        // The mark is behind by up to 1,000 events or a minute: what it does not know of may be gone all the same.
+        return "no event is known to be missing".into();
     }
     let range = |(from, to): &(i64, i64)| if from == to { from.to_string() } else { format!("{from} to {to}") };
     let mut named: Vec<String> = lost.iter().take(NAMED_MAX).map(range).collect();

@@ -469,6 +469,6 @@ async fn a_run_that_did_not_end_cleanly_is_told_at_the_next_start_and_one_that_d
     assert_eq!(cut_off.len(), 1, "{cut_off:?}");
     let text = &cut_off[0];
     assert!(text.starts_with("the node ended without a clean stop at about 2"), "{text}");
-    assert!(text.ends_with("nothing that was answered is lost"), "{text}");
+    assert!(text.ends_with("killed, or its power was cut"), "{text}");
     assert_eq!(told(&bench.reopen(false, false)).len(), 1, "it is told once");
 }

@@ -47,7 +47,7 @@ fn a_damaged_store_is_put_aside_and_the_screen_answers_with_what_was_saved() {
     let alarm = alarm(&node, "store_salvaged").expect("the alarm tells");
     let text = alarm["text"].as_str().unwrap();
     assert_eq!(alarm["severity"], "fault");
-    assert!(text.contains("no event is missing"), "{text}");
+    assert!(text.contains("no event is known to be missing"), "{text}");
     let folder = std::fs::read_dir(site.path("store/quarantine")).unwrap().next().unwrap().unwrap().path();
     assert!(text.contains(folder.to_str().unwrap()), "{text}");
     assert_eq!(std::fs::read(folder.join("waypost.db")).unwrap(), damaged, "kept as it was");

@@ -112,13 +112,31 @@ fn ready(node: &mut Node) {
 }
 
 #[test]
+fn behind_the_pin_too_nothing_is_told_in_the_clear_but_where_to_go() {
+    let sealed = Sealed::new(90);
+    let text = std::fs::read_to_string(sealed.site.config()).unwrap();
+    std::fs::write(sealed.site.config(), text.replace("tls_cert_file", "read = \"pin\"\ntls_cert_file")).unwrap();
+    let node = sealed.site.start();
+    let at = node.address();
+    for path in ["/api/v1/snapshot", "/api/v1/session"] {
+        for cookie in ["", "Cookie: waypost_session=00112233445566778899aabbccddeeff\r\n"] {
+            let moved = plain(at, &format!("GET {path} HTTP/1.1\r\nHost: {at}\r\n{cookie}Connection: close\r\n\r\n"));
+            assert!(moved.starts_with("HTTP/1.1 308"), "{path} {cookie}: {moved}");
+        }
+    }
+    assert!(sealed.get(at, "/api/v1/snapshot").starts_with("HTTP/1.1 401"));
+    assert!(node.stop().success());
+}
+
+#[test]
 fn a_screen_with_a_certificate_speaks_https_alone_and_sends_who_comes_without_there() {
     let sealed = Sealed::new(90);
     let checked = sealed.site.ask(&["check"]);
     assert_eq!(checked.status.code(), Some(0), "{}{}", stdout(&checked), stderr(&checked));
     let node = sealed.site.start();
     let at = node.address();
-    assert!(sealed.site.log().contains(&format!("https://{at}/")), "{}", sealed.site.log());
+    // The service manager hears it first.
+    wait_for("the log's word for it", || sealed.site.log().contains(&format!("https://{at}/")).then_some(()));
     let page = sealed.get(at, "/");
     assert!(page.starts_with("HTTP/1.1 200") && page.contains("<title>waypost</title>"), "{page}");
 
