@@ -429,11 +429,10 @@ impl Finding {
     }
 }
 
-/// Missing ranges in words.
+/// Missing ranges in words. The mark is up to 1,000 events or a minute behind: what it does not know of may be gone too.
 pub(super) fn missing(lost: &[(i64, i64)]) -> String {
     let n: i64 = lost.iter().map(|(from, to)| to - from + 1).sum();
     if n == 0 {
-        // The mark is behind by up to 1,000 events or a minute: what it does not know of may be gone all the same.
         return "no event is known to be missing".into();
     }
     let range = |(from, to): &(i64, i64)| if from == to { from.to_string() } else { format!("{from} to {to}") };
