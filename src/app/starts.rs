@@ -87,8 +87,7 @@ impl Starts {
     fn lasted(&self) {
         let mut kept = self.lock();
         kept.trial = None;
-        // What stays off does so in the next run too: that is careful again.
-        kept.failed = if kept.off.is_empty() { 0 } else { FAILED_MAX };
+        kept.failed = 0;
         self.write(&kept);
     }
 
@@ -184,19 +183,19 @@ pub(super) struct Held {
     pub(super) go: CancellationToken,
 }
 
-/// Who adds workers that are held in safe mode.
+/// Who adds workers that are held: all in safe mode, and in any run those that stay off.
 pub(super) struct Holder {
-    is_safe: bool,
+    starts: Starts,
     pub(super) held: Vec<Held>,
 }
 
 impl Holder {
-    pub(super) const fn of(starts: &Starts) -> Self {
-        Self { is_safe: starts.is_safe, held: Vec::new() }
+    pub(super) fn of(starts: &Starts) -> Self {
+        Self { starts: starts.clone(), held: Vec::new() }
     }
 
     pub(super) fn add(&mut self, supervisor: &mut Supervisor, stage: u8, worker: Worker) {
-        if !self.is_safe {
+        if !self.starts.is_safe && !self.starts.stays_off(&worker.name) {
             supervisor.add(stage, worker);
             return;
         }
@@ -425,7 +424,7 @@ mod tests {
         );
         // Whatever ends it later, it stays off until a person starts the node.
         let later = Starts::begin(Some(dir.path()), "boot-1");
-        assert!(later.is_safe && later.stays_off("source:bad"));
+        assert!(!later.is_safe && later.stays_off("source:bad"), "that run had lasted: the others start at once");
         later.stopped();
         assert!(!Starts::begin(Some(dir.path()), "boot-1").stays_off("source:bad"));
     }

@@ -28,6 +28,7 @@ pub(super) async fn store<T>(
     let is_passing = |error: &StoreError| match error {
         StoreError::Full { .. } => true,
         StoreError::Disk { .. } => is_safe || is_disk_shut(dir),
+        StoreError::Locked { .. } => false,
         // Another start has not helped: a person has to read what is wrong.
         _ => is_safe,
     };

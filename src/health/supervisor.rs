@@ -131,9 +131,7 @@ impl Supervisor {
     /// Adds a worker. Workers of a lower `stage` are stopped first: sources, then ingest, then what goes out, then
     /// the writer; within a stage the last one added first.
     pub fn add(&mut self, stage: u8, worker: Worker) {
-        let seat = Seat::new(stage, worker, self.clock.clone());
-        self.roster.admit(&seat.beat);
-        self.seats.push(seat);
+        self.seats.push(Seat::new(stage, worker, self.clock.clone()));
     }
 
     /// Adds a worker that is not started before `go` fires.

@@ -12,7 +12,7 @@ use crate::config::{MotionLimits, Port, Scanner};
 use crate::decoder::gpsd::GpsdDecoder;
 use crate::decoder::nmea::{Doubter, NmeaDecoder, NmeaOptions, NmeaOut, Trusted};
 use crate::decoder::scan::{Charset, CodeId, Layout, ScanDecoder, ScanOut, ScanProfile};
-use crate::domain::{Doubt, Fix, Loss, Reason, Stage, Stamp, TimeQuality, UnixMs};
+use crate::domain::{Fix, Loss, Reason, Stage, Stamp, TimeQuality, UnixMs};
 use crate::health::{Light, Tally};
 use crate::source::{Conn, Input, Lost};
 
@@ -304,8 +304,7 @@ impl Ears {
         let tq = if fix.has_date { tq } else { tq.min(TimeQuality::Rtc) };
         let room = Duration::from_secs(self.thin_s.load(Ordering::Acquire));
         let (id, pace) = (gps.id.clone(), Pace { track: gps.track_interval, parked: gps.parked_interval, room });
-        // A row of dates that a trusted clock calls old does not show that what was newest was wrong.
-        if self.doubter.began_anew() && !fix.doubt.contains(&Doubt::Old) {
+        if self.doubter.began_anew() {
             self.motion.begin_anew();
         }
         let is_late = self.motion.is_late(&fix, at);

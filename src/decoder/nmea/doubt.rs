@@ -96,10 +96,12 @@ impl Doubter {
     /// three in a row agree: a lone one must not hold up all that come after it.
     pub fn judge(&mut self, fix: &mut Fix, at: Option<Stamp>, trusted: Trusted) {
         let mut doubt = Vec::new();
-        let is_ahead = at.is_some_and(|at| self.run.is_ahead(fix.time_ms.saturating_sub(at.mono_ms())));
-        if let Some(now_ms) = trusted.now_ms {
-            let ahead_ms = fix.time_ms.saturating_sub(now_ms);
-            let is_old = trusted.keep_ms.is_some_and(|keep_ms| ahead_ms < -keep_ms);
+        let ahead_ms = trusted.now_ms.map(|now_ms| fix.time_ms.saturating_sub(now_ms));
+        let is_old = ahead_ms.zip(trusted.keep_ms).is_some_and(|(ahead_ms, keep_ms)| ahead_ms < -keep_ms);
+        // What a trusted clock calls old is none of the receiver's run, however often it comes.
+        self.run.anew &= !is_old;
+        let is_ahead = !is_old && at.is_some_and(|at| self.run.is_ahead(fix.time_ms.saturating_sub(at.mono_ms())));
+        if let Some(ahead_ms) = ahead_ms {
             doubt.extend((ahead_ms > AHEAD_MS).then_some(Doubt::Future));
             doubt.extend(is_old.then_some(Doubt::Old));
             doubt.extend((ahead_ms.abs() > OFF_MS).then_some(Doubt::Clock));
